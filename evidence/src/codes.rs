@@ -1,0 +1,208 @@
+//! The stable codes of every refusal, with the sentence that says what to do next.
+
+use serde::{Deserialize, Serialize};
+
+/// Who decides a refusal.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum By {
+    /// The trust service, while it appraises or releases.
+    Service,
+    /// The node itself, before or after attestation.
+    Node,
+}
+
+macro_rules! codes {
+    ($($by:ident $variant:ident $text:literal $meaning:literal $action:literal)*) => {
+        /// A refusal's stable code. Text, meaning and owner never change; new codes are appended.
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+        pub enum Code {
+            $(#[doc = $meaning] #[serde(rename = $text)] $variant,)*
+        }
+
+        impl Code {
+            /// Every code, in the table's order.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// The code as it is printed and sent: `platform-unknown`.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text,)* }
+            }
+
+            /// What happened, one sentence.
+            pub fn meaning(self) -> &'static str {
+                match self { $(Self::$variant => $meaning,)* }
+            }
+
+            /// What to do about it, one sentence.
+            pub fn action(self) -> &'static str {
+                match self { $(Self::$variant => $action,)* }
+            }
+
+            /// Who decides it.
+            pub fn by(self) -> By {
+                match self { $(Self::$variant => By::$by,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    Service MalformedRequest "malformed-request" "The request is not what the protocol says." "Use a client of protocol 0.4.0; the detail names the member at fault."
+    Service VersionUnsupported "version-unsupported" "The request names a protocol version other than 0.4.0." "Update the node image or the service, so that both speak 0.4.0."
+    Service TeeUnsupported "tee-unsupported" "The service does not appraise this kind of evidence." "Use a node whose evidence is one of those that the detail lists."
+    Service StockTranscript "stock-transcript" "The client did not offer the ccnode/1 transcript." "Boot a node image whose configuration says mode = \"ccnode/1\"."
+    Service SessionUnknown "session-unknown" "The session cookie is missing or was not made by this service." "Nothing: the node starts a new session by itself."
+    Service SessionExpired "session-expired" "The session is older than its lifetime." "Nothing: the node starts a new session; if it recurs, compare the clocks of the service's replicas."
+    Service NonceMismatch "nonce-mismatch" "The evidence carries a nonce of another session." "Treat it as a replay: look for who stands between the node and the service."
+    Service NonceSpent "nonce-spent" "This session's nonce was used already." "Treat it as a replay unless the node itself repeated a request; it starts a new session by itself."
+    Service EkCertMalformed "ek-cert-malformed" "The endorsement key certificate can't be read." "Have the TPM's maker or the hypervisor's operator issue a certificate of the TCG EK profile."
+    Service EkUntrusted "ek-untrusted" "No endorsement key root of the pool leads to this TPM's certificate." "If the TPM's maker is one you trust, add its root with `ccnode pool ek-root add`."
+    Service EkCertExpired "ek-cert-expired" "The endorsement key certificate, or one above it, is outside its validity." "Renew the certificate, or correct the service's clock."
+    Service AkMalformed "ak-malformed" "The attestation key's public area can't be read." "Use an attestation key of a TPM 2.0: TPMT_PUBLIC as the specification marshals it."
+    Service AkAttributes "ak-attributes" "The attestation key is not a restricted signing key that can't leave its TPM." "Let the node make its own key: remove what lies at 0x81010002 in its TPM."
+    Service AkChanged "ak-changed" "This endorsement key is known with another attestation key; the node is in quarantine." "Find out why the key changed; then `ccnode node approve NAME`."
+    Service ActivationFailed "activation-failed" "The node could not prove that its attestation key lives in the TPM of its certificate." "Treat it as an attack, or replace the TPM if it recurs on a new machine."
+    Service QuoteMalformed "quote-malformed" "The quote is not a TPMS_ATTEST of type quote with TPM_GENERATED_VALUE." "Treat it as an attack: a TPM does not produce such a quote."
+    Service QuoteSignature "quote-signature" "The quote's signature does not verify with the activated attestation key." "Treat it as an attack, or replace the TPM if it recurs."
+    Service QuoteNonce "quote-nonce" "The quote is not bound to this session's transcript." "Treat it as a relay or replay: look for who stands between the node and the service."
+    Service QuoteSelection "quote-selection" "The quote does not select exactly sha256:0-15." "Use a TPM with a SHA-256 bank and an unmodified ccnode-init."
+    Service QuotePcrDigest "quote-pcr-digest" "The PCR values sent are not those that the quote covers." "Nothing: the node reads and quotes again; if it recurs, something extends PCRs meanwhile."
+    Service TranscriptMismatch "transcript-mismatch" "What was sent is not what the transcript binds." "Look for who changes requests between the node and the service."
+    Service EventLogMalformed "event-log-malformed" "The event log can't be read." "Look at the kept log with `ccnode refusal show`; the firmware may be at fault."
+    Service EventLogMismatch "event-log-mismatch" "The event log does not replay to the quoted PCRs." "Compare the kept log with the quoted values; the firmware, or somebody, left events out."
+    Service PlatformUnknown "platform-unknown" "PCR 0-3, 6 and 7 match no platform tuple of the pool." "If you expected this platform: `ccnode platform record --refusal ID`."
+    Service ImageUnknown "image-unknown" "PCR 4, 9 and 11-14 match no image tuple of the pool." "If you built this image: `ccnode image register`; otherwise somebody changed the image named as closest."
+    Service PairNotAllowed "pair-not-allowed" "Platform and image are both known, but the pool does not allow them together." "Allow the pair with `ccnode pool allow POOL --platform ID --image ID`."
+    Service BootEvents "boot-events" "PCR 5 holds an event that is no partition table, separator or boot action." "Look at the event named: something else ran before the image."
+    Service ImaUnexpected "ima-unexpected" "PCR 10 is neither zero nor the boot aggregate of PCR 0-9." "Turn off IMA policies in the command line of the image."
+    Service InitDataNotAllowed "init-data-not-allowed" "PCR 8 is not zero and the pool allows no init-data." "Boot without init-data, or allow it for the pool."
+    Service AlreadyCapped "already-capped" "PCR 15 is not zero: this boot has had its release, or was refused." "Reboot the node; if it was running, somebody there asked for its keys again."
+    Service PoolUnknown "pool-unknown" "The service has no pool for this node." "Make the pool with `ccnode pool create`, or correct node.toml and rebuild."
+    Service NodeUnknown "node-unknown" "This TPM is not enrolled and the pool refuses unknown ones." "Enrol it, or create the pool with --on-unknown ask or enrol."
+    Service NodePending "node-pending" "This TPM waits for approval." "`ccnode node approve NAME`."
+    Service EnrolmentNeedsTrust "enrolment-needs-trust" "A TPM that the host controls may not enrol by itself." "Approve the node by hand, or create the pool with --rule danger-host-is-trusted."
+    Service NodeRevoked "node-revoked" "An administrator revoked this node." "Approve it again, if that was a mistake."
+    Service NodeQuarantined "node-quarantined" "This node is in quarantine." "Look at the reason with `ccnode node show NAME`; then approve or revoke it."
+    Service NodeRetired "node-retired" "This node was retired and its keys were forgotten." "Provision the machine as a new node."
+    Service CountersRolledBack "counters-rolled-back" "The TPM's reset counter or clock went back: its state was copied or restored." "Find the copy; then `ccnode node approve NAME`."
+    Service ReleasesExhausted "releases-exhausted" "This boot had as many sessions with a release as are allowed." "Reboot the node."
+    Service VolumeRetired "volume-retired" "The volume's key was forgotten." "Provision the disk anew with a new grant."
+    Service PopulatedFromOther "populated-from-other" "The root on disk was copied from another image than the one that attests." "Boot the image that the root was made from, or have the root made anew: `ccnode node regrant NAME`."
+    Service GrantUnknown "grant-unknown" "The grant does not exist or its secret is wrong." "Reboot the node; it gets a new one."
+    Service GrantExpired "grant-expired" "The grant is past its lifetime." "Reboot the node; if copying takes longer than the lifetime, raise `grant-lifetime`."
+    Service GrantSpent "grant-spent" "The grant was used for another transition already." "Reboot the node; if it recurs, two machines act as one node."
+    Service GenerationStale "generation-stale" "The volume moved on: another boot of this node has a newer grant." "Reboot the node; if it recurs, two machines act as one node."
+    Service CsrRefused "csr-refused" "The certificate request is malformed, or not for the name that the service chose." "Use an unmodified ccnode-init."
+    Service BodyTooLarge "body-too-large" "The request is larger than the service reads." "Use an unmodified ccnode-init; a firmware log may have at most 1 MiB."
+    Service ResourceUnknown "resource-unknown" "There is nothing at this path, or not for this node." "Correct the path; a node reads what belongs to it alone."
+    Service AdminUnauthenticated "admin-unauthenticated" "The administration interface wants a client certificate of this service." "Use the context that `ccnode-trust init` wrote, or one that an administrator made for you."
+    Service RoleMissing "role-missing" "This administrator's role does not allow the action." "Ask an administrator of the role that the detail names."
+    Service Conflict "conflict" "The object exists already, is in use, or is not in a state for this." "The detail names the object and its state."
+    Service NotFound "not-found" "There is no object of this name." "List what exists with the `list` command of its kind."
+    Service Internal "internal" "The service failed; the correlation id finds the cause in its log." "Look into the service's log for the correlation id."
+
+    Node ConfigMissing "config-missing" "There is no /etc/ccnode/node.toml in the initramfs." "Rebuild the image; the recipe's [node] names the file."
+    Node ConfigMalformed "config-malformed" "The measured configuration can't be read." "Correct the line that the detail names and rebuild the image."
+    Node CmdlineMalformed "cmdline-malformed" "A `ccnode.` key of the kernel command line is unknown or has a bad value." "Correct the recipe's command line and rebuild the image."
+    Node ModuleFailed "module-failed" "A kernel module could not be loaded." "Add the module that the detail names to the recipe, for the kernel of the image."
+    Node TpmMissing "tpm-missing" "There is no TPM 2.0." "Give the machine a TPM 2.0 (vTPM)."
+    Node TpmFailed "tpm-failed" "A TPM command failed." "The detail names the command; clear or replace the TPM if it recurs."
+    Node EkCertMissing "ek-cert-missing" "The TPM has no endorsement key certificate at NV index 0x01c00002." "Use a TPM (vTPM) that was made with an EK certificate."
+    Node NetworkMissing "network-missing" "There is no network interface." "Attach a network interface whose driver is in the recipe's modules."
+    Node NetworkNoCarrier "network-no-carrier" "The network interface has no link." "Connect the interface; the deadline is `service.deadline` of node.toml."
+    Node NetworkNoLease "network-no-lease" "No DHCP server gave an address." "Run a DHCP server, or configure a static address in node.toml."
+    Node NetworkFailed "network-failed" "The network could not be configured." "The detail names the step; correct [network] of node.toml."
+    Node ServiceUnreachable "service-unreachable" "The trust service did not answer before the deadline." "Start the service, or correct [service].urls; the node tries again at its next boot."
+    Node ServiceUntrusted "service-untrusted" "The service's certificate does not lead to a CA pinned in the image." "Find out who answers at this address; if the CA was rotated, rebuild the image with it."
+    Node ServiceCertExpired "service-cert-expired" "The service's certificate has expired." "Renew the service's certificate."
+    Node ClockAfterCertificate "clock-after-certificate" "The clock of this machine is past the end of the service's certificate." "Correct the machine's clock (RTC), or renew the service's certificate."
+    Node ServiceGarbage "service-garbage" "The service's answer is not what the protocol says." "Find out who answers at this address; update image or service if they are of different versions."
+    Node ServiceOversized "service-oversized" "The service's answer is larger than the node reads." "Find out who answers at this address."
+    Node ServiceFailed "service-failed" "The service answered with an error that is no refusal." "Look into the service's log for the correlation id."
+    Node ChallengeStock "challenge-stock" "The service does not speak ccnode/1 and the image demands it." "Point the image at a ccnode service, or build it with mode = \"stock\"."
+    Node CredentialRefused "credential-refused" "The TPM could not open the service's credential." "The credential is for another TPM: find out who answers at this address."
+    Node QuoteRace "quote-race" "PCRs kept changing between reading and quoting." "Find out what extends PCRs in the initramfs."
+    Node DiskMissing "disk-missing" "The disk that node.toml names is not there." "Attach the disk with the serial that node.toml names."
+    Node RootMissing "root-missing" "The disk has no partition of the label that node.toml names." "Write the image to the disk again, or correct [disk] of node.toml."
+    Node PartitionTable "partition-table" "The disk's partition table is damaged." "Write the image to the disk again."
+    Node DuplicatePartition "duplicate-partition" "The same partition label exists twice." "Detach the disk that is not this node's."
+    Node DiskNotBlank "disk-not-blank" "The root partition is neither blank nor a half-made format of this very volume." "If its content may be lost, write the image to the disk again."
+    Node RootTooSmall "root-too-small" "The root partition is smaller than what must be copied into it." "Make the root partition larger: `size` of the recipe's [disk]."
+    Node HeaderMalformed "header-malformed" "The LUKS2 header is damaged or not one." "Restore the disk, or have the root made anew: `ccnode node regrant NAME`."
+    Node HeaderRefused "header-refused" "The LUKS2 header says something that is not allowed." "Treat it as an attack on the disk; the detail names the member."
+    Node HeaderDigest "header-digest" "The LUKS2 header is not the one that the service has on record." "Treat it as an attack on the disk, or restore the disk that belongs to this node."
+    Node UnlockKeyWrong "unlock-key-wrong" "The key does not open the volume." "The disk belongs to another node or was swapped: attach the right one."
+    Node DiskFailed "disk-failed" "The disk could not be read or written." "Replace the disk; the detail names the operation."
+    Node VerityMismatch "verity-mismatch" "The root source does not match the root hash on the measured command line." "Write the image to the disk again."
+    Node RootUnusable "root-unusable" "The root file system can't be mounted or holds no init." "Look at the recipe: the root needs /sbin/init."
+    Node HandoverFailed "handover-failed" "The hand-over to the root's init failed." "The detail names the step; look at the recipe."
+    Node DeadlinePassed "deadline-passed" "The deadline of the boot passed." "The detail names the step that took too long."
+    Node NodeInternal "node-internal" "ccnode-init failed in a way that it does not know." "Report it with the console's text."
+}
+
+impl std::fmt::Display for Code {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl std::str::FromStr for Code {
+    type Err = UnknownCode;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::ALL
+            .iter()
+            .copied()
+            .find(|c| c.as_str() == text)
+            .ok_or_else(|| UnknownCode(text.chars().take(64).collect()))
+    }
+}
+
+/// A code that this version does not know.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("`{0}` is not a code of this version")]
+pub struct UnknownCode(pub String);
+
+/// The table of codes as Markdown, as it stands in docs/codes.md.
+pub fn markdown() -> String {
+    let mut out = String::from(
+        "# Refusal codes\n\nEvery refusal has one of these codes, on the node's console, in the service's answer and in its audit log.\n",
+    );
+    for (by, title) in [(By::Service, "Decided by the trust service"), (By::Node, "Decided by the node")] {
+        out.push_str(&format!("\n## {title}\n\n| code | what happened | what to do |\n|---|---|---|\n"));
+        for code in Code::ALL.iter().filter(|c| c.by() == by) {
+            out.push_str(&format!("| `{}` | {} | {} |\n", code, code.meaning(), code.action()));
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_are_unique_kebab_and_parse_back() {
+        let mut seen = std::collections::BTreeSet::new();
+        for code in Code::ALL {
+            assert!(seen.insert(code.as_str()), "{code} twice");
+            assert!(code.as_str().bytes().all(|b| b.is_ascii_lowercase() || b == b'-'));
+            assert_eq!(code.as_str().parse(), Ok(*code));
+            assert!(code.meaning().ends_with('.') && code.action().ends_with('.'), "{code}");
+        }
+        assert!("nonsense".parse::<Code>().is_err());
+    }
+
+    #[test]
+    fn docs_hold_this_table() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/codes.md");
+        if std::env::var_os("CCNODE_WRITE_DOCS").is_some() {
+            std::fs::write(path, markdown()).unwrap();
+        }
+        let on_disk = std::fs::read_to_string(path).unwrap_or_default();
+        assert!(
+            on_disk == markdown(),
+            "docs/codes.md is out of date: CCNODE_WRITE_DOCS=1 cargo test -p ccnode-evidence"
+        );
+    }
+}
