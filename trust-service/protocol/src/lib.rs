@@ -1,1 +1,35 @@
-//! Placeholder.
+//! The key broker protocol 0.4.0 and its `ccnode/1` members: messages, JWE, problem bodies, grants and limits.
+//!
+//! Shared by both ends; no I/O. The stock messages come from `kbs-types`; ours flatten them and add one member, `ccnode`.
+
+pub mod grants;
+pub mod jwe;
+pub mod limits;
+mod messages;
+mod name;
+mod problem;
+
+pub use kbs_types::{Tee, TeePubKey};
+pub use messages::{
+    AttestResponse, Attestation, AuthExt, AuthRequest, Challenge, ChallengeExt, ExtParams, NameBox,
+    RuntimeData, VERSION,
+};
+pub use name::{NameError, NodeName, PoolName};
+pub use problem::{NodeRefusal, PROBLEM_TYPE_BASE, Problem};
+
+/// Path of the authentication request.
+pub const AUTH: &str = "/kbs/v0/auth";
+/// Path of the attestation request.
+pub const ATTEST: &str = "/kbs/v0/attest";
+/// Path from which an attested `ccnode/1` session fetches its grants, as a JWE.
+pub const GRANTS: &str = "/ccnode/v1/grants";
+/// Path to which a node reports that a volume is formatted.
+pub const FORMATTED: &str = "/ccnode/v1/volumes/formatted";
+/// Path to which a node reports that a volume is filled and ready.
+pub const READY: &str = "/ccnode/v1/volumes/ready";
+/// Path at which a node trades its certificate grant and request for a certificate.
+pub const CERTIFICATE: &str = "/ccnode/v1/certificate";
+/// Path to which a node reports a refusal that it decided itself.
+pub const REFUSALS: &str = "/ccnode/v1/refusals";
+/// The session cookie's name.
+pub const COOKIE: &str = "kbs-session-id";

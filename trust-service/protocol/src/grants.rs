@@ -1,0 +1,173 @@
+//! What an attested node is given: the JWE's plaintext, and the messages that spend its grants.
+
+use crate::NodeName;
+use ccnode_evidence::{Base64Url, Secret, Sha256Digest};
+use serde::{Deserialize, Serialize};
+
+/// Plaintext of the JWE that `GET /ccnode/v1/grants` answers with.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Grants {
+    /// Version of this form: 1.
+    pub version: u32,
+    /// The name that the service chose.
+    pub node: NodeName,
+    /// The service's clock, seconds since 1970; the node sets its own from it.
+    pub time: u64,
+    /// The root volume.
+    pub root: VolumeGrant,
+    /// Trades one certificate request for one certificate.
+    pub certificate: Grant,
+    /// Where the kubelet finds its cluster.
+    pub cluster: Cluster,
+}
+
+/// A right that outlives the session: spent with its secret, once a transition.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Grant {
+    /// Public identifier.
+    pub id: String,
+    /// Proof of possession.
+    pub secret: Secret<32>,
+    /// Seconds since 1970 after which it is worthless.
+    pub expires: u64,
+}
+
+/// A volume and what the node may do with it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct VolumeGrant {
+    /// Identifier that the journal mark and the LUKS2 token carry: 1 to 64 characters.
+    pub id: String,
+    /// UUID of the LUKS2 header.
+    pub uuid: String,
+    /// Counts formats and header changes, from 1.
+    pub generation: u64,
+    /// The key that unwraps the volume key.
+    pub unlock_key: Secret<32>,
+    /// Open what is there, or make it.
+    pub action: VolumeAction,
+}
+
+/// What the volume's state allows.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", rename_all_fields = "kebab-case")]
+pub enum VolumeAction {
+    /// The volume is ready: its header must have this digest.
+    Open {
+        /// SHA-256 over the header as the node wrote it.
+        header_digest: Sha256Digest,
+        /// The verity root hash that its content was copied from.
+        populated_from: Sha256Digest,
+    },
+    /// The volume is new or half made: format, fill, report.
+    Format {
+        /// The service's share of the volume key's randomness.
+        entropy: Secret<32>,
+        /// What a partition that is neither blank nor half made by us means.
+        on_foreign_disk: OnForeignDisk,
+        /// Spent at `formatted` and at `ready`.
+        grant: Grant,
+    },
+}
+
+/// A pool's rule for root partitions that hold something else.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnForeignDisk {
+    /// Refuse, and change nothing.
+    #[default]
+    Refuse,
+    /// Overwrite it; never open it.
+    Wipe,
+}
+
+/// What a kubeconfig needs to know of the cluster.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Cluster {
+    /// URL of the API server.
+    pub server: String,
+    /// PEM of the CA that signed the API server's certificate.
+    pub ca: String,
+}
+
+/// Body of `POST /ccnode/v1/volumes/formatted`. Repeating it with the same values is answered alike.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Formatted {
+    /// The format grant's id.
+    pub grant: String,
+    /// Its secret.
+    pub secret: Secret<32>,
+    /// The generation that the grant named.
+    pub generation: u64,
+    /// SHA-256 over the header bytes that the node wrote.
+    pub header_digest: Sha256Digest,
+}
+
+/// Body of `POST /ccnode/v1/volumes/ready`. Repeating it with the same values is answered alike.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Ready {
+    /// The format grant's id.
+    pub grant: String,
+    /// Its secret.
+    pub secret: Secret<32>,
+    /// The generation that the grant named.
+    pub generation: u64,
+    /// The verity root hash that the content was copied from.
+    pub populated_from: Sha256Digest,
+}
+
+/// Body of `POST /ccnode/v1/certificate`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct CertificateRequest {
+    /// The certificate grant's id.
+    pub grant: String,
+    /// Its secret.
+    pub secret: Secret<32>,
+    /// The certificate request in DER whose digest the transcript bound.
+    pub csr: Base64Url,
+}
+
+/// Reply of `POST /ccnode/v1/certificate`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Certificate {
+    /// PEM: the node's certificate, then what is above it but for the root.
+    pub chain: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn grants_survive_json_and_hide_in_debug() {
+        let secret = || Secret::new([0xab; 32]);
+        let grant = Grant { id: "g".into(), secret: secret(), expires: 2 };
+        let grants = Grants {
+            version: 1,
+            node: "workers-a".parse().unwrap(),
+            time: 1,
+            root: VolumeGrant {
+                id: "v".into(),
+                uuid: "u".into(),
+                generation: 1,
+                unlock_key: secret(),
+                action: VolumeAction::Format {
+                    entropy: secret(),
+                    on_foreign_disk: OnForeignDisk::Refuse,
+                    grant: grant.clone(),
+                },
+            },
+            certificate: grant,
+            cluster: Cluster { server: "https://10.0.2.101:6443".into(), ca: String::new() },
+        };
+        let text = serde_json::to_string(&grants).unwrap();
+        assert_eq!(serde_json::from_str::<Grants>(&text).unwrap(), grants);
+        assert!(text.contains("\"on-foreign-disk\":\"refuse\""), "{text}");
+        let debug = format!("{grants:?}");
+        assert!(!debug.contains("171, 171") && !debug.contains("q6ur"), "{debug}");
+    }
+}

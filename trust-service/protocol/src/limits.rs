@@ -1,0 +1,18 @@
+//! Sizes that both ends hold each other to, in bytes.
+
+/// The largest request body that a service reads: a firmware log of 1 MiB in base64, and the rest.
+pub const REQUEST_BODY: usize = 2 * 1024 * 1024;
+/// The largest response body that a node reads.
+pub const RESPONSE_BODY: usize = 256 * 1024;
+/// The largest endorsement key certificate, DER.
+pub const EK_CERT: usize = 4096;
+/// The largest TPMT_PUBLIC of an attestation key.
+pub const AK_PUBLIC: usize = 1024;
+/// The largest firmware log.
+pub const EVENT_LOG: usize = 1024 * 1024;
+/// The largest kernel command line; the kernel's own limit on x86 is 2048.
+pub const CMDLINE: usize = 4096;
+/// The largest certificate request, DER.
+pub const CSR: usize = 4096;
+/// The longest text of a refusal that a node reports.
+pub const REFUSAL_DETAIL: usize = 2048;
