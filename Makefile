@@ -1,0 +1,55 @@
+# Two commands do everything on a fresh Debian 12 machine with rustup: `make demo` and `make test`.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+CARGO ?= cargo
+NAME ?=
+STAGE := target/stage
+
+.PHONY: help deps build init demo test fmt clippy unit doc vm scenario bench
+
+help: ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+deps: ## install the Debian packages that are missing, and only those
+	@vm-tests/packages
+
+build: deps ## build the service, the tool and the harness
+	@echo "==> building service, tool and harness"
+	@$(CARGO) build -p ccnode-server -p ccnode-cli -p ccnode-vm-harness -p ccnode-vm-scenarios
+
+init: deps ## build ccnode-init for the initramfs (small, stripped)
+	@echo "==> building ccnode-init"
+	@$(CARGO) build --profile node -p ccnode-bootstrap
+
+demo: build init ## a node attests, unlocks and joins; tampered ones are refused
+	@target/debug/ccnode-demo
+
+test: deps fmt clippy unit doc vm ## every test
+
+fmt:
+	@echo "==> format"
+	@$(CARGO) fmt --all --check
+
+clippy: deps
+	@echo "==> lints"
+	@$(CARGO) clippy --workspace --all-targets -- -D warnings
+
+unit: deps
+	@echo "==> unit, swtpm and service tests"
+	@$(CARGO) test --workspace --exclude ccnode-vm-scenarios
+
+doc: deps
+	@echo "==> documentation"
+	@RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --quiet
+
+vm: build init
+	@echo "==> virtual machines"
+	@CCNODE_REQUIRE_VMS=1 $(CARGO) test -p ccnode-vm-scenarios
+
+scenario: build init ## run one VM scenario and show its console: make scenario NAME=t17
+	@test -n "$(NAME)" || { echo "say which: make scenario NAME=t17"; exit 2; }
+	@CCNODE_SHOW_CONSOLE=1 $(CARGO) test -p ccnode-vm-scenarios -- $(NAME)
+
+bench: build init ## times and sizes beside cryptsetup and systemd-cryptsetup
+	@target/debug/ccnode-bench
