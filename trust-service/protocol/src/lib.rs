@@ -2,6 +2,7 @@
 //!
 //! Shared by both ends; no I/O. The stock messages come from `kbs-types`; ours flatten them and add one member, `ccnode`.
 
+pub mod admin;
 pub mod grants;
 pub mod jwe;
 pub mod limits;
