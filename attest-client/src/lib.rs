@@ -1,1 +1,17 @@
-//! Placeholder.
+//! The client of the key broker protocol in its `ccnode/1` form: session states, pinned TLS, bounded answers, retries.
+//!
+//! It sees no TPM, only a [`ccnode_evidence::EvidenceSource`]. The way of a session is [`session::Challenged`] →
+//! [`session::Activated`] → [`session::Quoted`] → [`session::Attested`] → [`Grants`](ccnode_protocol::grants::Grants);
+//! each state consumes the one before. [`Client::attest`] walks it, with retries inside one deadline.
+
+mod client;
+mod error;
+mod http;
+mod retry;
+pub mod session;
+mod tls;
+
+pub use client::{Client, Outcome, Settings, Subject};
+pub use error::{AttestError, ClientError};
+pub use retry::{Deadline, Retry};
+pub use tls::{ClockAtLeast, PinError};

@@ -1,0 +1,303 @@
+//! What can go wrong between node and service, each with its stable code and whether another attempt can cure it.
+
+use ccnode_evidence::Code;
+use ccnode_protocol::Problem;
+use rustls::CertificateError;
+use std::time::Duration;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// Past a certificate's end by more than this, the clock is at fault rather than the certificate.
+const A_YEAR: u64 = 365 * 24 * 3600;
+
+/// A failure of the exchange with the service.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// No TCP connection, no answer in time, or a connection that ended early.
+    #[error("{url}: {cause}")]
+    Unreachable {
+        /// The service's base URL.
+        url: String,
+        /// The innermost cause.
+        cause: String,
+    },
+    /// The certificate does not lead to a pinned CA, or is for another name.
+    #[error("{url}: {cause}")]
+    Untrusted {
+        /// The service's base URL.
+        url: String,
+        /// What the verifier says.
+        cause: String,
+    },
+    /// The certificate ended less than a year before the clock.
+    #[error("{url}: the certificate ended {}, the clock says {}", utc(*.not_after), utc(*.now))]
+    CertExpired {
+        /// The service's base URL.
+        url: String,
+        /// The clock, seconds since 1970.
+        now: u64,
+        /// The certificate's end, seconds since 1970.
+        not_after: u64,
+    },
+    /// The clock is past the certificate's end by more than a year.
+    #[error("{url}: the clock says {}, the certificate ended {}", utc(*.now), utc(*.not_after))]
+    ClockAfterCertificate {
+        /// The service's base URL.
+        url: String,
+        /// The clock, seconds since 1970.
+        now: u64,
+        /// The certificate's end, seconds since 1970.
+        not_after: u64,
+    },
+    /// The answer is not TLS 1.3, not HTTP, or not what the protocol says.
+    #[error("{url}{path}: {cause}")]
+    Garbage {
+        /// The service's base URL.
+        url: String,
+        /// The path that was asked for.
+        path: &'static str,
+        /// What is wrong with the answer.
+        cause: String,
+    },
+    /// The answer's body is larger than a node reads.
+    #[error("{url}{path}: more than {limit} bytes")]
+    Oversized {
+        /// The service's base URL.
+        url: String,
+        /// The path that was asked for.
+        path: &'static str,
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// An error status that is no refusal with a code.
+    #[error("{url}{path}: status {status}: {detail}")]
+    Failed {
+        /// The service's base URL.
+        url: String,
+        /// The path that was asked for.
+        path: &'static str,
+        /// HTTP status.
+        status: u16,
+        /// The body's `detail`, or what stands in for it.
+        detail: String,
+        /// Where the service gave one.
+        correlation_id: Option<String>,
+    },
+    /// A refusal by the service, with its code.
+    #[error("{}", .0.detail)]
+    Refused(Box<Refused>),
+    /// The challenge is a stock one while the configuration says `ccnode/1`.
+    #[error("{url}: the challenge has no member `ccnode` of version 1")]
+    ChallengeStock {
+        /// The service's base URL.
+        url: String,
+    },
+    /// The transcript could not be made.
+    #[error("transcript: {0}")]
+    Transcript(#[source] ccnode_evidence::transcript::TranscriptError),
+}
+
+/// A refusal as the service sent it; `code` is what makes it one.
+#[derive(Clone, Debug)]
+pub struct Refused {
+    /// The stable code.
+    pub code: Code,
+    /// The sentence.
+    pub detail: String,
+    /// Finds the decision in the service's log.
+    pub correlation_id: Option<String>,
+    /// The PCR at fault, after activation.
+    pub pcr: Option<u8>,
+    /// The event at fault, after activation.
+    pub event: Option<String>,
+    /// The closest known image or platform, after activation.
+    pub closest: Option<String>,
+}
+
+impl Refused {
+    /// A problem body is a refusal where it carries a code.
+    pub(crate) fn of(problem: Problem) -> Result<Self, Problem> {
+        let Some(code) = problem.code else { return Err(problem) };
+        Ok(Self {
+            code,
+            detail: problem.detail,
+            correlation_id: problem.correlation_id,
+            pcr: problem.pcr,
+            event: problem.event,
+            closest: problem.closest,
+        })
+    }
+}
+
+/// What another attempt needs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Cure {
+    /// Nothing helps.
+    None,
+    /// The same request again.
+    Again,
+    /// A new session from its start.
+    NewSession,
+}
+
+impl ClientError {
+    /// The code that console and service see.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::Unreachable { .. } => Code::ServiceUnreachable,
+            Self::Untrusted { .. } => Code::ServiceUntrusted,
+            Self::CertExpired { .. } => Code::ServiceCertExpired,
+            Self::ClockAfterCertificate { .. } => Code::ClockAfterCertificate,
+            Self::Garbage { .. } => Code::ServiceGarbage,
+            Self::Oversized { .. } => Code::ServiceOversized,
+            Self::Failed { .. } => Code::ServiceFailed,
+            Self::Refused(refused) => refused.code,
+            Self::ChallengeStock { .. } => Code::ChallengeStock,
+            Self::Transcript(_) => Code::NodeInternal,
+        }
+    }
+
+    /// The refusal, where the service sent one.
+    pub fn refused(&self) -> Option<&Refused> {
+        match self {
+            Self::Refused(refused) => Some(refused),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn cure(&self) -> Cure {
+        match self {
+            Self::Unreachable { .. } => Cure::Again,
+            Self::Failed { status, .. } if *status >= 500 || matches!(status, 408 | 429) => Cure::Again,
+            Self::Refused(refused) => match refused.code {
+                Code::SessionUnknown | Code::SessionExpired | Code::NonceSpent | Code::QuotePcrDigest => {
+                    Cure::NewSession
+                }
+                Code::Internal => Cure::Again,
+                _ => Cure::None,
+            },
+            _ => Cure::None,
+        }
+    }
+
+    /// Sorts an error of the HTTP client by whose fault it is.
+    pub(crate) fn of(url: &str, path: &'static str, timeout: Duration, error: &reqwest::Error) -> Self {
+        let url = url.to_owned();
+        if let Some(tls) = tls_error(error) {
+            return Self::tls(url, path, tls);
+        }
+        if error.is_timeout() {
+            return Self::Unreachable { url, cause: format!("no answer in {} ms", timeout.as_millis()) };
+        }
+        let cause = innermost(error);
+        // A connection that ends early is a network failure; bytes that are not HTTP are not.
+        match parse_error(error) {
+            true => Self::Garbage { url, path, cause },
+            false => Self::Unreachable { url, cause },
+        }
+    }
+
+    fn tls(url: String, path: &'static str, error: &rustls::Error) -> Self {
+        use rustls::Error as Tls;
+        match error {
+            Tls::InvalidCertificate(CertificateError::ExpiredContext { time, not_after }) => {
+                let (now, not_after) = (time.as_secs(), not_after.as_secs());
+                match now.saturating_sub(not_after) > A_YEAR {
+                    true => Self::ClockAfterCertificate { url, now, not_after },
+                    false => Self::CertExpired { url, now, not_after },
+                }
+            }
+            Tls::InvalidCertificate(_) | Tls::NoCertificatesPresented | Tls::UnsupportedNameType => {
+                Self::Untrusted { url, cause: error.to_string() }
+            }
+            _ => Self::Garbage { url, path, cause: error.to_string() },
+        }
+    }
+}
+
+/// A failure of a whole attestation: of the exchange, of the evidence source, or of whoever makes the request.
+#[derive(Debug, thiserror::Error)]
+pub enum AttestError<E: std::error::Error + 'static, C: std::error::Error + 'static> {
+    /// The exchange failed.
+    #[error(transparent)]
+    Client(ClientError),
+    /// The evidence source failed.
+    #[error(transparent)]
+    Source(E),
+    /// The certificate request could not be made.
+    #[error(transparent)]
+    Csr(C),
+}
+
+fn chain<'e>(
+    error: &'e (dyn std::error::Error + 'static),
+) -> impl Iterator<Item = &'e (dyn std::error::Error + 'static)> {
+    std::iter::successors(Some(error), |e| e.source())
+}
+
+/// rustls' error, which travels inside an `io::Error` (whose `source` skips it).
+fn tls_error(error: &reqwest::Error) -> Option<&rustls::Error> {
+    chain(error).find_map(|e| {
+        let direct = e.downcast_ref::<rustls::Error>();
+        direct.or_else(|| {
+            let inner = e.downcast_ref::<std::io::Error>()?.get_ref()?;
+            inner.downcast_ref::<rustls::Error>().or_else(|| {
+                inner.downcast_ref::<std::io::Error>()?.get_ref()?.downcast_ref::<rustls::Error>()
+            })
+        })
+    })
+}
+
+fn parse_error(error: &reqwest::Error) -> bool {
+    let io = chain(error).any(|e| e.is::<std::io::Error>());
+    let incomplete = innermost(error).contains("connection closed before message completed");
+    !io && !incomplete && !error.is_connect()
+}
+
+fn innermost(error: &reqwest::Error) -> String {
+    chain(error).last().map(ToString::to_string).unwrap_or_default()
+}
+
+/// `2026-11-23T06:20:28Z`, or the number where it has no such form.
+fn utc(seconds: u64) -> String {
+    i64::try_from(seconds)
+        .ok()
+        .and_then(|s| OffsetDateTime::from_unix_timestamp(s).ok())
+        .and_then(|t| t.format(&Rfc3339).ok())
+        .unwrap_or_else(|| seconds.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_times_are_named() {
+        let url = || "https://a".to_owned();
+        let error = ClientError::CertExpired { url: url(), now: 1_800_000_000, not_after: 1_799_999_999 };
+        let text = error.to_string();
+        assert!(text.contains("2027-01-15T08:00:00Z") && text.contains("2027-01-15T07:59:59Z"), "{text}");
+        let error = ClientError::ClockAfterCertificate { url: url(), now: u64::MAX, not_after: 0 };
+        assert!(error.to_string().contains("18446744073709551615"));
+    }
+
+    #[test]
+    fn refusals_are_not_tried_again() {
+        let refused = |code| {
+            let problem = Problem {
+                kind: String::new(),
+                detail: String::new(),
+                code: Some(code),
+                correlation_id: None,
+                pcr: None,
+                event: None,
+                closest: None,
+            };
+            ClientError::Refused(Box::new(Refused::of(problem).unwrap())).cure()
+        };
+        assert_eq!(refused(Code::PlatformUnknown), Cure::None);
+        assert_eq!(refused(Code::NodePending), Cure::None);
+        assert_eq!(refused(Code::SessionExpired), Cure::NewSession);
+        assert_eq!(refused(Code::Internal), Cure::Again);
+    }
+}

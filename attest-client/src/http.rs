@@ -1,0 +1,183 @@
+//! One bounded request: no redirect, no proxy, no cookie jar; the answer is read up to a limit and sorted by its status.
+
+use crate::error::{ClientError, Refused};
+use crate::tls::{self, ClockAtLeast, PinError};
+use ccnode_protocol::{COOKIE, Problem, limits};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, COOKIE as COOKIE_HEADER, HeaderMap, SET_COOKIE};
+use reqwest::{Method, Response, redirect};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use std::time::Duration;
+
+/// The longest cookie value that is believed to be one, in bytes.
+const COOKIE_LEN: usize = 8192;
+/// TCP and TLS must be through by then, so that the next URL gets its turn.
+const CONNECT: Duration = Duration::from_secs(5);
+
+/// The session cookie's value, sent back as it came.
+#[derive(Clone, Debug)]
+pub(crate) struct Cookie(String);
+
+/// A request that is yet to be sent.
+pub(crate) struct Request<'a> {
+    pub(crate) path: &'static str,
+    pub(crate) cookie: Option<&'a Cookie>,
+    /// JSON; a request without a body is a GET.
+    pub(crate) body: Option<Vec<u8>>,
+    pub(crate) timeout: Duration,
+}
+
+/// A good answer.
+pub(crate) struct Reply {
+    url: String,
+    path: &'static str,
+    body: Vec<u8>,
+    pub(crate) cookie: Option<Cookie>,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Http(reqwest::Client);
+
+impl Http {
+    pub(crate) fn new(pins: &[Vec<u8>], clock: ClockAtLeast) -> Result<Self, PinError> {
+        reqwest::Client::builder()
+            .use_preconfigured_tls(tls::config(pins, clock)?)
+            .https_only(true)
+            .http1_only()
+            .no_proxy()
+            .redirect(redirect::Policy::none())
+            .connect_timeout(CONNECT)
+            .build()
+            .map(Self)
+            .map_err(|e| PinError::Provider(e.to_string()))
+    }
+
+    pub(crate) async fn send(&self, url: &str, request: Request<'_>) -> Result<Reply, ClientError> {
+        let Request { path, cookie, body, timeout } = request;
+        let method = if body.is_some() { Method::POST } else { Method::GET };
+        let mut builder = self
+            .0
+            .request(method, format!("{url}{path}"))
+            .timeout(timeout)
+            .header(ACCEPT, "application/json");
+        if let Some(Cookie(value)) = cookie {
+            builder = builder.header(COOKIE_HEADER, format!("{COOKIE}={value}"));
+        }
+        if let Some(body) = body {
+            builder = builder.header(CONTENT_TYPE, "application/json").body(body);
+        }
+        let failed = |e: reqwest::Error| ClientError::of(url, path, timeout, &e);
+        let response = builder.send().await.map_err(failed)?;
+        let status = response.status();
+        let cookie = cookie_of(response.headers());
+        let body = read(url, path, timeout, response).await?;
+        match status.is_success() {
+            true => Ok(Reply { url: url.to_owned(), path, body, cookie }),
+            false => Err(refusal(url, path, status.as_u16(), &body)),
+        }
+    }
+}
+
+impl Reply {
+    pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T, ClientError> {
+        serde_json::from_slice(&self.body).map_err(|e| self.garbage(format!("not the JSON that is due: {e}")))
+    }
+
+    pub(crate) fn garbage(&self, cause: String) -> ClientError {
+        ClientError::Garbage { url: self.url.clone(), path: self.path, cause }
+    }
+}
+
+async fn read(
+    url: &str,
+    path: &'static str,
+    timeout: Duration,
+    mut response: Response,
+) -> Result<Vec<u8>, ClientError> {
+    let limit = limits::RESPONSE_BODY;
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|e| ClientError::of(url, path, timeout, &e))? {
+        if chunk.len() > limit.saturating_sub(body.len()) {
+            return Err(ClientError::Oversized { url: url.to_owned(), path, limit });
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+/// An error body of a newer service may hold a code that this version does not know; its sentence still counts.
+#[derive(Deserialize)]
+struct Sentence {
+    detail: String,
+    #[serde(default)]
+    code: Option<String>,
+    #[serde(default, rename = "correlation-id")]
+    correlation_id: Option<String>,
+}
+
+fn refusal(url: &str, path: &'static str, status: u16, body: &[u8]) -> ClientError {
+    if let Ok(problem) = serde_json::from_slice::<Problem>(body)
+        && let Ok(refused) = Refused::of(problem)
+    {
+        return ClientError::Refused(Box::new(refused));
+    }
+    let (detail, correlation_id) = match serde_json::from_slice::<Sentence>(body) {
+        Ok(Sentence { detail, code: Some(code), correlation_id }) => {
+            (format!("{code}: {detail}"), correlation_id)
+        }
+        Ok(Sentence { detail, code: None, correlation_id }) => (detail, correlation_id),
+        Err(_) => (format!("{} bytes that are no error body", body.len()), None),
+    };
+    ClientError::Failed { url: url.to_owned(), path, status, detail, correlation_id }
+}
+
+/// The session cookie among `Set-Cookie`; its attributes (the stock service sends no Path) say nothing to us.
+fn cookie_of(headers: &HeaderMap) -> Option<Cookie> {
+    headers.get_all(SET_COOKIE).iter().find_map(|header| {
+        let (name, value) = header.to_str().ok()?.split(';').next()?.split_once('=')?;
+        let value = value.trim();
+        let sane =
+            !value.is_empty() && value.len() <= COOKIE_LEN && value.bytes().all(|b| b.is_ascii_graphic());
+        (name.trim() == COOKIE && sane).then(|| Cookie(value.to_owned()))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ccnode_evidence::Code;
+    use reqwest::header::HeaderValue;
+
+    #[test]
+    fn only_the_session_cookie_is_taken() {
+        let of = |values: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(SET_COOKIE, HeaderValue::from_str(value).unwrap());
+            }
+            cookie_of(&headers).map(|c| c.0)
+        };
+        assert_eq!(of(&["other=1", "kbs-session-id=abc; HttpOnly; Path=/x"]), Some("abc".into()));
+        assert_eq!(of(&["kbs-session-id="]), None);
+        assert_eq!(of(&["kbs-session-id"]), None);
+        assert_eq!(of(&["xkbs-session-id=a"]), None);
+        assert_eq!(of(&[&format!("kbs-session-id={}", "a".repeat(COOKIE_LEN + 1))]), None);
+    }
+
+    #[test]
+    fn an_error_body_is_a_refusal_by_its_code_alone() {
+        let with = |body: &str| refusal("https://a", "/p", 401, body.as_bytes());
+        let known = with(r#"{"type":"x","detail":"d","code":"image-unknown","correlation-id":"c"}"#);
+        assert_eq!(known.code(), Code::ImageUnknown);
+        let stock = with(
+            r#"{"type":"https://github.com/confidential-containers/kbs/errors/PolicyDeny","detail":"d"}"#,
+        );
+        assert_eq!(
+            (stock.code(), stock.to_string()),
+            (Code::ServiceFailed, "https://a/p: status 401: d".into())
+        );
+        let newer = with(r#"{"type":"x","detail":"d","code":"from-the-future"}"#);
+        assert_eq!(newer.to_string(), "https://a/p: status 401: from-the-future: d");
+        assert_eq!(with("<html>").to_string(), "https://a/p: status 401: 6 bytes that are no error body");
+    }
+}

@@ -1,0 +1,243 @@
+//! The states of one `ccnode/1` session; each is made by consuming the one before, and none is made twice.
+
+use crate::error::{AttestError, ClientError};
+use crate::http::{Cookie, Http, Reply, Request};
+use crate::retry::Deadline;
+use aes_gcm::aead::{Aead as _, KeyInit as _};
+use aes_gcm::{Aes256Gcm, Nonce as GcmNonce};
+use ccnode_evidence::transcript::{Bound, RuntimeExt, Transcript, name_key};
+use ccnode_evidence::{
+    Activated as Secret, CcnodeTpmEvidence, EventLogs, EvidenceSource, Identity, Nonce, QuoteParts,
+    Sha256Digest, TpmEvidence, TpmQuote,
+};
+use ccnode_protocol::grants::Grants;
+use ccnode_protocol::jwe::{EphemeralKey, Jwe};
+use ccnode_protocol::{
+    ATTEST, AUTH, AttestResponse, Attestation, AuthExt, AuthRequest, Challenge, ChallengeExt, ExtParams,
+    GRANTS, NameBox, NodeName, PoolName, RuntimeData, Tee, TeePubKey, VERSION,
+};
+use kbs_types::CompositeEvidence;
+use serde::Serialize;
+
+/// The service that a session talks to; it stays with the URL it began with.
+#[derive(Clone, Debug)]
+pub(crate) struct Peer {
+    pub(crate) http: Http,
+    pub(crate) url: String,
+    pub(crate) deadline: Deadline,
+}
+
+impl Peer {
+    async fn post<T: Serialize>(
+        &self,
+        path: &'static str,
+        cookie: Option<&Cookie>,
+        body: &T,
+    ) -> Result<Reply, ClientError> {
+        let body = serde_json::to_vec(body).map_err(|e| ClientError::Garbage {
+            url: self.url.clone(),
+            path,
+            cause: format!("the request has no JSON form: {e}"),
+        })?;
+        let timeout = self.deadline.request();
+        self.http.send(&self.url, Request { path, cookie, body: Some(body), timeout }).await
+    }
+}
+
+/// The service has answered with a challenge of `ccnode/1`.
+#[derive(Debug)]
+pub struct Challenged {
+    peer: Peer,
+    cookie: Cookie,
+    nonce: Nonce,
+    ext: ChallengeExt,
+}
+
+/// The TPM has opened the credential: the service holds our keys for ours, and we know our name.
+#[derive(Debug)]
+pub struct Activated {
+    peer: Peer,
+    cookie: Cookie,
+    nonce: Nonce,
+    secret: Secret,
+    name: NodeName,
+}
+
+/// Evidence is bound to nonce, ephemeral key, logs and certificate request.
+pub struct Quoted {
+    peer: Peer,
+    cookie: Cookie,
+    name: NodeName,
+    key: EphemeralKey,
+    attestation: Attestation,
+}
+
+/// The service has accepted the evidence.
+pub struct Attested {
+    peer: Peer,
+    cookie: Cookie,
+    name: NodeName,
+    key: EphemeralKey,
+    token: String,
+}
+
+impl Challenged {
+    /// `POST /kbs/v0/auth`: offers who the TPM is.
+    pub(crate) async fn request(
+        peer: Peer,
+        pool: &PoolName,
+        identity: &Identity,
+    ) -> Result<Self, ClientError> {
+        let ext = AuthExt {
+            version: 1,
+            pool: pool.clone(),
+            ek_cert: identity.ek_cert.clone().into(),
+            ak: identity.ak_public.clone().into(),
+        };
+        let request = AuthRequest {
+            version: VERSION.to_owned(),
+            tee: Tee::Tpm,
+            extra_params: ExtParams::Ccnode { ccnode: ext },
+        };
+        let reply = peer.post(AUTH, None, &request).await?;
+        let challenge: Challenge = reply.json()?;
+        let stock = || ClientError::ChallengeStock { url: peer.url.clone() };
+        let ext =
+            challenge.extra_params.ccnode().filter(|ext| ext.version == 1).cloned().ok_or_else(stock)?;
+        let cookie = reply.cookie.clone().ok_or_else(|| reply.garbage("no session cookie".to_owned()))?;
+        Ok(Self { peer, cookie, nonce: challenge.nonce, ext })
+    }
+
+    pub(crate) fn cookie(&self) -> &Cookie {
+        &self.cookie
+    }
+
+    /// TPM2_ActivateCredential, then the name that travels under the secret.
+    pub(crate) async fn activate<S: EvidenceSource, C: std::error::Error + 'static>(
+        self,
+        source: &S,
+    ) -> Result<Activated, AttestError<S::Error, C>> {
+        let ChallengeExt { credential, secret, name, .. } = self.ext;
+        let secret = source.activate(credential.0, secret.0).await.map_err(AttestError::Source)?;
+        let name = open_name(&secret, &name).ok_or_else(|| {
+            AttestError::Client(ClientError::Garbage {
+                url: self.peer.url.clone(),
+                path: AUTH,
+                cause: "the node's name does not open with the activated secret".to_owned(),
+            })
+        })?;
+        Ok(Activated { peer: self.peer, cookie: self.cookie, nonce: self.nonce, secret, name })
+    }
+}
+
+impl Activated {
+    /// The name that the service chose.
+    pub fn name(&self) -> &NodeName {
+        &self.name
+    }
+
+    /// Binds `csr` (DER) and `logs` to the transcript and has the TPM quote it.
+    pub(crate) async fn quote<S: EvidenceSource, C: std::error::Error + 'static>(
+        self,
+        source: &S,
+        csr: &[u8],
+        logs: &EventLogs,
+    ) -> Result<Quoted, AttestError<S::Error, C>> {
+        let key = EphemeralKey::generate();
+        let tee_pubkey = key.public();
+        let transcript = Transcript { additional_evidence: "", nonce: &self.nonce, tee_pubkey: &tee_pubkey };
+        let digest = logs.digest().map_err(ccnode_evidence::transcript::TranscriptError::Canonical);
+        let (ext, data) = digest
+            .and_then(|logs| {
+                let bound =
+                    Bound { csr: Some(Sha256Digest::of(csr)), init_data: None, event_logs: Some(logs) };
+                transcript.bind(bound, &self.secret)
+            })
+            .map_err(|e| AttestError::Client(ClientError::Transcript(e)))?;
+        let quote = source.quote(data.qualifying_data()).await.map_err(AttestError::Source)?;
+        let attestation = attestation(&self.nonce, tee_pubkey, ext, quote, csr, logs).map_err(|e| {
+            AttestError::Client(ClientError::Transcript(
+                ccnode_evidence::transcript::TranscriptError::Canonical(e),
+            ))
+        })?;
+        Ok(Quoted { peer: self.peer, cookie: self.cookie, name: self.name, key, attestation })
+    }
+}
+
+impl Quoted {
+    /// `POST /kbs/v0/attest`. Sent once: the nonce is spent by it, whatever becomes of the answer.
+    pub(crate) async fn attest(self) -> Result<Attested, ClientError> {
+        let reply = self.peer.post(ATTEST, Some(&self.cookie), &self.attestation).await?;
+        let AttestResponse { token } = reply.json()?;
+        Ok(Attested { peer: self.peer, cookie: self.cookie, name: self.name, key: self.key, token })
+    }
+}
+
+impl Attested {
+    /// The service's attestation result: an EAR token (JWT, ES256), not verified here.
+    pub fn token(&self) -> &str {
+        &self.token
+    }
+
+    pub(crate) fn deadline(&self) -> &Deadline {
+        &self.peer.deadline
+    }
+
+    /// `GET /ccnode/v1/grants`, opened with this session's key. May be repeated within the session.
+    pub(crate) async fn grants(&self) -> Result<Grants, ClientError> {
+        let timeout = self.peer.deadline.request();
+        let request = Request { path: GRANTS, cookie: Some(&self.cookie), body: None, timeout };
+        let reply = self.peer.http.send(&self.peer.url, request).await?;
+        let jwe: Jwe = reply.json()?;
+        let plain = self.key.open(&jwe).map_err(|e| reply.garbage(e.to_string()))?;
+        // The parser's message may quote what it read: it stays out of the error.
+        let grants: Grants = serde_json::from_slice(plain.expose())
+            .map_err(|e| reply.garbage(format!("grants of another form, column {}", e.column())))?;
+        if grants.version != 1 {
+            return Err(reply.garbage(format!("grants of version {}", grants.version)));
+        }
+        if grants.node != self.name {
+            return Err(reply.garbage(format!("grants for {} in a session of {}", grants.node, self.name)));
+        }
+        Ok(grants)
+    }
+}
+
+fn attestation(
+    nonce: &Nonce,
+    tee_pubkey: TeePubKey,
+    ext: RuntimeExt,
+    quote: QuoteParts,
+    csr: &[u8],
+    logs: &EventLogs,
+) -> Result<Attestation, serde_json::Error> {
+    let evidence = TpmEvidence {
+        tpm_quote: TpmQuote {
+            signature: quote.signature.into(),
+            message: quote.message.into(),
+            pcrs: quote.pcrs.0.into_values().collect(),
+        },
+        ak_public: quote.ak_public.into(),
+        ccnode: Some(CcnodeTpmEvidence { version: 1, logs: logs.clone(), csr: Some(csr.to_vec().into()) }),
+    };
+    Ok(Attestation {
+        init_data: None,
+        runtime_data: RuntimeData {
+            stock: kbs_types::RuntimeData { nonce: nonce.text(), tee_pubkey },
+            ccnode: Some(ext),
+        },
+        tee_evidence: CompositeEvidence {
+            primary_evidence: serde_json::to_value(evidence)?,
+            additional_evidence: String::new(),
+        },
+    })
+}
+
+fn open_name(secret: &Secret, name: &NameBox) -> Option<NodeName> {
+    let iv: [u8; 12] = name.iv.0.as_slice().try_into().ok()?;
+    let sealed = [name.ciphertext.0.as_slice(), name.tag.0.as_slice()].concat();
+    let key = name_key(secret);
+    let plain =
+        Aes256Gcm::new(key.expose().into()).decrypt(GcmNonce::from_slice(&iv), sealed.as_slice()).ok()?;
+    (name.tag.0.len() == 16).then(|| String::from_utf8(plain).ok()?.parse().ok())?
+}
