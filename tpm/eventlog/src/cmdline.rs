@@ -20,11 +20,18 @@ pub(crate) struct Believed<'a> {
     pub(crate) load_options: Option<usize>,
     /// Position of PCR 11's event for the contents of `.cmdline`, where its digest covers the text.
     pub(crate) section: Option<usize>,
+    /// Position of that event, covered or not.
+    pub(crate) section_at: Option<usize>,
 }
 
 /// Believes `text` (as /proc/cmdline has it) only where a measurement of it is in the log: PCR 9's load options, which the
-/// kernel's EFI stub hashes as UTF-16LE with what ends them, or the UKI section that sd-stub hashes as it is.
-pub(crate) fn believe<'a>(log: &EventLog, text: &'a str) -> Option<Believed<'a>> {
+/// kernel's EFI stub hashes as UTF-16LE with what ends them, or the UKI section that sd-stub hashes as it is. Registers that
+/// `trusted` refuses count for nothing.
+pub(crate) fn believe<'a>(
+    log: &EventLog,
+    text: &'a str,
+    trusted: impl Fn(u32) -> bool,
+) -> Option<Believed<'a>> {
     let text = text.strip_suffix('\n').unwrap_or(text);
     let ends = ["", "\0", "\n", "\n\0", " \0"];
     let hash_all = |encode: &dyn Fn(&str) -> Vec<u8>| -> Vec<Sha256Digest> {
@@ -37,11 +44,18 @@ pub(crate) fn believe<'a>(log: &EventLog, text: &'a str) -> Option<Believed<'a>>
     let load_options = log
         .events
         .iter()
-        .find(|e| e.register == 9 && e.extends() && e.is_load_options())
+        .find(|e| e.register == 9 && trusted(9) && e.extends() && e.is_load_options())
         .filter(|e| is(e.sha256(), &wide))
         .map(|e| e.index);
-    let section = section_event(log).filter(|e| is(e.sha256(), &narrow)).map(|e| e.index);
-    (load_options.is_some() || section.is_some()).then_some(Believed { text, load_options, section })
+    let contents = section_event(log).filter(|_| trusted(11));
+    let section_at = contents.map(|e| e.index);
+    let section = contents.filter(|e| is(e.sha256(), &narrow)).map(|e| e.index);
+    (load_options.is_some() || section.is_some()).then_some(Believed {
+        text,
+        load_options,
+        section,
+        section_at,
+    })
 }
 
 /// The event that follows the measured name `.cmdline` in PCR 11.

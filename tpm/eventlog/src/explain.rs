@@ -11,6 +11,11 @@ use std::collections::BTreeMap;
 /// Parts before wholes: what was handed to the stub, the UKI's sections, what the kernel's stub saw, the whole UKI; then the
 /// firmware by its order; then the rest.
 const ORDER: [u8; 16] = [12, 11, 9, 4, 0, 1, 2, 3, 6, 7, 13, 14, 8, 5, 15, 10];
+/// The sections of a UKI (UAPI.5), whose names the stub measures.
+const SECTIONS: [&str; 15] = [
+    ".linux", ".osrel", ".cmdline", ".initrd", ".ucode", ".splash", ".dtb", ".dtbauto", ".hwids", ".uname",
+    ".sbat", ".pcrsig", ".pcrpkey", ".profile", ".efifw",
+];
 /// How many differences of one PCR are told apart.
 const PER_PCR: usize = 32;
 
@@ -122,7 +127,9 @@ fn compare(
     references: &[Reference<'_>],
     cmdlines: Cmdlines<'_>,
 ) -> Vec<Difference> {
-    let believed = cmdlines.found.and_then(|text| cmdline::believe(log, text));
+    let unproven = proven == PcrSet::default();
+    let trusted = |pcr: u32| unproven || PcrIndex::new(pcr).is_ok_and(|p| proven.contains(p));
+    let believed = cmdlines.found.and_then(|text| cmdline::believe(log, text, trusted));
     let mut references = references.to_vec();
     references.sort_by_key(|r| rank(r.pcr));
     let mut out = Vec::new();
@@ -165,7 +172,8 @@ impl Pcr<'_> {
         }
         let told = |(n, step): (usize, &Step)| match (step, steps.get(n + 1)) {
             // A section's name and contents come in pairs: one sentence for both.
-            (Step::Added(j), Some(Step::Added(k))) if j + 1 == *k && self.names_section(*j) => None,
+            (Step::Added(j), Some(Step::Added(k))) if j + 1 == *k && self.found_name(*j).is_some() => None,
+            (Step::Missing(i), Some(Step::Missing(k))) if i + 1 == *k && self.expects_name(*i) => None,
             _ => self.difference(*step),
         };
         steps.iter().enumerate().filter_map(told).take(PER_PCR).collect()
@@ -176,7 +184,8 @@ impl Pcr<'_> {
             Step::Changed(i, j) => {
                 let (want, event) = (self.reference.events.get(i)?, *self.found.get(j)?);
                 let component = want.component.clone();
-                let sentence = self.command_line(event).unwrap_or_else(|| format!("{component} changed"));
+                let sentence =
+                    self.command_line(event, &component).unwrap_or_else(|| format!("{component} changed"));
                 self.build(DifferenceKind::Changed, Some(event), Some(want), component, false, sentence)
             }
             Step::Missing(i) => {
@@ -199,10 +208,7 @@ impl Pcr<'_> {
 
     /// What to call an event that the tuple doesn't know, and whether that is only a claim.
     fn added(&self, j: usize, event: &Event) -> (String, bool) {
-        let after_name = j.checked_sub(1).and_then(|p| self.found.get(p)).and_then(|e| e.names_section());
-        if let Some(section) = after_name
-            && self.reference.pcr.get() == 11
-        {
+        if let Some(section) = j.checked_sub(1).and_then(|name| self.found_name(name)) {
             return (format!("section {section} of the UKI"), false);
         }
         let description = event.describe();
@@ -210,22 +216,35 @@ impl Pcr<'_> {
         (description.component, claimed)
     }
 
-    fn names_section(&self, j: usize) -> bool {
-        self.found.get(j).is_some_and(|e| e.names_section().is_some())
+    /// The section whose name an event of PCR 11 measures, proven by its digest.
+    fn found_name(&self, j: usize) -> Option<String> {
+        self.found.get(j).filter(|_| self.reference.pcr.get() == 11)?.names_section()
+    }
+
+    /// Whether the tuple expects a section's name here.
+    fn expects_name(&self, i: usize) -> bool {
+        let digest =
+            self.reference.events.get(i).filter(|_| self.reference.pcr.get() == 11).map(|e| e.digest);
+        digest.is_some_and(|d| {
+            SECTIONS.iter().any(|name| Sha256Digest::of(&[name.as_bytes(), &[0]].concat()) == d)
+        })
     }
 
     /// The sentence on the command line, where `event` measures it and the text is believed.
-    fn command_line(&self, event: &Event) -> Option<String> {
+    fn command_line(&self, event: &Event, component: &str) -> Option<String> {
         let believed = self.believed.as_ref()?;
-        if ![believed.load_options, believed.section].contains(&Some(event.index)) {
-            return None;
-        }
-        Some(match self.cmdlines.expected {
+        let index = Some(event.index);
+        let words = match self.cmdlines.expected {
             Some(expected) => {
                 format!("kernel command line: {}", cmdline::difference(expected, believed.text))
             }
             None => format!("kernel command line is `{}`", crate::text::printable(believed.text)),
-        })
+        };
+        if index == believed.load_options || index == believed.section {
+            return Some(words);
+        }
+        // The section holds more than the text, but PCR 9 proves what the kernel made of it.
+        (index == believed.section_at).then(|| format!("{component} changed; {words}"))
     }
 
     fn start(&self, replay: &Replay) -> Difference {

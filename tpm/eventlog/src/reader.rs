@@ -55,10 +55,13 @@ impl<'a> Reader<'a> {
         self.array()
     }
 
-    /// As many bytes as a u32 in front of them says.
+    /// As many bytes as a u32 in front of them says; nothing is consumed where they are not there.
     pub(crate) fn sized(&mut self) -> Option<&'a [u8]> {
-        let len = usize::try_from(self.u32()?).ok()?;
-        self.take(len)
+        let mut ahead = *self;
+        let len = usize::try_from(ahead.u32()?).ok()?;
+        let bytes = ahead.take(len)?;
+        *self = ahead;
+        Some(bytes)
     }
 
     /// As many bytes as a 64-bit length says.

@@ -1,0 +1,12 @@
+//! Tests of the event log crate: recorded logs, malformed and hostile ones, and explanations.
+
+#[cfg(test)]
+mod build;
+#[cfg(test)]
+mod explain;
+#[cfg(test)]
+mod hostile;
+#[cfg(test)]
+mod malformed;
+#[cfg(test)]
+mod vectors;
