@@ -106,7 +106,8 @@ impl Vm {
         let name = story_name(&dir);
         let echo = std::env::var_os("CCNODE_VM_CONSOLE").map(|_| name.clone());
         let console = Console::follow(typing.try_clone()?, echo);
-        let qmp = Qmp::new(monitor)?;
+        // QEMU connects before it opens disks and devices, so a refusal may come only now.
+        let qmp = Qmp::new(monitor).map_err(|error| error.context(early_end(&mut qemu, &dir)))?;
         let qemu = qemu.0.take().context("QEMU is gone")?;
         let started = Instant::now();
         Ok(Self {
@@ -366,6 +367,19 @@ fn story_name(dir: &Path) -> String {
     parts.iter().rev().map(AsRef::as_ref).collect::<Vec<_>>().join("/")
 }
 
+/// Says what became of a QEMU that does not answer, in its own words.
+fn early_end(qemu: &mut Guard, dir: &Path) -> String {
+    let status = qemu.0.as_mut().map(|q| {
+        reap(q, Duration::from_secs(1));
+        q.try_wait().ok().flatten()
+    });
+    let said = fs::read_to_string(dir.join("qemu.stderr")).unwrap_or_default();
+    match status.flatten() {
+        Some(status) => format!("QEMU ended at once ({status}): {said}"),
+        None => format!("QEMU does not start: {said}"),
+    }
+}
+
 /// Awaits QEMU's connection, or its early end.
 fn accept(listener: &UnixListener, qemu: &mut Guard, dir: &Path) -> Result<UnixStream> {
     listener.set_nonblocking(true)?;
@@ -375,11 +389,10 @@ fn accept(listener: &UnixListener, qemu: &mut Guard, dir: &Path) -> Result<UnixS
             stream.set_nonblocking(false)?;
             return Ok(stream);
         }
-        let said = || fs::read_to_string(dir.join("qemu.stderr")).unwrap_or_default();
-        if let Some(status) = qemu.0.as_mut().and_then(|q| q.try_wait().ok().flatten()) {
-            bail!("QEMU ended at once ({status}): {}", said());
+        let running = qemu.0.as_mut().is_some_and(|q| matches!(q.try_wait(), Ok(None)));
+        if !running || Instant::now() >= until {
+            bail!(early_end(qemu, dir));
         }
-        ensure!(Instant::now() < until, "QEMU does not start: {}", said());
         thread::sleep(Duration::from_millis(5));
     }
 }
