@@ -144,6 +144,7 @@ fn t11_a_text_is_not_believed_by_a_pcr_that_was_not_compared() {
     let proof = log.matches(&values, PcrSet::from_iter([pcr(4)])).unwrap();
     let found = explain(&proof, &Reference::image(&tuple), cmdlines);
     assert_eq!(found[0].sentence, "PCR 11: section .cmdline of the UKI changed");
+    assert_eq!(found[1].sentence, "PCR 9: kernel command line (load options) changed");
     assert_eq!(found.iter().map(|d| d.proven).collect::<Vec<_>>(), [false, false, true]);
 }
 
