@@ -1,0 +1,301 @@
+//! Every way in which appraisal says no: one variant each, with its data, its code and its sentence.
+
+use crate::ak::AttributeFault;
+use crate::{CsrError, EkCertError, PublicError, QuoteError, UnixTime};
+use ccnode_evidence::{Code, PcrIndex, PcrSet, Sha256Digest};
+use ccnode_tpm_eventlog::{Difference, LogError, MatchError};
+use std::fmt;
+
+/// Which of the two logs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LogKind {
+    /// The firmware's.
+    Firmware,
+    /// The node's own.
+    Own,
+}
+
+impl fmt::Display for LogKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Firmware => "the firmware's event log",
+            Self::Own => "the node's own event log",
+        })
+    }
+}
+
+/// A member that the transcript binds by digest.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Member {
+    /// The certificate request.
+    Csr,
+    /// The init-data.
+    InitData,
+    /// The event logs and the command line.
+    EventLogs,
+    /// `ak_public` of the evidence, which repeats the attestation key.
+    AkPublic,
+}
+
+impl fmt::Display for Member {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Csr => "csr",
+            Self::InitData => "init-data",
+            Self::EventLogs => "event-logs",
+            Self::AkPublic => "ak_public",
+        })
+    }
+}
+
+/// How proven evidence differs from the closest tuple that the pool knows.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Explanation {
+    /// The tuple in words: "image debian-12-worker 1"; `None` where the pool knows none.
+    pub closest: Option<String>,
+    /// Its id.
+    pub closest_id: Option<Sha256Digest>,
+    /// The event at fault first, then the others.
+    pub differences: Vec<Difference>,
+}
+
+impl Explanation {
+    fn sentence(&self, kind: &str) -> String {
+        match (&self.closest, self.differences.first()) {
+            (Some(closest), Some(first)) => {
+                let more = match self.differences.len() - 1 {
+                    0 => String::new(),
+                    n => format!(" (and {n} more)"),
+                };
+                format!("unlike {closest}, {}{more}", first.sentence)
+            }
+            (Some(closest), None) => format!("the values differ from {closest}"),
+            (None, _) => format!("the pool knows no {kind}"),
+        }
+    }
+}
+
+/// Why evidence is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum Rejection {
+    /// A member of the request is missing or not of its form.
+    #[error("member `{member}`: {reason}")]
+    MalformedRequest {
+        /// The member's path.
+        member: &'static str,
+        /// What is wrong about it.
+        reason: String,
+    },
+    /// The attestation has no member `ccnode`.
+    #[error("the evidence is bound by the stock transcript, and this pool takes ccnode/1 alone")]
+    StockTranscript,
+    /// The member `ccnode` has a version other than 1.
+    #[error("the transcript has version {0}; version 1 is spoken here")]
+    TranscriptVersion(u32),
+    /// The nonce is not the session's.
+    #[error("the evidence carries nonce {sent}, the session's is {due}")]
+    NonceMismatch {
+        /// As sent, shortened.
+        sent: String,
+        /// The session's, as text.
+        due: String,
+    },
+    /// The EK certificate can't be read, or is none.
+    #[error("EK certificate: {0}")]
+    EkCertMalformed(#[source] EkCertError),
+    /// No root of the pool leads to it.
+    #[error("no EK root of the pool issued the certificate by `{issuer}`")]
+    EkUntrusted {
+        /// Issuer of the EK certificate.
+        issuer: String,
+    },
+    /// The certificate, or one above it, is outside its validity.
+    #[error("certificate of `{subject}` is valid from {} to {}, and now is {}", not_before.0, not_after.0, now.0)]
+    EkCertExpired {
+        /// Whose certificate.
+        subject: String,
+        /// First second of its validity.
+        not_before: UnixTime,
+        /// Last second of its validity.
+        not_after: UnixTime,
+        /// The time of appraisal.
+        now: UnixTime,
+    },
+    /// The attestation key's TPMT_PUBLIC is none that is appraised.
+    #[error("attestation key: {0}")]
+    AkMalformed(#[source] PublicError),
+    /// The attestation key could leave its TPM, or sign what is no TPM's.
+    #[error("attestation key: {0}")]
+    AkAttributes(#[source] AttributeFault),
+    /// The activation value does not prove the challenge's secret.
+    #[error("the activation value does not prove the secret of the challenge")]
+    ActivationFailed,
+    /// What was sent is not what the transcript binds.
+    #[error("`{member}` as sent is not what the transcript binds")]
+    TranscriptMismatch {
+        /// Which member.
+        member: Member,
+    },
+    /// No quote, or no signature that can be read.
+    #[error("quote: {0}")]
+    QuoteMalformed(#[source] QuoteError),
+    /// The signature is not the attestation key's.
+    #[error("the quote's signature does not verify with the activated attestation key")]
+    QuoteSignature,
+    /// extraData is not this session's report data.
+    #[error("the quote's extraData is {sent}, the transcript's report data begins with {due}")]
+    QuoteNonce {
+        /// Hex, shortened.
+        sent: String,
+        /// Hex.
+        due: String,
+    },
+    /// The selection is not exactly sha256:0-15.
+    #[error("the quote selects {sent}; exactly sha256:0-15 is due")]
+    QuoteSelection {
+        /// In words.
+        sent: String,
+    },
+    /// The PCR values sent are not those quoted.
+    #[error("the PCR values sent hash to {sent}, the quote covers {quoted}")]
+    QuotePcrDigest {
+        /// Composite digest of what was sent.
+        sent: Sha256Digest,
+        /// The quote's.
+        quoted: Sha256Digest,
+    },
+    /// A log that can't be read.
+    #[error("{log}: {reason}")]
+    EventLogMalformed {
+        /// Which.
+        log: LogKind,
+        /// Why.
+        #[source]
+        reason: LogError,
+    },
+    /// The logs don't replay to the quoted PCRs.
+    #[error("{0}")]
+    EventLogMismatch(#[source] MatchError),
+    /// PCR 15 is not zero.
+    #[error("PCR 15 is {value}, not zero: this boot is capped")]
+    AlreadyCapped {
+        /// Its value.
+        value: Sha256Digest,
+    },
+    /// PCR 0–3, 6 and 7 match no tuple.
+    #[error("{}", .0.sentence("platform"))]
+    PlatformUnknown(Box<Explanation>),
+    /// PCR 4, 9 and 11–14 match no tuple.
+    #[error("{}", .0.sentence("image"))]
+    ImageUnknown(Box<Explanation>),
+    /// Both known, and not allowed together.
+    #[error("platform `{platform_name}` with image `{image_name}` is no allowed pair")]
+    PairNotAllowed {
+        /// Id of the platform tuple.
+        platform: Sha256Digest,
+        /// Its name.
+        platform_name: String,
+        /// Id of the image tuple.
+        image: Sha256Digest,
+        /// Its name and version.
+        image_name: String,
+    },
+    /// PCR 5 holds an event that doesn't belong there.
+    #[error("PCR 5: event {event} is no proven partition table, separator or boot action: {component}")]
+    BootEvents {
+        /// Position in the log.
+        event: usize,
+        /// The log's words for it.
+        component: String,
+    },
+    /// PCR 8 is not what the init-data sent give.
+    #[error("PCR 8 is {value}, {}", if *allowed { "not what the init-data sent give" } else { "and the pool allows no init-data" })]
+    InitData {
+        /// Its value.
+        value: Sha256Digest,
+        /// Whether the pool allows init-data.
+        allowed: bool,
+    },
+    /// PCR 10 is neither zero nor the boot aggregate.
+    #[error("PCR 10 is {value}, neither zero nor {aggregate} of the boot aggregate alone")]
+    ImaUnexpected {
+        /// Its value.
+        value: Sha256Digest,
+        /// What one extension by IMA's boot aggregate gives.
+        aggregate: Sha256Digest,
+    },
+    /// The certificate request is none that is signed here.
+    #[error("certificate request: {0}")]
+    CsrRefused(#[source] CsrError),
+}
+
+impl Rejection {
+    /// The stable code.
+    pub fn code(&self) -> Code {
+        match self {
+            Self::MalformedRequest { .. } | Self::TranscriptVersion(_) => Code::MalformedRequest,
+            Self::StockTranscript => Code::StockTranscript,
+            Self::NonceMismatch { .. } => Code::NonceMismatch,
+            Self::EkCertMalformed(_) => Code::EkCertMalformed,
+            Self::EkUntrusted { .. } => Code::EkUntrusted,
+            Self::EkCertExpired { .. } => Code::EkCertExpired,
+            Self::AkMalformed(_) => Code::AkMalformed,
+            Self::AkAttributes(_) => Code::AkAttributes,
+            Self::ActivationFailed => Code::ActivationFailed,
+            Self::TranscriptMismatch { .. } => Code::TranscriptMismatch,
+            Self::QuoteMalformed(_) => Code::QuoteMalformed,
+            Self::QuoteSignature => Code::QuoteSignature,
+            Self::QuoteNonce { .. } => Code::QuoteNonce,
+            Self::QuoteSelection { .. } => Code::QuoteSelection,
+            Self::QuotePcrDigest { .. } => Code::QuotePcrDigest,
+            Self::EventLogMalformed { .. } => Code::EventLogMalformed,
+            Self::EventLogMismatch(_) => Code::EventLogMismatch,
+            Self::AlreadyCapped { .. } => Code::AlreadyCapped,
+            Self::PlatformUnknown(_) => Code::PlatformUnknown,
+            Self::ImageUnknown(_) => Code::ImageUnknown,
+            Self::PairNotAllowed { .. } => Code::PairNotAllowed,
+            Self::BootEvents { .. } => Code::BootEvents,
+            Self::InitData { .. } => Code::InitDataNotAllowed,
+            Self::ImaUnexpected { .. } => Code::ImaUnexpected,
+            Self::CsrRefused(_) => Code::CsrRefused,
+        }
+    }
+
+    /// The PCR at fault.
+    pub fn pcr(&self) -> Option<PcrIndex> {
+        let fixed = |index: u8| PcrSet::CCNODE.iter().find(|pcr| pcr.get() == index);
+        match self {
+            Self::EventLogMismatch(MatchError::Mismatch { pcr, .. } | MatchError::NotQuoted { pcr }) => Some(*pcr),
+            Self::AlreadyCapped { .. } => fixed(15),
+            Self::BootEvents { .. } => fixed(5),
+            Self::InitData { .. } => fixed(8),
+            Self::ImaUnexpected { .. } => fixed(10),
+            _ => self.differences().first().map(|d| d.pcr),
+        }
+    }
+
+    /// The event at fault, in words.
+    pub fn event(&self) -> Option<String> {
+        match self {
+            Self::BootEvents { event, component } => Some(format!("event {event}: {component}")),
+            _ => self.differences().first().map(|d| d.sentence.clone()),
+        }
+    }
+
+    /// The closest known image or platform, in words.
+    pub fn closest(&self) -> Option<&str> {
+        self.explanation()?.closest.as_deref()
+    }
+
+    /// How the log differs from the closest tuple; the event at fault first. Empty where nothing was compared.
+    pub fn differences(&self) -> &[Difference] {
+        self.explanation().map(|e| e.differences.as_slice()).unwrap_or_default()
+    }
+
+    fn explanation(&self) -> Option<&Explanation> {
+        match self {
+            Self::PlatformUnknown(explanation) | Self::ImageUnknown(explanation) => Some(explanation),
+            _ => None,
+        }
+    }
+}

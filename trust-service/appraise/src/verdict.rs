@@ -1,0 +1,83 @@
+//! What appraisal ends in: a verdict, or a refusal with what is worth keeping of it.
+
+use crate::references::ReferencesSatisfied;
+use crate::{Csr, Rejection, TrustLevel};
+use ccnode_evidence::{EventLogs, PcrValues, Sha256Digest};
+use ccnode_protocol::TeePubKey;
+
+/// The quote's counters: (reset, restart, clock) only grow on one TPM, in this order of comparison.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Counters {
+    /// TPM resets since the TPM was cleared.
+    pub reset_count: u32,
+    /// TPM restarts and resumes since the last reset.
+    pub restart_count: u32,
+    /// Milliseconds that the TPM was powered.
+    pub clock: u64,
+    /// Whether `clock` is surely no value that was seen before.
+    pub safe: bool,
+}
+
+/// Evidence that satisfied every gate. [`crate::appraise()`] alone makes one.
+#[derive(Clone, Debug)]
+pub struct Verdict {
+    /// Derived from the root that the EK's chain leads to.
+    pub level: TrustLevel,
+    /// Who: SHA-256 of the EK's Name.
+    pub node_id: Sha256Digest,
+    /// The attestation key's Name, 34 bytes.
+    pub ak_name: Vec<u8>,
+    /// The quote's counters.
+    pub counters: Counters,
+    /// Id of the platform tuple.
+    pub platform: Sha256Digest,
+    /// Id of the image tuple.
+    pub image: Sha256Digest,
+    /// The image tuple's name and version: "debian-12-worker 1".
+    pub image_name: String,
+    /// dm-verity root hash that the image declares.
+    pub verity_hash: Sha256Digest,
+    /// The kubelet's request, its signature checked; the name in it is the node's wish.
+    pub csr: Option<Csr>,
+    /// The key that grants may be encrypted to.
+    pub tee_pubkey: TeePubKey,
+    /// sha256:0-15 as quoted.
+    pub pcrs: PcrValues,
+    /// Digest of the init-data, where the pool allows it and the node sent some.
+    pub init_data: Option<Sha256Digest>,
+    pub(crate) _proof: ReferencesSatisfied,
+}
+
+/// A refusal: why, and what an administrator may want to see.
+#[derive(Debug, thiserror::Error)]
+#[error("{rejection}")]
+pub struct Refused {
+    /// Why.
+    #[source]
+    pub rejection: Rejection,
+    /// What is worth keeping.
+    pub kept: Kept,
+}
+
+/// What is kept of refused evidence. What is not proven is the sender's claim.
+#[derive(Clone, Debug, Default)]
+pub struct Kept {
+    /// The logs as sent.
+    pub logs: Option<EventLogs>,
+    /// The PCR values as sent.
+    pub pcrs: Option<PcrValues>,
+    /// The counters of the quote, once it is proven.
+    pub counters: Option<Counters>,
+    /// The EK's chain is valid and the credential was activated: from here on, an answer may explain.
+    pub activation_proven: bool,
+    /// The quote is this TPM's and of this session: `pcrs` are fact.
+    pub quote_proven: bool,
+    /// The logs replay to the quoted PCRs: a tuple may be recorded from them.
+    pub log_proven: bool,
+    /// Derived level, once `activation_proven`.
+    pub level: Option<TrustLevel>,
+    /// The platform tuple that matched.
+    pub platform: Option<Sha256Digest>,
+    /// The image tuple that matched.
+    pub image: Option<Sha256Digest>,
+}
