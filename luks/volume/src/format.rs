@@ -1,0 +1,113 @@
+//! Formats a volume in memory; the caller writes the finished bytes to the disk.
+
+use std::io;
+use std::os::unix::fs::FileExt;
+
+use ccnode_luks_header::{
+    Allowlist, CopyError, DATA_OFFSET, Expected, HEADER_LEN, HeaderDigest, KEYSLOTS_SIZE, METADATA_SIZE,
+    Refusal, SECTOR_SIZE, Token, VolumeId, judge, rebuild_secondary,
+};
+use libcryptsetup_rs::consts::flags::CryptPbkdf;
+use libcryptsetup_rs::consts::vals::{CryptKdf, EncryptionFormat, KeyslotsSize, MetadataSize};
+use libcryptsetup_rs::{CryptParamsLuks2, CryptParamsLuks2Ref, CryptPbkdfType, Either, TokenInput};
+
+use crate::cryptsetup::{CryptError, HeaderFile, call};
+use crate::keys::{UnlockKey, VolumeKey};
+
+/// What to format.
+#[derive(Debug)]
+pub struct FormatSpec<'a> {
+    /// UUID of the volume, canonical lower-case text; the trust service chose it.
+    pub uuid: &'a str,
+    /// The trust service's name for the volume.
+    pub volume: &'a VolumeId,
+    /// Generation of the grant, from 1.
+    pub generation: u64,
+    /// Wraps the volume key.
+    pub unlock_key: &'a UnlockKey,
+    /// A fresh key.
+    pub volume_key: &'a VolumeKey,
+}
+
+/// A volume could not be formatted. Nothing was written to any disk.
+#[derive(Debug, thiserror::Error)]
+pub enum FormatError {
+    /// The grant's UUID is none.
+    #[error("not a UUID: {0:?}")]
+    Uuid(String),
+    /// Memory for the header could not be had.
+    #[error("the header's memory: {0}")]
+    Memory(#[source] io::Error),
+    /// libcryptsetup failed.
+    #[error(transparent)]
+    Crypt(#[from] CryptError),
+    /// The primary copy that libcryptsetup made cannot be read.
+    #[error("the new header: {0}")]
+    Copy(#[source] CopyError),
+    /// The header that was made is not what the allowlist wants.
+    #[error("the new header: {0}")]
+    Refused(#[source] Refusal),
+}
+
+/// Makes the header of a new volume in memory, with our token and nothing else that opens it.
+///
+/// What is returned holds the bytes that must be written to the start of the partition
+/// ([`ccnode_luks_header::Judged::bytes`]) and the digest that must be registered; they are never read
+/// back from the disk.
+pub fn format(spec: &FormatSpec<'_>) -> Result<Expected, FormatError> {
+    let uuid = uuid::Uuid::parse_str(spec.uuid).ok().filter(|uuid| uuid.to_string() == spec.uuid);
+    let uuid = uuid.ok_or_else(|| FormatError::Uuid(spec.uuid.chars().take(64).collect()))?;
+    let memory = HeaderFile::new(&[], DATA_OFFSET + u64::from(SECTOR_SIZE)).map_err(FormatError::Memory)?;
+    make(&memory, uuid, spec)?;
+    let mut bytes = vec![0; HEADER_LEN];
+    let used = bytes.split_at_mut(2 * METADATA_SIZE as usize).0;
+    memory.file().read_exact_at(used, 0).map_err(FormatError::Memory)?;
+    // The keyslots area stays zero: libcryptsetup's random filling would be bytes that nobody can judge.
+    rebuild_secondary(&mut bytes).map_err(FormatError::Copy)?;
+    let digest = HeaderDigest::of(&bytes);
+    let judged = judge(bytes, &Allowlist::VOLUME).map_err(FormatError::Refused)?;
+    judged.require_digest(&digest).map_err(FormatError::Refused)
+}
+
+fn make(memory: &HeaderFile, uuid: uuid::Uuid, spec: &FormatSpec<'_>) -> Result<(), CryptError> {
+    let mut device = memory.device(None)?;
+    call("set the data offset", || device.set_data_offset(DATA_OFFSET / 512))?;
+    call("set the metadata size", || {
+        let sizes = (MetadataSize::try_from(METADATA_SIZE)?, KeyslotsSize::try_from(KEYSLOTS_SIZE)?);
+        device.settings_handle().set_metadata_size(sizes.0, sizes.1)
+    })?;
+    // The least that the library takes: the key it protects is no password but 512 random bits.
+    let pbkdf = CryptPbkdfType {
+        type_: CryptKdf::Pbkdf2,
+        hash: Some("sha256".to_owned()),
+        time_ms: 0,
+        iterations: 1000,
+        max_memory_kb: 0,
+        parallel_threads: 0,
+        flags: CryptPbkdf::NO_BENCHMARK,
+    };
+    call("set the key derivation", || device.settings_handle().set_pbkdf_type(&pbkdf))?;
+    let params = CryptParamsLuks2 {
+        pbkdf: None,
+        integrity: None,
+        integrity_params: None,
+        data_alignment: 0,
+        data_device: None,
+        sector_size: SECTOR_SIZE,
+        label: None,
+        subsystem: None,
+    };
+    call("format", || {
+        let mut params: CryptParamsLuks2Ref<'_> = (&params).try_into()?;
+        let key = Either::Left(spec.volume_key.expose().as_slice());
+        let cipher = ("aes", "xts-plain64");
+        device.context_handle().format(EncryptionFormat::Luks2, cipher, Some(uuid), key, Some(&mut params))
+    })?;
+    let token = Token {
+        volume: spec.volume.clone(),
+        generation: spec.generation,
+        wrapped: spec.volume_key.wrap(spec.unlock_key),
+    };
+    call("store the token", || device.token_handle().json_set(TokenInput::AddToken(&token.to_json())))?;
+    Ok(())
+}

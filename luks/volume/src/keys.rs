@@ -1,0 +1,167 @@
+//! The two keys of a volume: how the volume key is made, wrapped by the unlock key, and measured.
+
+use std::fmt;
+
+use aes_kw::KekAes256;
+use ccnode_luks_header::{VOLUME_KEY_LEN, WRAPPED_LEN};
+use hkdf::Hkdf;
+use hmac::{Hmac, Mac};
+use sha2::{Sha256, Sha512};
+use zeroize::Zeroizing;
+
+/// The 32 bytes that the trust service makes and releases; they unwrap the volume key.
+pub type UnlockKey = Zeroizing<[u8; 32]>;
+
+/// The key of the ciphertext: made on the node, never leaves it but wrapped.
+#[derive(Clone)]
+pub struct VolumeKey(Zeroizing<[u8; VOLUME_KEY_LEN]>);
+
+/// Randomness from three independent makers. The host may know or choose one or two of them (it feeds virtio-rng,
+/// and on some platforms the TPM); any one that it does not know suffices.
+#[derive(Clone)]
+pub struct Sources {
+    /// From the kernel's getrandom.
+    pub kernel: Zeroizing<[u8; 64]>,
+    /// From the trust service, with the format grant.
+    pub service: Zeroizing<[u8; 32]>,
+    /// From TPM2_GetRandom.
+    pub tpm: Zeroizing<[u8; 32]>,
+}
+
+impl fmt::Debug for VolumeKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("VolumeKey(…)")
+    }
+}
+
+impl fmt::Debug for Sources {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Sources(…)")
+    }
+}
+
+impl VolumeKey {
+    /// A new key: HKDF-SHA512 (RFC 5869) over the sources, each of fixed length and place.
+    pub fn generate(sources: &Sources) -> Self {
+        let mut input = Zeroizing::new([0; 128]);
+        let parts = sources.kernel.iter().chain(&*sources.service).chain(&*sources.tpm);
+        for (place, byte) in input.iter_mut().zip(parts) {
+            *place = *byte;
+        }
+        let mut key = Zeroizing::new([0; VOLUME_KEY_LEN]);
+        let hkdf = Hkdf::<Sha512>::new(Some(b"ccnode volume key 1"), &*input);
+        #[expect(clippy::expect_used, reason = "64 bytes are one block of output, the limit is 255")]
+        hkdf.expand(b"aes-xts-plain64", &mut *key).expect("a block of output");
+        Self(key)
+    }
+
+    /// What goes into PCR 15 for this volume: HMAC-SHA256(volume key, `cryptsetup:<name>:<uuid>`).
+    pub fn pcr15_digest(&self, name: &str, uuid: &str) -> [u8; 32] {
+        #[expect(clippy::expect_used, reason = "HMAC takes keys of any length")]
+        let mut mac = Hmac::<Sha256>::new_from_slice(&*self.0).expect("any key length");
+        mac.update(format!("cryptsetup:{name}:{uuid}").as_bytes());
+        mac.finalize().into_bytes().into()
+    }
+
+    /// The key under AES-256 key wrap (RFC 3394).
+    pub(crate) fn wrap(&self, unlock_key: &UnlockKey) -> [u8; WRAPPED_LEN] {
+        let mut wrapped = [0; WRAPPED_LEN];
+        #[expect(clippy::expect_used, reason = "both lengths are multiples of 8 and differ by 8")]
+        KekAes256::from(**unlock_key).wrap(&*self.0, &mut wrapped).expect("right lengths");
+        wrapped
+    }
+
+    /// The inverse of [`VolumeKey::wrap`]; none if the unlock key is another one.
+    pub(crate) fn unwrap(wrapped: &[u8; WRAPPED_LEN], unlock_key: &UnlockKey) -> Option<Self> {
+        let mut key = Zeroizing::new([0; VOLUME_KEY_LEN]);
+        KekAes256::from(**unlock_key).unwrap(wrapped, &mut *key).ok()?;
+        Some(Self(key))
+    }
+
+    pub(crate) fn expose(&self) -> &[u8; VOLUME_KEY_LEN] {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sources(kernel: u8, service: u8, tpm: u8) -> Sources {
+        Sources {
+            kernel: Zeroizing::new([kernel; 64]),
+            service: Zeroizing::new([service; 32]),
+            tpm: Zeroizing::new([tpm; 32]),
+        }
+    }
+
+    fn key(kernel: u8, service: u8, tpm: u8) -> [u8; 64] {
+        *VolumeKey::generate(&sources(kernel, service, tpm)).expose()
+    }
+
+    #[test]
+    fn t29_each_source_alone_makes_the_key_another() {
+        assert_eq!(key(1, 2, 3), key(1, 2, 3));
+        assert_ne!(key(1, 2, 3), key(9, 2, 3), "kernel");
+        assert_ne!(key(1, 2, 3), key(1, 9, 3), "service");
+        assert_ne!(key(1, 2, 3), key(1, 2, 9), "tpm");
+        // Sources of equal length cannot be swapped for each other.
+        assert_ne!(key(1, 2, 3), key(1, 3, 2));
+    }
+
+    #[test]
+    fn t29_two_constant_sources_are_no_harm() {
+        let keys: std::collections::BTreeSet<_> =
+            (0..32).flat_map(|n| [key(n + 1, 0, 0), key(0, n + 1, 0), key(0, 0, n + 1)]).collect();
+        assert_eq!(keys.len(), 96);
+    }
+
+    #[test]
+    fn t29_every_byte_of_every_source_counts() {
+        let base = key(0, 0, 0);
+        for at in 0..128 {
+            let mut changed = sources(0, 0, 0);
+            match at {
+                0..64 => changed.kernel[at] = 1,
+                64..96 => changed.service[at - 64] = 1,
+                _ => changed.tpm[at - 96] = 1,
+            }
+            assert_ne!(*VolumeKey::generate(&changed).expose(), base, "byte {at}");
+        }
+    }
+
+    #[test]
+    fn the_two_halves_of_the_key_differ() {
+        let key = key(0, 0, 0);
+        assert_ne!(key[..32], key[32..]);
+    }
+
+    #[test]
+    fn only_the_right_unlock_key_unwraps() {
+        let key = VolumeKey::generate(&sources(1, 2, 3));
+        let unlock = Zeroizing::new([4; 32]);
+        let wrapped = key.wrap(&unlock);
+        assert_eq!(VolumeKey::unwrap(&wrapped, &unlock).unwrap().expose(), key.expose());
+        assert!(VolumeKey::unwrap(&wrapped, &Zeroizing::new([5; 32])).is_none());
+        for at in 0..WRAPPED_LEN {
+            let mut wrapped = wrapped;
+            wrapped[at] ^= 1;
+            assert!(VolumeKey::unwrap(&wrapped, &unlock).is_none(), "byte {at}");
+        }
+    }
+
+    #[test]
+    fn keys_are_not_printed() {
+        let key = VolumeKey::generate(&sources(1, 2, 3));
+        assert_eq!(format!("{key:?} {:?}", sources(1, 2, 3)), "VolumeKey(…) Sources(…)");
+    }
+
+    #[test]
+    fn the_measurement_is_an_hmac_over_name_and_uuid() {
+        // openssl dgst -sha256 -mac HMAC -macopt hexkey:$(printf '07%.0s' {1..64})
+        let key = VolumeKey(Zeroizing::new([7; 64]));
+        let digest = key.pcr15_digest("root", "28632274-8c8a-493f-835b-da802e1c576b");
+        let hex: String = digest.iter().map(|b| format!("{b:02x}")).collect();
+        assert_eq!(hex, "c94e052151ab11010bcde3541b8238b43064b0c8f6916e0339ae84e6d740eeb8");
+    }
+}
