@@ -52,4 +52,4 @@ scenario: build init ## run one VM scenario and show its console: make scenario 
 	@CCNODE_SHOW_CONSOLE=1 $(CARGO) test -p ccnode-vm-scenarios -- $(NAME)
 
 bench: build init ## times and sizes beside cryptsetup and systemd-cryptsetup
-	@target/debug/ccnode-bench
+	@$(CARGO) run --quiet -p ccnode-vm-bench

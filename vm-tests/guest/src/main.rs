@@ -1,0 +1,94 @@
+//! Dev-only helper inside the test image: answers commands typed on the serial console. No product image holds it.
+
+use anyhow::{Context as _, Result, bail};
+use ccnode_attest_client::{AttestError, Client, ClockAtLeast, Deadline, Settings, Subject};
+use ccnode_evidence::EvidenceSource as _;
+use ccnode_tpm_device::{BootRecords, Device, Tcti};
+use std::fmt::Write as _;
+use std::fs;
+use std::io::{BufRead as _, Write as _};
+use std::process::Command;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// The CA that the image pins, copied beside this helper.
+const CA: &str = "/usr/share/ccnode-guest/ca.pem";
+
+fn main() {
+    for line in std::io::stdin().lock().lines().map_while(Result::ok) {
+        let command = line.trim().to_owned();
+        let answer = match command.as_str() {
+            "attest" => attest(),
+            "effects" => effects(),
+            "clock" => clock(),
+            "journal" => journal(),
+            "status" => Ok(fs::read_to_string("/run/ccnode/status.json").unwrap_or_default()),
+            _ => continue,
+        };
+        let text = answer.unwrap_or_else(|error| format!("error: {error:#}"));
+        let mut out = std::io::stdout().lock();
+        let _closed = writeln!(out, "\nguest: {command} begin\n{text}\nguest: {command} end");
+        let _closed = out.flush();
+    }
+}
+
+/// Runs the client again, as root on a booted node could.
+fn attest() -> Result<String> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(async {
+        let records = BootRecords {
+            event_log: fs::read("/sys/kernel/security/tpm0/binary_bios_measurements")
+                .context("firmware log")?,
+            cmdline: fs::read_to_string("/proc/cmdline")?.trim_end_matches('\n').to_owned(),
+            own_log: fs::read("/run/ccnode/eventlog").context("own log")?,
+        };
+        let device = Device::open(Tcti::machine()?)?.with_records(records);
+        let subject = Subject { identity: device.identity().await?, logs: device.logs().await? };
+        let mut client = Client::new(Settings {
+            urls: vec!["https://10.0.2.100".into()],
+            pins: vec![fs::read(CA)?],
+            pool: "workers".parse()?,
+            clock: ClockAtLeast { floor: 0 },
+        })?;
+        let deadline = Deadline::after(Duration::from_secs(30));
+        let csr = |name: &ccnode_protocol::NodeName| request(name.as_str());
+        match client.attest(&subject, &device, csr, deadline, |_| ()).await {
+            Ok(_) => Ok("RELEASED".into()),
+            Err(AttestError::Client(error)) => Ok(format!("denied {}: {error}", error.code())),
+            Err(error) => bail!("{error}"),
+        }
+    })
+}
+
+fn request(name: &str) -> Result<Vec<u8>, rcgen::Error> {
+    let mut params = rcgen::CertificateParams::default();
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(rcgen::DnType::OrganizationName, "system:nodes");
+    params.distinguished_name.push(rcgen::DnType::CommonName, format!("system:node:{name}"));
+    let key = rcgen::KeyPair::generate()?;
+    Ok(params.serialize_request(&key)?.der().to_vec())
+}
+
+/// What systemd made of credentials, swap and partitions.
+fn effects() -> Result<String> {
+    let mut text = String::new();
+    for dir in ["/run/credentials", "/run/credentials/@system", "/run/credentials/@encrypted"] {
+        for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+            writeln!(text, "credential: {}", entry.path().display())?;
+        }
+    }
+    for line in fs::read_to_string("/proc/swaps")?.lines().skip(1) {
+        writeln!(text, "swap: {line}")?;
+    }
+    for line in fs::read_to_string("/proc/self/mounts")?.lines() {
+        writeln!(text, "mount: {line}")?;
+    }
+    Ok(text)
+}
+
+fn clock() -> Result<String> {
+    Ok(format!("clock: {} seconds", SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs()))
+}
+
+fn journal() -> Result<String> {
+    let output = Command::new("journalctl").args(["-b", "--no-pager", "-o", "cat"]).output()?;
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
