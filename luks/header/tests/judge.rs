@@ -9,11 +9,12 @@
 
 mod common;
 
+use std::collections::BTreeSet;
 use std::io::{Read, Seek, SeekFrom};
 
 use ccnode_luks_header::{
-    Allowlist, CopyError, HEADER_LEN, HeaderDigest, Kind, METADATA_SIZE, Refusal, Role, Rule, examine, judge,
-    read, rebuild_secondary,
+    Allowlist, CopyError, HEADER_LEN, HeaderDigest, Kind, METADATA_SIZE, Refusal, Role, Rule, Token, examine,
+    judge, read, rebuild_secondary,
 };
 use common::{Parts, changed, metadata, patch, reseal};
 use serde_json::{Value, json};
@@ -394,8 +395,22 @@ fn a_leftover_secondary_under_something_else_is_no_header() {
 }
 
 #[test]
+fn the_token_follows_its_published_schema() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/luks-token.schema.json");
+    let schema: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    let example = &schema["examples"][0];
+    let token = Token::from_json(&example.to_string()).unwrap();
+    assert_eq!(token.to_json(), *example);
+    let members = |object: &Value| object.as_object().unwrap().keys().cloned().collect::<BTreeSet<_>>();
+    let required: BTreeSet<_> = serde_json::from_value(schema["required"].clone()).unwrap();
+    assert_eq!(members(example), members(&schema["properties"]));
+    assert_eq!(members(example), required);
+    assert_eq!(schema["additionalProperties"], json!(false));
+}
+
+#[test]
 fn codes_are_unique() {
-    let codes: std::collections::BTreeSet<_> = Rule::ALL.iter().map(|rule| rule.code()).collect();
+    let codes: BTreeSet<_> = Rule::ALL.iter().map(|rule| rule.code()).collect();
     assert_eq!(codes.len(), Rule::ALL.len());
 }
 
