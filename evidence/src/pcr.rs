@@ -17,6 +17,8 @@ pub struct PcrIndexError(pub u32);
 impl PcrIndex {
     /// The highest index.
     pub const MAX: u8 = 23;
+    /// PCR 15: capped before the first byte of a disk is read; then it holds the volume's identity.
+    pub const CAP: Self = Self(15);
 
     /// Parses an index; one above 23 is an error.
     pub fn new(index: u32) -> Result<Self, PcrIndexError> {

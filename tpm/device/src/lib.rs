@@ -1,1 +1,28 @@
-//! Placeholder.
+//! The TPM through tss-esapi: endorsement key, attestation key, quote, credential activation, extend.
+//!
+//! One thread owns the ESYS context; a [`DeviceHandle`] sends it commands and is the node's
+//! [`ccnode_evidence::EvidenceSource`]. Keys and sessions are made once: [`DeviceHandle::prepare`] does that while the
+//! network comes up, and then an activation is one TPM command and a quote three.
+//!
+//! The TSS writes warnings to stderr unless `TSS2_LOG=all+NONE` is in the environment before [`Device::open`]; the
+//! environment belongs to the process, so setting it is the caller's part.
+
+mod der;
+mod ek_cert;
+mod error;
+mod flush;
+mod handle;
+mod keys;
+mod pcr;
+mod quote;
+mod session;
+mod tcti;
+mod thread;
+mod tpm;
+
+pub use ek_cert::EK_CERT_INDEX;
+pub use error::{AkFault, CredentialFault, DeviceError, TpmRc};
+pub use handle::{BootRecords, Device, DeviceHandle};
+pub use keys::{AK_HANDLE, EK_HANDLE};
+pub use quote::QUOTE_ATTEMPTS;
+pub use tcti::{Tcti, TctiParseError};
