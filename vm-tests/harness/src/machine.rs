@@ -100,7 +100,7 @@ pub struct Disk {
     pub path: PathBuf,
     /// Serial number as the guest sees it, at most 20 characters.
     pub serial: String,
-    /// Place in the firmware's boot order; none is never booted from.
+    /// Place in the firmware's boot order, from 1 (a directly loaded kernel has 0); none is never booted from.
     pub boot: Option<u32>,
     /// Whether the guest is told that the disk is read-only.
     pub read_only: bool,
@@ -113,7 +113,7 @@ pub struct Disk {
 impl Disk {
     /// The disk the firmware boots from.
     pub fn boot(path: impl Into<PathBuf>, serial: &str) -> Self {
-        Self { boot: Some(0), ..Self::data(path, serial) }
+        Self { boot: Some(1), ..Self::data(path, serial) }
     }
 
     /// A disk the firmware leaves alone.
@@ -483,7 +483,7 @@ mod tests {
             -device virtio-net-pci,netdev=net,romfile=,addr=0x3 -device virtio-rng-pci,addr=0x4 \
             -blockdev driver=file,filename=/r/disk.img,node-name=file0 \
             -blockdev driver=raw,file=file0,node-name=raw0 \
-            -device virtio-blk-pci,drive=raw0,serial=ccnode-root,bootindex=0,addr=0x2 \
+            -device virtio-blk-pci,drive=raw0,serial=ccnode-root,bootindex=1,addr=0x2 \
             -blockdev driver=file,filename=/r/a,,b.img,node-name=file1 \
             -blockdev driver=raw,file=file1,node-name=raw1 \
             -device virtio-blk-pci,drive=raw1,serial=second,addr=0x5 \

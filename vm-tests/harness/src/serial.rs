@@ -11,6 +11,9 @@ use thiserror::Error;
 /// Texts that only a dying kernel prints.
 const PANICS: [&str; 2] = ["Kernel panic - not syncing", "end Kernel panic"];
 
+/// How long a panicking kernel may go on printing before the wait ends.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
 /// Why a text did not come.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub enum WaitError {
@@ -123,21 +126,24 @@ impl Console {
         timeout: Duration,
         mut look: impl FnMut(&mut State) -> Option<T>,
     ) -> Result<T, WaitError> {
-        let until = Instant::now() + timeout;
+        let mut until = Instant::now() + timeout;
+        let mut panicked = false;
         let mut state = self.lock();
         loop {
             if let Some(found) = look(&mut state) {
                 return Ok(found);
             }
-            if PANICS.iter().any(|p| state.text.contains(p)) {
-                return Err(WaitError::Panic);
-            }
-            if state.closed {
-                return Err(WaitError::Off);
+            if !panicked && PANICS.iter().any(|p| state.text.contains(p)) {
+                panicked = true;
+                until = until.min(Instant::now() + LAST_WORDS);
             }
             let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(WaitError::Timeout(timeout));
+            if left.is_zero() || state.closed {
+                return Err(match panicked {
+                    true => WaitError::Panic,
+                    false if state.closed => WaitError::Off,
+                    false => WaitError::Timeout(timeout),
+                });
             }
             state = self.0.news.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0;
         }

@@ -111,7 +111,8 @@ fn devices_of_every_kind_are_taken() {
     let second = image.copy_to(dir.path().join("second.img")).unwrap();
     let table = dir.path().join("ssdt.aml");
     fs::write(&table, ccnode_vm_harness::acpi::ssdt("EXTRA")).unwrap();
-    let faulty = Disk::boot(image.path(), "ccnode-root").bad_sector(2048).log_writes(dir.path().join("writes"));
+    let faulty =
+        Disk::boot(image.path(), "ccnode-root").bad_sector(2048).log_writes(dir.path().join("writes"));
     let machine = guest::machine(dir.path())
         .disk(faulty)
         .disk(Disk::data(second.path(), "second").read_only())

@@ -71,6 +71,10 @@ impl Cluster {
             let conflict = step == Step::Registered && matches!(outcome, Err(Refusal(409, ..)));
             if outcome.is_ok() || conflict {
                 let done = self.done.entry(name.to_owned()).or_default();
+                // Registering begins a boot: what an earlier one did counts no more.
+                if step == Step::Registered {
+                    done.clear();
+                }
                 done.insert(step);
                 if done.len() == 3 {
                     done.clear();
@@ -104,7 +108,6 @@ impl Cluster {
             let status = name != rest;
             let step = match method {
                 "POST" if rest.is_empty() => Some(Step::Registered),
-                "GET" if !status => Some(Step::Registered),
                 "PUT" | "PATCH" if status => Some(Step::Status),
                 _ => None,
             };

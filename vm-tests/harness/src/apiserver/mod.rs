@@ -1,4 +1,7 @@
 //! A Kubernetes API server as a joining node sees it: TLS with client certificates, and the few calls such a node makes.
+//!
+//! Debian's kubectl (1.20) makes them by `create --raw PATH -f FILE` and `replace --validate=false --raw PATH -f FILE`; without the
+//! flag it asks for a schema that is not here.
 
 mod cluster;
 
@@ -43,7 +46,7 @@ pub struct Call {
     pub at: SystemTime,
 }
 
-/// A node that has registered, posted its status and renewed its lease since the last such event of it.
+/// A node that has registered (also in vain, being there already), and after that posted its status and its lease.
 #[derive(Clone, Debug)]
 pub struct Joined {
     /// The node's name.

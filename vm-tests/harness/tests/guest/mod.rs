@@ -10,14 +10,14 @@ use ccnode_vm_harness::Machine;
 pub(crate) const READY: &str = "guest: ready";
 
 const HEADER: [u32; 8] = [
-    0x1bad_b002,                                        // magic
-    0x0001_0000,                                        // addresses follow
+    0x1bad_b002,                                              // magic
+    0x0001_0000,                                              // addresses follow
     0u32.wrapping_sub(0x1bad_b002).wrapping_sub(0x0001_0000), // checksum
-    0x10_0000,                                          // where the header lies
-    0x10_0000,                                          // load from here
-    0x10_00a7,                                          // to here
-    0x10_00a7,                                          // no zeroed memory
-    0x10_0020,                                          // entry
+    0x10_0000,                                                // where the header lies
+    0x10_0000,                                                // load from here
+    0x10_00a7,                                                // to here
+    0x10_00a7,                                                // no zeroed memory
+    0x10_0020,                                                // entry
 ];
 
 #[rustfmt::skip]
@@ -50,6 +50,7 @@ const CODE: [u8; 81] = [
 ];
 
 /// A machine that runs the guest, whose files are written to `dir`.
+#[expect(clippy::unwrap_used, reason = "part of a test")]
 pub(crate) fn machine(dir: &Path) -> Machine {
     let mut image: Vec<u8> = HEADER.iter().flat_map(|word| word.to_le_bytes()).collect();
     image.extend(CODE);
