@@ -95,7 +95,9 @@ mod tests {
         assert!(judge(good).is_ok());
         for attribute in SET {
             let got = judge(good & !attribute.mask());
-            assert!(matches!(got, Err(Rejection::AkAttributes(AttributeFault::Missing(a))) if a == attribute));
+            assert!(
+                matches!(got, Err(Rejection::AkAttributes(AttributeFault::Missing(a))) if a == attribute)
+            );
         }
         let got = judge(good | Attribute::Decrypt.mask());
         assert!(matches!(got, Err(Rejection::AkAttributes(AttributeFault::Excess(Attribute::Decrypt)))));

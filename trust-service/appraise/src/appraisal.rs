@@ -3,8 +3,8 @@
 use crate::references::{Matched, not_capped};
 use crate::session::{self, malformed};
 use crate::{
-    AkGuarded, Counters, Csr, EkChainValid, Kept, LogKind, References, Refused, Rejection, SelectionExact, Session,
-    UnixTime, Verdict, quote,
+    AkGuarded, Counters, Csr, EkChainValid, Kept, LogKind, References, Refused, Rejection, SelectionExact,
+    Session, UnixTime, Verdict, quote,
 };
 use ccnode_evidence::{EventLogs, PcrSet};
 use ccnode_protocol::{Attestation, limits};
@@ -64,7 +64,8 @@ fn judge(
     let image = references.image(&selection, &proof, &logs.cmdline)?;
     kept.image = Some(image.id());
     let satisfied = references.rest(&Matched { platform, image }, &selection, &proof, &bound)?;
-    let csr = opened.ours.csr.as_ref().map(|csr| Csr::parse(&csr.0)).transpose().map_err(Rejection::CsrRefused)?;
+    let csr =
+        opened.ours.csr.as_ref().map(|csr| Csr::parse(&csr.0)).transpose().map_err(Rejection::CsrRefused)?;
 
     Ok(Verdict {
         level: chain.level(),

@@ -57,4 +57,3 @@ fn sized(bytes: &[u8]) -> Vec<u8> {
     let len = u16::try_from(bytes.len()).unwrap_or(u16::MAX);
     [&len.to_be_bytes(), bytes].concat()
 }
-

@@ -100,7 +100,9 @@ impl Csr {
     }
 }
 
-fn node_name(info: &x509_parser::certification_request::X509CertificationRequestInfo<'_>) -> Option<NodeName> {
+fn node_name(
+    info: &x509_parser::certification_request::X509CertificationRequestInfo<'_>,
+) -> Option<NodeName> {
     let (mut user, mut group) = (None, None);
     for rdn in info.subject.iter_rdn() {
         let mut attributes = rdn.iter();

@@ -71,7 +71,8 @@ pub(crate) fn judge(
 }
 
 fn public_key(key: &SigningKey) -> Result<RsaPublicKey, Rejection> {
-    RsaPublicKey::new(BigUint::from_bytes_be(&key.modulus), EXPONENT.into()).map_err(|_| Rejection::QuoteSignature)
+    RsaPublicKey::new(BigUint::from_bytes_be(&key.modulus), EXPONENT.into())
+        .map_err(|_| Rejection::QuoteSignature)
 }
 
 fn verify(
@@ -88,7 +89,8 @@ fn verify(
 
 fn select(attest: &Quote, evidence: &TpmEvidence) -> Result<SelectionExact, Rejection> {
     match attest.selections.as_slice() {
-        [(ALG_SHA256, bitmap)] if bitmap.len() == 3 && PcrSet::from_bitmap(bitmap) == Some(PcrSet::CCNODE) => {}
+        [(ALG_SHA256, bitmap)]
+            if bitmap.len() == 3 && PcrSet::from_bitmap(bitmap) == Some(PcrSet::CCNODE) => {}
         other => return Err(Rejection::QuoteSelection { sent: words(other) }),
     }
     let sent = &evidence.tpm_quote.pcrs;

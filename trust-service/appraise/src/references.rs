@@ -127,7 +127,12 @@ fn ima(pcrs: &PcrValues) -> Result<(), Rejection> {
 fn value(pcrs: &PcrValues, index: u8) -> Sha256Digest {
     // All ones is no value that a rule here allows.
     let absent = Sha256Digest([0xff; 32]);
-    PcrSet::CCNODE.iter().find(|pcr| pcr.get() == index).and_then(|pcr| pcrs.get(pcr)).copied().unwrap_or(absent)
+    PcrSet::CCNODE
+        .iter()
+        .find(|pcr| pcr.get() == index)
+        .and_then(|pcr| pcrs.get(pcr))
+        .copied()
+        .unwrap_or(absent)
 }
 
 fn holds(quoted: &PcrValues, tuple: &PcrValues) -> bool {

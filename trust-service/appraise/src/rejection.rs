@@ -265,7 +265,9 @@ impl Rejection {
     pub fn pcr(&self) -> Option<PcrIndex> {
         let fixed = |index: u8| PcrSet::CCNODE.iter().find(|pcr| pcr.get() == index);
         match self {
-            Self::EventLogMismatch(MatchError::Mismatch { pcr, .. } | MatchError::NotQuoted { pcr }) => Some(*pcr),
+            Self::EventLogMismatch(MatchError::Mismatch { pcr, .. } | MatchError::NotQuoted { pcr }) => {
+                Some(*pcr)
+            }
             Self::AlreadyCapped { .. } => fixed(15),
             Self::BootEvents { .. } => fixed(5),
             Self::InitData { .. } => fixed(8),

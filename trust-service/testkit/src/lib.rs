@@ -1,0 +1,16 @@
+//! A TPM in software, its maker's CA and a boot with a log of its own: evidence for tests, never for anything that ships.
+//!
+//! [`SoftTpm`] opens credentials, extends PCRs and quotes as a TPM does, with keys that anybody can read, and lies on demand
+//! ([`Lies`]). [`Boot`] writes the event log of a machine and the tuples that expect it.
+#![expect(clippy::expect_used, reason = "dev-only: a test whose fixture fails must fail loudly")]
+
+mod boot;
+mod maker;
+mod marshal;
+mod session;
+mod tpm;
+
+pub use boot::{Boot, CAP, pcr};
+pub use maker::{EkProfile, MakerCa, NOW};
+pub use session::{Answer, attest, auth_request, kubelet_csr};
+pub use tpm::{AK_ATTRIBUTES, Lies, Seat, SoftTpm, SoftTpmError};

@@ -1,0 +1,66 @@
+//! TPM structures as a TPM writes them: big-endian, sizes before bytes.
+
+pub(crate) const SHA256: u16 = 0x000b;
+pub(crate) const RSASSA: u16 = 0x0014;
+
+pub(crate) fn sized(bytes: &[u8]) -> Vec<u8> {
+    let len = u16::try_from(bytes.len()).expect("a short buffer");
+    [&len.to_be_bytes(), bytes].concat()
+}
+
+/// TPMT_PUBLIC of an RSA signing key with RSASSA-SHA256.
+pub(crate) fn signing_key(attributes: u32, modulus: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for field in [0x0001, SHA256] {
+        out.extend(u16::to_be_bytes(field));
+    }
+    out.extend(attributes.to_be_bytes());
+    out.extend(sized(&[]));
+    for field in [0x0010, RSASSA, SHA256] {
+        out.extend(u16::to_be_bytes(field));
+    }
+    out.extend(u16::try_from(modulus.len() * 8).expect("a short key").to_be_bytes());
+    out.extend(0u32.to_be_bytes());
+    out.extend(sized(modulus));
+    out
+}
+
+/// TPMT_SIGNATURE of RSASSA-SHA256.
+pub(crate) fn signature(bytes: &[u8]) -> Vec<u8> {
+    [&RSASSA.to_be_bytes()[..], &SHA256.to_be_bytes(), &sized(bytes)].concat()
+}
+
+/// The parts of a TPMS_ATTEST of type quote.
+pub(crate) struct Attest<'a> {
+    pub(crate) magic: u32,
+    pub(crate) tag: u16,
+    pub(crate) signer: &'a [u8],
+    pub(crate) extra: &'a [u8],
+    pub(crate) clock: (u64, u32, u32, u8),
+    pub(crate) selections: &'a [(u16, Vec<u8>)],
+    pub(crate) pcr_digest: &'a [u8],
+}
+
+impl Attest<'_> {
+    pub(crate) fn marshal(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        out.extend(self.magic.to_be_bytes());
+        out.extend(self.tag.to_be_bytes());
+        out.extend(sized(self.signer));
+        out.extend(sized(self.extra));
+        let (clock, resets, restarts, safe) = self.clock;
+        out.extend(clock.to_be_bytes());
+        out.extend(resets.to_be_bytes());
+        out.extend(restarts.to_be_bytes());
+        out.push(safe);
+        out.extend(0x2019_1023_0016_3636u64.to_be_bytes());
+        out.extend(u32::try_from(self.selections.len()).expect("few banks").to_be_bytes());
+        for (bank, bitmap) in self.selections {
+            out.extend(bank.to_be_bytes());
+            out.push(u8::try_from(bitmap.len()).expect("a short bitmap"));
+            out.extend(bitmap);
+        }
+        out.extend(sized(self.pcr_digest));
+        out
+    }
+}

@@ -1,0 +1,79 @@
+//! The node's half of a session, without a network: what it would send.
+
+use crate::SoftTpm;
+use ccnode_evidence::transcript::{Bound, Transcript};
+use ccnode_evidence::{CcnodeTpmEvidence, Nonce, Secret, Sha256Digest, TpmEvidence, TpmQuote};
+use ccnode_protocol::{
+    Attestation, AuthExt, AuthRequest, ExtParams, NodeName, PoolName, RuntimeData, Tee, VERSION,
+    jwe::EphemeralKey,
+};
+use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
+
+/// Body of `POST /kbs/v0/auth`.
+pub fn auth_request(tpm: &SoftTpm, pool: &PoolName) -> AuthRequest {
+    let identity = tpm.offer();
+    let ccnode = AuthExt {
+        version: 1,
+        pool: pool.clone(),
+        ek_cert: identity.ek_cert.into(),
+        ak: identity.ak_public.into(),
+    };
+    AuthRequest { version: VERSION.to_owned(), tee: Tee::Tpm, extra_params: ExtParams::Ccnode { ccnode } }
+}
+
+/// What the node answers a challenge with.
+pub struct Answer<'a> {
+    /// The challenge's nonce.
+    pub nonce: &'a Nonce,
+    /// The secret that activation gave.
+    pub secret: &'a Secret<32>,
+    /// The session's key.
+    pub key: &'a EphemeralKey,
+    /// The certificate request, DER.
+    pub csr: Option<Vec<u8>>,
+}
+
+/// Body of `POST /kbs/v0/attest`.
+pub fn attest(tpm: &SoftTpm, answer: &Answer<'_>) -> Attestation {
+    let logs = tpm.read_logs();
+    let tee_pubkey = answer.key.public();
+    let bound = Bound {
+        csr: answer.csr.as_deref().map(Sha256Digest::of),
+        init_data: None,
+        event_logs: Some(logs.digest().expect("canonical JSON")),
+    };
+    let transcript = Transcript { additional_evidence: "", nonce: answer.nonce, tee_pubkey: &tee_pubkey };
+    let (ext, report_data) = transcript.bind(bound, answer.secret).expect("a transcript");
+    let quote = tpm.sign_quote(report_data.qualifying_data());
+    let evidence = TpmEvidence {
+        tpm_quote: TpmQuote {
+            signature: quote.signature.into(),
+            message: quote.message.into(),
+            pcrs: quote.pcrs.0.into_values().collect(),
+        },
+        ak_public: quote.ak_public.into(),
+        ccnode: Some(CcnodeTpmEvidence { version: 1, logs, csr: answer.csr.clone().map(Into::into) }),
+    };
+    let primary = serde_json::to_value(evidence).expect("JSON");
+    // By its text, as it would arrive: kbs-types' own message types stay out of this crate's dependencies.
+    let stock = serde_json::json!({"nonce": answer.nonce.text(), "tee-pubkey": tee_pubkey});
+    let runtime_data =
+        RuntimeData { stock: serde_json::from_value(stock).expect("runtime data"), ccnode: Some(ext) };
+    let tee_evidence = serde_json::json!({"primary_evidence": primary, "additional_evidence": ""});
+    Attestation {
+        init_data: None,
+        runtime_data,
+        tee_evidence: serde_json::from_value(tee_evidence).expect("evidence"),
+    }
+}
+
+/// A kubelet's request for `name` (P-256, no alternative names): DER, and the key.
+pub fn kubelet_csr(name: &NodeName) -> (Vec<u8>, KeyPair) {
+    let key = KeyPair::generate().expect("a key");
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::OrganizationName, "system:nodes");
+    params.distinguished_name.push(DnType::CommonName, format!("system:node:{name}"));
+    let csr = params.serialize_request(&key).expect("a request").der().to_vec();
+    (csr, key)
+}
