@@ -16,6 +16,7 @@ pub mod run;
 pub mod serial;
 pub mod swtpm;
 pub mod vm;
+pub mod write_log;
 
 pub use apiserver::ApiServer;
 pub use canned::{Canned, CannedHttps};
@@ -26,3 +27,4 @@ pub use proxy::{Fault, FaultProxy};
 pub use run::{Scenario, Skip, Story, artefact, run};
 pub use swtpm::{Swtpm, TpmMaker, TpmState};
 pub use vm::{Off, Vm, patience};
+pub use write_log::WriteLog;
