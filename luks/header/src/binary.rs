@@ -141,8 +141,25 @@ impl BinaryHeader {
         Ok(header)
     }
 
-    /// The canonical 4096 bytes of this header over `json_area`, checksum included.
+    /// Whether `page`, from which this header was decoded, holds nothing but these fields and a SHA-256 checksum.
+    pub(crate) fn is_all_of(&self, page: &[u8]) -> bool {
+        let fields = self.fields();
+        let outside = [0..CSUM.start, CSUM.start + 32..LEN];
+        page.len() == LEN && outside.into_iter().all(|part| page.get(part.clone()) == fields.get(part))
+    }
+
+    /// The 4096 bytes of this header over `json_area`, checksum included.
     pub(crate) fn encode(&self, json_area: &[u8]) -> Vec<u8> {
+        let mut out = self.fields();
+        let sum = checksum(&out, json_area);
+        if let Some(place) = out.get_mut(CSUM.start..CSUM.start + sum.len()) {
+            place.copy_from_slice(&sum);
+        }
+        out
+    }
+
+    /// The header with its checksum still zero.
+    fn fields(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(LEN);
         let mut field = |bytes: &[u8], len: usize| {
             out.extend(bytes.iter().copied().chain(std::iter::repeat(0)).take(len));
@@ -158,10 +175,6 @@ impl BinaryHeader {
         field(&self.subsystem, 48);
         field(&self.offset.to_be_bytes(), 8);
         field(&[], LEN - FIELDS);
-        let sum = checksum(&out, json_area);
-        if let Some(place) = out.get_mut(CSUM.start..CSUM.start + sum.len()) {
-            place.copy_from_slice(&sum);
-        }
         out
     }
 }

@@ -11,6 +11,8 @@ pub struct Header {
     pub binary: BinaryHeader,
     /// How the two copies stand.
     pub copies: Copies,
+    /// A copy whose binary header holds more than its fields.
+    pub(crate) stray: Option<Role>,
     pub(crate) json: Json,
 }
 
@@ -55,33 +57,52 @@ pub enum ParseError {
 /// Where the UUID lies in a binary header.
 const UUID: std::ops::Range<usize> = 168..208;
 
+/// A copy whose checksum is right.
+struct Sealed<'a> {
+    binary: BinaryHeader,
+    area: &'a [u8],
+    /// Whether its binary header holds nothing but its fields.
+    canonical: bool,
+}
+
+/// A copy whose metadata are valid, too.
 struct Copy<'a> {
     binary: BinaryHeader,
-    json: Json,
+    json: Option<Json>,
     area: &'a [u8],
+    canonical: bool,
 }
 
 impl Header {
     /// Parses `bytes`, the start of a device (8 MiB, or all of it if it is shorter), whose whole length
     /// is `device_len`.
     pub fn parse(bytes: &[u8], device_len: u64) -> Result<Self, ParseError> {
-        let primary = copy(bytes, Role::Primary, 0);
+        let primary = copy(bytes, Role::Primary, 0, None);
         let secondary = match &primary {
-            Ok(primary) => copy(bytes, Role::Secondary, primary.binary.size),
+            Ok(primary) => copy(bytes, Role::Secondary, primary.binary.size, Some(primary.area)),
             // Valid checksum, bad metadata: the size is to be believed.
-            Err((CopyError::Json(_), Some(size))) => copy(bytes, Role::Secondary, *size),
+            Err((CopyError::Json(_), Some(size))) => copy(bytes, Role::Secondary, *size, None),
             Err(_) => {
-                let mut found = SIZES.iter().map(|at| copy(bytes, Role::Secondary, *at));
+                let mut found = SIZES.iter().map(|at| copy(bytes, Role::Secondary, *at, None));
                 let nothing = Err((CopyError::Magic, None));
                 found
                     .find(|c| !matches!(c, Err((CopyError::Magic | CopyError::Truncated { .. }, _))))
                     .unwrap_or(nothing)
             }
         };
+        let stray = |copy: &Result<Copy<'_>, _>| copy.as_ref().is_ok_and(|copy| !copy.canonical);
+        let stray = match (stray(&primary), stray(&secondary)) {
+            (true, _) => Some(Role::Primary),
+            (false, true) => Some(Role::Secondary),
+            (false, false) => None,
+        };
         let (current, copies) = match (primary, secondary) {
             (Ok(first), Ok(second)) => match difference(&first, &second) {
                 None => (first, Copies::Agree),
-                Some(field) if second.binary.seqid > first.binary.seqid => (second, Copies::Differ(field)),
+                Some(field) if second.binary.seqid > first.binary.seqid => {
+                    let json = second.json.or(first.json);
+                    (Copy { json, ..second }, Copies::Differ(field))
+                }
                 Some(field) => (first, Copies::Differ(field)),
             },
             (Ok(first), Err((error, _))) => (first, Copies::Damaged(Role::Secondary, error)),
@@ -95,7 +116,9 @@ impl Header {
                 return Err(ParseError::Damaged { primary, secondary });
             }
         };
-        let header = Header { binary: current.binary, copies, json: current.json };
+        // A copy comes without metadata only if it repeats the other's, which then stand in for them.
+        let json = current.json.ok_or(ParseError::NotLuks2)?;
+        let header = Header { binary: current.binary, copies, stray, json };
         match header.end() {
             need if need > device_len => Err(ParseError::Truncated { need, have: device_len }),
             _ => Ok(header),
@@ -108,35 +131,42 @@ impl Header {
         size.and_then(Json::as_str).and_then(metadata::decimal).unwrap_or(0)
     }
 
-    /// Whether the binary header of that copy holds nothing but its fields; none where it cannot be read.
-    pub(crate) fn canonical(&self, bytes: &[u8], role: Role) -> Option<bool> {
-        let at = if role == Role::Primary { 0 } else { self.binary.size };
-        let copy = copy(bytes, role, at).ok()?;
-        let found = bytes.get(usize::try_from(at).ok()?..)?.get(..binary::LEN)?;
-        Some(copy.binary.encode(copy.area) == found)
-    }
-
     /// Bytes that both copies and the keyslots area take.
     pub fn end(&self) -> u64 {
         self.binary.size.saturating_mul(2).saturating_add(self.keyslots_size())
     }
 }
 
-/// The copy at `offset`; with an error goes the size that a valid checksum vouches for.
-fn copy(bytes: &[u8], role: Role, offset: u64) -> Result<Copy<'_>, (CopyError, Option<u64>)> {
+/// The copy at `offset`; with an error goes the size that a valid checksum vouches for. Metadata that are `known`
+/// to be valid are not parsed again.
+fn copy<'a>(
+    bytes: &'a [u8],
+    role: Role,
+    offset: u64,
+    known: Option<&[u8]>,
+) -> Result<Copy<'a>, (CopyError, Option<u64>)> {
+    let Sealed { binary, area, canonical } = sealed(bytes, role, offset).map_err(|e| (e, None))?;
+    let json = match known == Some(area) {
+        true => None,
+        false => Some(metadata::parse(area).map_err(|e| (CopyError::Json(e), Some(binary.size)))?),
+    };
+    Ok(Copy { binary, json, area, canonical })
+}
+
+fn sealed(bytes: &[u8], role: Role, offset: u64) -> Result<Sealed<'_>, CopyError> {
     let have = bytes.len() as u64;
-    let short = |need| (CopyError::Truncated { need, have }, None);
+    let short = |need| CopyError::Truncated { need, have };
     let start = usize::try_from(offset).map_err(|_| short(offset))?;
     let from = bytes.get(start..).ok_or_else(|| short(offset))?;
-    let binary = BinaryHeader::decode(from, role, offset).map_err(|e| (e, None))?;
+    let binary = BinaryHeader::decode(from, role, offset)?;
     let end = usize::try_from(binary.size).ok().and_then(|size| from.get(..size));
     let whole = end.ok_or_else(|| short(offset.saturating_add(binary.size)))?;
     if !binary::checksum_matches(whole) {
-        return Err((CopyError::Checksum, None));
+        return Err(CopyError::Checksum);
     }
-    let area = whole.get(binary::LEN..).unwrap_or_default();
-    let json = metadata::parse(area).map_err(|e| (CopyError::Json(e), Some(binary.size)))?;
-    Ok(Copy { binary, json, area })
+    let (page, area) = whole.split_at_checked(binary::LEN).unwrap_or_default();
+    let canonical = binary.is_all_of(page);
+    Ok(Sealed { binary, area, canonical })
 }
 
 /// Whether the bytes at 0, which have no magic, are a wiped or damaged primary of `second` and not something
@@ -166,7 +196,7 @@ fn difference(first: &Copy<'_>, second: &Copy<'_>) -> Option<&'static str> {
 ///
 /// Fails with what is wrong with the primary.
 pub fn rebuild_secondary(header: &mut [u8]) -> Result<(), CopyError> {
-    let primary = copy(header, Role::Primary, 0).map_err(|(e, _)| e)?;
+    let primary = sealed(header, Role::Primary, 0)?;
     let binary = BinaryHeader { role: Role::Secondary, offset: primary.binary.size, ..primary.binary };
     let made = [&binary.encode(primary.area), primary.area].concat();
     let have = header.len() as u64;

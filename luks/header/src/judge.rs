@@ -175,7 +175,7 @@ impl Court<'_> {
         let segment = self.segments(json.get("segments"));
         self.digests(json.get("digests"));
         let token = self.tokens(json.get("tokens"));
-        self.copies(&header, bytes);
+        self.copies(&header);
         let uuid = self.binary(&header.binary);
         let area = bytes.iter().enumerate().skip(2 * header.binary.size as usize);
         if let Some((at, _)) = area.into_iter().find(|(_, byte)| **byte != 0) {
@@ -209,7 +209,7 @@ impl Court<'_> {
         }
     }
 
-    fn copies(&mut self, header: &Header, bytes: &[u8]) {
+    fn copies(&mut self, header: &Header) {
         match &header.copies {
             Copies::Agree => {}
             Copies::Differ(field) => self.reasons.push(Refusal::CopiesDiffer(field)),
@@ -217,10 +217,8 @@ impl Court<'_> {
                 self.reasons.push(Refusal::CopyDamaged { role: *role, error: error.clone() });
             }
         }
-        for role in [crate::Role::Primary, crate::Role::Secondary] {
-            if header.canonical(bytes, role) == Some(false) {
-                self.reasons.push(Refusal::NotCanonical(role));
-            }
+        if let Some(role) = header.stray {
+            self.reasons.push(Refusal::NotCanonical(role));
         }
     }
 

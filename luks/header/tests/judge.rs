@@ -16,13 +16,20 @@ use ccnode_luks_header::{
     Allowlist, CopyError, HEADER_LEN, HeaderDigest, Kind, METADATA_SIZE, Refusal, Role, Rule, Token, examine,
     judge, read, rebuild_secondary,
 };
-use common::{Parts, changed, metadata, patch, reseal};
+use common::{Parts, metadata, patch, reseal};
 use serde_json::{Value, json};
 
 const ALLOW: Allowlist = Allowlist::VOLUME;
 
 fn good() -> Vec<u8> {
     Parts::new(metadata()).header()
+}
+
+/// A header with metadata changed by `change`, in both copies, checksums right.
+fn changed(change: impl FnOnce(&mut Value)) -> Vec<u8> {
+    let mut json = metadata();
+    change(&mut json);
+    Parts::new(json).header()
 }
 
 fn refusal(bytes: Vec<u8>) -> Refusal {

@@ -79,10 +79,3 @@ pub(crate) fn patch(header: &mut [u8], change: impl Fn(&mut [u8])) {
         reseal(copy);
     }
 }
-
-/// A header with metadata changed by `change`, in both copies, checksums right.
-pub(crate) fn changed(change: impl FnOnce(&mut Value)) -> Vec<u8> {
-    let mut json = metadata();
-    change(&mut json);
-    Parts::new(json).header()
-}
