@@ -16,7 +16,7 @@ deps: ## install the Debian packages that are missing, and only those
 
 build: deps ## build the service, the tool and the harness
 	@echo "==> building service, tool and harness"
-	@$(CARGO) build -p ccnode-server -p ccnode-cli -p ccnode-vm-harness -p ccnode-vm-scenarios
+	@$(CARGO) build -p ccnode-server -p ccnode-cli -p ccnode-vm-guest -p ccnode-vm-harness -p ccnode-vm-scenarios
 
 init: deps ## build ccnode-init for the initramfs (small, stripped)
 	@echo "==> building ccnode-init"
@@ -49,7 +49,7 @@ vm: build init
 
 scenario: build init ## run one VM scenario and show its console: make scenario NAME=t17
 	@test -n "$(NAME)" || { echo "say which: make scenario NAME=t17"; exit 2; }
-	@CCNODE_SHOW_CONSOLE=1 $(CARGO) test -p ccnode-vm-scenarios -- $(NAME)
+	@CCNODE_VM_CONSOLE=1 $(CARGO) test -p ccnode-vm-scenarios -- $(NAME)
 
 bench: build init ## times and sizes beside cryptsetup and systemd-cryptsetup
 	@$(CARGO) run --quiet -p ccnode-vm-bench

@@ -1,0 +1,402 @@
+//! The command line, as clap sees it.
+
+use ccnode_protocol::admin::{OnUnknown, Rule, TrustLevel};
+use ccnode_protocol::grants::OnForeignDisk;
+use ccnode_protocol::{NodeName, PoolName};
+use clap::{Parser, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// Build, measure and provision pools of confidential nodes.
+///
+/// Exit codes: 0 done, 1 internal, 2 usage, 3 refused, 4 retry later, 5 needs an operator.
+#[derive(Parser)]
+#[command(name = "ccnode", version, max_term_width = 80)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Global {
+    /// Folder with url, ca.pem, cert.pem, key.pem [default: ~/.config/ccnode]
+    #[arg(long, global = true, env = "CCNODE_CONTEXT", value_name = "DIR")]
+    pub(crate) context: Option<PathBuf>,
+    /// Print JSON for machines
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Build, measure and register node images
+    #[command(subcommand)]
+    Image(Image),
+    /// Record and register platforms (firmware and its settings)
+    #[command(subcommand)]
+    Platform(Platform),
+    /// Make and change pools: what their nodes must prove
+    #[command(subcommand)]
+    Pool(Pool),
+    /// Look at nodes, approve, revoke and re-provision them
+    #[command(subcommand)]
+    Node(Node),
+    /// Look at refusals and why they happened
+    #[command(subcommand)]
+    Refusal(Refusal),
+    /// Look at the audit log
+    #[command(subcommand)]
+    Audit(Audit),
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Image {
+    /// Build a disk image, its UKI and its tuple from a recipe
+    Build {
+        /// The recipe (TOML)
+        recipe: PathBuf,
+        /// Folder for disk.img, uki.efi, image-tuple.json, packages.lock, sizes.json
+        #[arg(short, long, value_name = "DIR")]
+        output: PathBuf,
+        /// The ccnode-init binary for the initramfs
+        #[arg(long, value_name = "FILE")]
+        init: PathBuf,
+        /// CA of the trust service, PEM; the last part of the name must be in node.toml (repeatable)
+        #[arg(long = "ca", value_name = "FILE", required = true)]
+        ca: Vec<PathBuf>,
+    },
+    /// Predict what a UKI will measure
+    Measure {
+        /// The UKI (PE file)
+        uki: PathBuf,
+        /// For firmware that enforces Secure Boot: PCR 4 holds the UKI alone
+        #[arg(long)]
+        secure_boot: bool,
+    },
+    /// Register an image tuple with the service
+    Register {
+        /// image-tuple.json of a build
+        tuple: PathBuf,
+    },
+    /// List images
+    List,
+    /// Show one image with its events
+    Show {
+        /// Id, or the beginning of it
+        id: String,
+    },
+    /// Delete an image that no pool allows any more
+    Delete {
+        /// Id, or the beginning of it
+        id: String,
+    },
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Platform {
+    /// Make a platform tuple from a firmware log, or from a refused boot
+    ///
+    /// With --refusal the tuple is registered, and allowed in the refused node's pool together with the image that
+    /// boot ran.
+    Record {
+        /// Firmware log (binary_bios_measurements)
+        #[arg(required_unless_present = "refusal", conflicts_with = "refusal")]
+        log: Option<PathBuf>,
+        /// Take the log that the service kept of this refusal
+        #[arg(long, value_name = "ID")]
+        refusal: Option<u64>,
+        /// A name for people
+        #[arg(long)]
+        name: Option<String>,
+        /// Write the tuple here instead of registering it
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
+    /// Register a platform tuple with the service
+    Register {
+        /// The tuple (JSON)
+        tuple: PathBuf,
+    },
+    /// List platforms
+    List,
+    /// Show one platform with its events
+    Show {
+        /// Id, or the beginning of it
+        id: String,
+    },
+    /// Delete a platform that no pool allows any more
+    Delete {
+        /// Id, or the beginning of it
+        id: String,
+    },
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Pool {
+    /// Make a pool
+    Create {
+        /// Name, as node.toml says it
+        name: PoolName,
+        /// What happens to TPMs that the pool does not know
+        #[arg(long, value_enum, default_value = "refuse")]
+        on_unknown: UnknownArg,
+        /// Loosen the pool (repeatable); the name says what is given up
+        #[arg(long = "rule", value_enum)]
+        rules: Vec<RuleArg>,
+        /// What a root partition that holds something else means
+        #[arg(long, value_enum, default_value = "refuse")]
+        on_foreign_disk: ForeignArg,
+        /// CA of endorsement keys, PEM, and what a TPM below it is worth (repeatable)
+        #[arg(long = "ek-root", value_name = "FILE:LEVEL")]
+        ek_roots: Vec<EkRootArg>,
+        /// URL of the API server that its nodes join [default: the service's]
+        #[arg(long, value_name = "URL", requires = "cluster_ca")]
+        cluster_server: Option<String>,
+        /// CA of that API server, PEM
+        #[arg(long, value_name = "FILE", requires = "cluster_server")]
+        cluster_ca: Option<PathBuf>,
+    },
+    /// List pools
+    List,
+    /// Show one pool
+    Show {
+        /// Name
+        name: PoolName,
+    },
+    /// Change a pool's rules; what is not named stays
+    Edit {
+        /// Name
+        name: PoolName,
+        /// What happens to TPMs that the pool does not know
+        #[arg(long, value_enum)]
+        on_unknown: Option<UnknownArg>,
+        /// The new list of rules (repeatable)
+        #[arg(long = "rule", value_enum, conflicts_with = "no_rules")]
+        rules: Vec<RuleArg>,
+        /// Take all rules away
+        #[arg(long)]
+        no_rules: bool,
+        /// What a root partition that holds something else means
+        #[arg(long, value_enum)]
+        on_foreign_disk: Option<ForeignArg>,
+    },
+    /// Delete a pool without nodes
+    Delete {
+        /// Name
+        name: PoolName,
+    },
+    /// Allow a platform and an image together
+    Allow {
+        /// Name
+        name: PoolName,
+        /// Platform id, or the beginning of it
+        #[arg(long)]
+        platform: String,
+        /// Image id, or the beginning of it
+        #[arg(long)]
+        image: String,
+    },
+    /// Take back what `allow` allowed
+    Disallow {
+        /// Name
+        name: PoolName,
+        /// Platform id, or the beginning of it
+        #[arg(long)]
+        platform: String,
+        /// Image id, or the beginning of it
+        #[arg(long)]
+        image: String,
+    },
+    /// Trust or stop trusting a CA of endorsement keys
+    #[command(subcommand)]
+    EkRoot(EkRoot),
+}
+
+#[derive(Subcommand)]
+pub(crate) enum EkRoot {
+    /// Trust a CA
+    Add {
+        /// The pool
+        pool: PoolName,
+        /// CA of endorsement keys, PEM, and what a TPM below it is worth
+        #[arg(value_name = "FILE:LEVEL")]
+        root: EkRootArg,
+    },
+    /// Stop trusting a CA
+    Remove {
+        /// The pool
+        pool: PoolName,
+        /// Id, or the beginning of it, as `pool show` prints it
+        id: String,
+    },
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Node {
+    /// List nodes
+    List {
+        /// Of this pool alone
+        #[arg(long)]
+        pool: Option<PoolName>,
+    },
+    /// Show one node
+    Show {
+        /// Name
+        name: NodeName,
+    },
+    /// Let a pending, quarantined or revoked node in
+    Approve(OnNode),
+    /// Take a node's rights; it gets no key and no certificate any more
+    Revoke(OnNode),
+    /// Have the root made anew at the next boot; what is on it is LOST
+    Regrant(OnNode),
+    /// Delete a node and its keys for good; its disk becomes unreadable
+    Delete {
+        /// Name
+        name: NodeName,
+        /// Confirm that the disk's content may be lost
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+#[derive(clap::Args)]
+pub(crate) struct OnNode {
+    /// Name
+    pub(crate) name: NodeName,
+    /// Why; kept in the audit log
+    #[arg(long)]
+    pub(crate) reason: Option<String>,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Refusal {
+    /// List refusals, newest first
+    List {
+        /// Of this pool alone
+        #[arg(long)]
+        pool: Option<PoolName>,
+        /// Of this node alone
+        #[arg(long)]
+        node: Option<NodeName>,
+        /// At most so many
+        #[arg(long, default_value_t = 20)]
+        limit: u32,
+    },
+    /// Show why a boot was refused, event by event
+    Show {
+        /// Number, as `list` prints it
+        id: u64,
+        /// Write the kept firmware log here
+        #[arg(long, value_name = "FILE")]
+        log: Option<PathBuf>,
+    },
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Audit {
+    /// List decisions, newest first
+    List {
+        /// At most so many
+        #[arg(long, default_value_t = 20)]
+        limit: u32,
+    },
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum UnknownArg {
+    /// Refuse them
+    Refuse,
+    /// Record them as pending; an administrator approves
+    Ask,
+    /// Enrol them, if the evidence satisfies the pool
+    Enrol,
+}
+
+impl From<UnknownArg> for OnUnknown {
+    fn from(arg: UnknownArg) -> Self {
+        match arg {
+            UnknownArg::Refuse => Self::Refuse,
+            UnknownArg::Ask => Self::Ask,
+            UnknownArg::Enrol => Self::Enrol,
+        }
+    }
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum RuleArg {
+    /// Nodes on a TPM that the host controls may enrol by themselves
+    DangerHostIsTrusted,
+}
+
+impl From<RuleArg> for Rule {
+    fn from(arg: RuleArg) -> Self {
+        match arg {
+            RuleArg::DangerHostIsTrusted => Self::DangerHostIsTrusted,
+        }
+    }
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum ForeignArg {
+    /// Refuse, and change nothing
+    Refuse,
+    /// Overwrite it; never open it
+    Wipe,
+}
+
+impl From<ForeignArg> for OnForeignDisk {
+    fn from(arg: ForeignArg) -> Self {
+        match arg {
+            ForeignArg::Refuse => Self::Refuse,
+            ForeignArg::Wipe => Self::Wipe,
+        }
+    }
+}
+
+/// `FILE:LEVEL`.
+#[derive(Clone)]
+pub(crate) struct EkRootArg {
+    pub(crate) file: PathBuf,
+    pub(crate) level: TrustLevel,
+}
+
+impl std::str::FromStr for EkRootArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let hint = "write FILE:hypervisor-vtpm or FILE:discrete-tpm";
+        let (file, level) = text.rsplit_once(':').ok_or_else(|| format!("no level: {hint}"))?;
+        let level = match level {
+            "hypervisor-vtpm" => TrustLevel::HypervisorVtpm,
+            "discrete-tpm" => TrustLevel::DiscreteTpm,
+            other => return Err(format!("`{other}` is no level of a TPM: {hint}")),
+        };
+        Ok(Self { file: file.into(), level })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Args::command().debug_assert();
+    }
+
+    #[test]
+    fn help_fits_80_columns() {
+        fn walk(command: &mut clap::Command) {
+            for line in command.render_long_help().to_string().lines() {
+                assert!(line.chars().count() <= 80, "{}: {line}", command.get_name());
+            }
+            command.get_subcommands_mut().for_each(walk);
+        }
+        let mut command = Args::command().term_width(80);
+        command.build();
+        walk(&mut command);
+    }
+}

@@ -1,0 +1,168 @@
+//! HTTPS to the administration interface: mutual TLS 1.3, the context's CA alone, problems as errors.
+
+use crate::context::Context;
+use anyhow::{Context as _, Result, anyhow};
+use ccnode_evidence::Code;
+use ccnode_protocol::{Problem, limits};
+use reqwest::Method;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The largest answer that is read: a refusal with two event logs.
+const ANSWER: usize = 4 * limits::EVENT_LOG;
+
+/// An error that the service named.
+#[derive(Debug)]
+pub(crate) struct Refused(pub(crate) Problem);
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0.detail)?;
+        if let Some(code) = self.0.code {
+            write!(f, " ({code}). {}", code.action())?;
+        }
+        if let Some(id) = &self.0.correlation_id {
+            write!(f, " [{id}]")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Refused {}
+
+/// The service could not be reached.
+#[derive(Debug)]
+struct Unreachable(String);
+
+impl std::fmt::Display for Unreachable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "the trust service at {} does not answer: is `ccnode-trust serve` running?", self.0)
+    }
+}
+
+impl std::error::Error for Unreachable {}
+
+/// 3 for a refusal, 4 where trying later may help, 1 for the rest.
+pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
+    if let Some(Refused(problem)) = error.downcast_ref::<Refused>() {
+        return match problem.code {
+            Some(Code::Internal) => 4,
+            _ => 3,
+        };
+    }
+    if error.chain().any(|cause| cause.is::<Unreachable>()) { 4 } else { 1 }
+}
+
+/// A connection to one trust service.
+pub(crate) struct Client {
+    http: reqwest::Client,
+    url: String,
+}
+
+impl Client {
+    pub(crate) fn new(context: &Context) -> Result<Self> {
+        let mut roots = rustls::RootCertStore::empty();
+        for cert in CertificateDer::pem_slice_iter(&context.ca) {
+            roots.add(cert.context("ca.pem of the context")?).context("ca.pem of the context")?;
+        }
+        let chain: Vec<_> = CertificateDer::pem_slice_iter(&context.cert)
+            .collect::<Result<_, _>>()
+            .context("cert.pem of the context")?;
+        let key = PrivateKeyDer::from_pem_slice(&context.key).context("key.pem of the context")?;
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let tls = rustls::ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13])?
+            .with_root_certificates(roots)
+            .with_client_auth_cert(chain, key)
+            .context("certificate and key of the context")?;
+        let http = reqwest::Client::builder()
+            .use_preconfigured_tls(tls)
+            .https_only(true)
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .timeout(Duration::from_secs(30))
+            .build()?;
+        Ok(Self { http, url: context.url.trim_end_matches('/').to_owned() })
+    }
+
+    pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
+        self.call(Method::GET, path, None::<&()>, None::<&()>).await
+    }
+
+    pub(crate) async fn list<T: DeserializeOwned>(&self, path: &str, filter: &impl Serialize) -> Result<T> {
+        self.call(Method::GET, path, Some(filter), None::<&()>).await
+    }
+
+    pub(crate) async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T> {
+        self.call(Method::POST, path, None::<&()>, Some(body)).await
+    }
+
+    pub(crate) async fn patch<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T> {
+        self.call(Method::PATCH, path, None::<&()>, Some(body)).await
+    }
+
+    pub(crate) async fn delete(&self, path: &str) -> Result<()> {
+        self.send(Method::DELETE, path, None::<&()>, None::<&()>).await.map(drop)
+    }
+
+    async fn call<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        query: Option<&impl Serialize>,
+        body: Option<&impl Serialize>,
+    ) -> Result<T> {
+        let bytes = self.send(method, path, query, body).await?;
+        serde_json::from_slice(&bytes)
+            .with_context(|| format!("{path} answered what this version does not understand"))
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        query: Option<&impl Serialize>,
+        body: Option<&impl Serialize>,
+    ) -> Result<Vec<u8>> {
+        let mut request = self.http.request(method, format!("{}{path}", self.url));
+        if let Some(query) = query {
+            request = request.query(query);
+        }
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let mut response = request.send().await.map_err(|error| {
+            let why = root_cause(&error);
+            anyhow!(Unreachable(self.url.clone())).context(why)
+        })?;
+        let status = response.status();
+        let mut bytes = Vec::new();
+        while let Some(chunk) = response.chunk().await.context("reading the service's answer")? {
+            if bytes.len() + chunk.len() > ANSWER {
+                return Err(anyhow!("the service's answer to {path} is larger than {ANSWER} bytes"));
+            }
+            bytes.extend_from_slice(&chunk);
+        }
+        if status.is_success() {
+            return Ok(bytes);
+        }
+        match serde_json::from_slice::<Problem>(&bytes) {
+            Ok(problem) => Err(anyhow!(Refused(problem))),
+            Err(_) => {
+                Err(anyhow!("{path} answered {status} without a problem body: is this a trust service?"))
+            }
+        }
+    }
+}
+
+fn root_cause(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
+}

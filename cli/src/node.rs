@@ -1,0 +1,86 @@
+//! `ccnode node`: who is enrolled, and what is decided about them.
+
+use crate::admin::connect;
+use crate::args::{Global, Node, OnNode};
+use crate::client::Client;
+use crate::output::{self, or_dash, short, time, word};
+use anyhow::{Result, bail};
+use ccnode_protocol::NodeName;
+use ccnode_protocol::admin::{self, NodeAction, NodeFilter, NodeRecord};
+
+pub(crate) async fn run(global: &Global, command: Node) -> Result<()> {
+    let client = connect(global)?;
+    match command {
+        Node::List { pool } => list(global, &client, &NodeFilter { pool, state: None }).await,
+        Node::Show { name } => shown(global, &client.get(&admin::path(admin::NODE, &[&name])).await?),
+        Node::Approve(on) => act(global, &client, admin::NODE_APPROVE, on).await,
+        Node::Revoke(on) => act(global, &client, admin::NODE_REVOKE, on).await,
+        Node::Regrant(on) => act(global, &client, admin::NODE_REGRANT, on).await,
+        Node::Delete { name, yes } => delete(&client, &name, yes).await,
+    }
+}
+
+async fn act(global: &Global, client: &Client, path: &str, on: OnNode) -> Result<()> {
+    let path = admin::path(path, &[&on.name]);
+    shown(global, &client.post(&path, &NodeAction { reason: on.reason }).await?)
+}
+
+async fn delete(client: &Client, name: &NodeName, yes: bool) -> Result<()> {
+    if !yes {
+        bail!("deleting {name} forgets its keys, and what is on its disk is lost: say --yes if that may be");
+    }
+    client.delete(&admin::path(admin::NODE, &[name])).await
+}
+
+async fn list(global: &Global, client: &Client, filter: &NodeFilter) -> Result<()> {
+    let nodes: Vec<NodeRecord> = client.list(admin::NODES, filter).await?;
+    if global.json {
+        return output::json(&nodes);
+    }
+    let rows: Vec<[String; 6]> = nodes
+        .iter()
+        .map(|node| {
+            [
+                node.name.to_string(),
+                node.pool.to_string(),
+                word(&node.state),
+                node.level.as_ref().map_or_else(|| "-".into(), word),
+                node.volumes.first().map_or_else(|| "-".into(), |volume| word(&volume.state)),
+                or_dash(node.attested.map(time)),
+            ]
+        })
+        .collect();
+    output::table(["name", "pool", "state", "level", "root", "attested"], &rows)
+}
+
+fn shown(global: &Global, node: &NodeRecord) -> Result<()> {
+    if global.json {
+        return output::json(node);
+    }
+    let mut fields = vec![
+        ("node", node.name.to_string()),
+        ("identity", node.identity.hex()),
+        ("pool", node.pool.to_string()),
+        ("state", word(&node.state)),
+        ("reason", or_dash(node.reason.as_ref())),
+        ("level", node.level.as_ref().map_or_else(|| "-".into(), word)),
+        ("platform", or_dash(node.platform.as_ref().map(short))),
+        ("image", or_dash(node.image.as_ref().map(short))),
+        ("enrolled", time(node.created)),
+        ("attested", or_dash(node.attested.map(time))),
+    ];
+    if let Some(counters) = &node.counters {
+        let text = format!(
+            "reset {}, restart {}, clock {} ms",
+            counters.reset_count, counters.restart_count, counters.clock
+        );
+        fields.push(("counters", text));
+    }
+    for volume in &node.volumes {
+        let from = or_dash(volume.populated_from.as_ref().map(short));
+        let text =
+            format!("{}  {}  generation {}  from {from}", volume.id, word(&volume.state), volume.generation);
+        fields.push(("volume", text));
+    }
+    output::fields(&fields)
+}

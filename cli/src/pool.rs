@@ -1,0 +1,148 @@
+//! `ccnode pool`: what the nodes of a pool must prove.
+
+use crate::admin::{connect, image, one, platform};
+use crate::args::{EkRoot, EkRootArg, Global, Pool};
+use crate::client::Client;
+use crate::output::{self, short, time, word};
+use anyhow::{Context as _, Result};
+use ccnode_protocol::PoolName;
+use ccnode_protocol::admin::{self, EkRootAdd, Pair, PoolCreate, PoolEdit, Rule};
+use ccnode_protocol::grants::Cluster;
+use std::path::PathBuf;
+
+pub(crate) async fn run(global: &Global, command: Pool) -> Result<()> {
+    let client = connect(global)?;
+    match command {
+        Pool::Create { name, on_unknown, rules, on_foreign_disk, ek_roots, cluster_server, cluster_ca } => {
+            let roots = ek_roots.iter().map(read_root).collect::<Result<Vec<_>>>()?;
+            let rules: Vec<Rule> = rules.into_iter().map(Rule::from).collect();
+            let body = PoolCreate {
+                name: name.clone(),
+                on_unknown: on_unknown.into(),
+                rules,
+                on_foreign_disk: on_foreign_disk.into(),
+                allow_init_data: false,
+                cluster: cluster(cluster_server, cluster_ca)?,
+            };
+            let mut pool: admin::Pool = client.post(admin::POOLS, &body).await?;
+            for root in roots.into_iter().flatten() {
+                pool = client.post(&admin::path(admin::EK_ROOTS, &[&name]), &root).await?;
+            }
+            shown(global, &pool)
+        }
+        Pool::List => list(global, &client).await,
+        Pool::Show { name } => shown(global, &get(&client, &name).await?),
+        Pool::Edit { name, on_unknown, rules, no_rules, on_foreign_disk } => {
+            let rules: Vec<Rule> = rules.into_iter().map(Rule::from).collect();
+            let edit = PoolEdit {
+                on_unknown: on_unknown.map(Into::into),
+                rules: (no_rules || !rules.is_empty()).then_some(rules),
+                on_foreign_disk: on_foreign_disk.map(Into::into),
+                ..PoolEdit::default()
+            };
+            shown(global, &client.patch(&admin::path(admin::POOL, &[&name]), &edit).await?)
+        }
+        Pool::Delete { name } => client.delete(&admin::path(admin::POOL, &[&name])).await,
+        Pool::Allow { name, platform, image } => {
+            let pair = pair(&client, &platform, &image).await?;
+            shown(global, &client.post(&admin::path(admin::PAIRS, &[&name]), &pair).await?)
+        }
+        Pool::Disallow { name, platform, image } => {
+            let pair = pair(&client, &platform, &image).await?;
+            client.delete(&admin::path(admin::PAIR, &[&name, &pair.platform, &pair.image])).await
+        }
+        Pool::EkRoot(EkRoot::Add { pool, root }) => {
+            let mut last: Option<admin::Pool> = None;
+            for root in read_root(&root)? {
+                last = Some(client.post(&admin::path(admin::EK_ROOTS, &[&pool]), &root).await?);
+            }
+            last.map_or(Ok(()), |pool| shown(global, &pool))
+        }
+        Pool::EkRoot(EkRoot::Remove { pool, id }) => {
+            let roots = get(&client, &pool).await?.ek_roots;
+            let root = one("ek-root", &id, roots, |root| root.id)?;
+            client.delete(&admin::path(admin::EK_ROOT, &[&pool, &root.id])).await
+        }
+    }
+}
+
+async fn get(client: &Client, name: &PoolName) -> Result<admin::Pool> {
+    client.get(&admin::path(admin::POOL, &[name])).await
+}
+
+async fn pair(client: &Client, platform_id: &str, image_id: &str) -> Result<Pair> {
+    let platform = platform(client, platform_id).await?.id;
+    let image = image(client, image_id).await?.id;
+    Ok(Pair { platform, image })
+}
+
+fn cluster(server: Option<String>, ca: Option<PathBuf>) -> Result<Option<Cluster>> {
+    let (Some(server), Some(ca)) = (server, ca) else { return Ok(None) };
+    let ca = std::fs::read_to_string(&ca).with_context(|| format!("reading {}", ca.display()))?;
+    Ok(Some(Cluster { server, ca }))
+}
+
+/// A PEM file may hold several certificates: each becomes a root of its own.
+fn read_root(arg: &EkRootArg) -> Result<Vec<EkRootAdd>> {
+    const END: &str = "-----END CERTIFICATE-----";
+    let text =
+        std::fs::read_to_string(&arg.file).with_context(|| format!("reading {}", arg.file.display()))?;
+    let roots: Vec<EkRootAdd> = text
+        .split_inclusive(END)
+        .filter(|part| part.contains(END))
+        .map(|part| EkRootAdd { certificate: format!("{}\n", part.trim()), level: arg.level })
+        .collect();
+    anyhow::ensure!(!roots.is_empty(), "{} holds no PEM certificate", arg.file.display());
+    Ok(roots)
+}
+
+async fn list(global: &Global, client: &Client) -> Result<()> {
+    let pools: Vec<admin::Pool> = client.get(admin::POOLS).await?;
+    if global.json {
+        return output::json(&pools);
+    }
+    let rows: Vec<[String; 5]> = pools
+        .iter()
+        .map(|pool| {
+            [
+                pool.name.to_string(),
+                word(&pool.on_unknown),
+                pool.nodes.to_string(),
+                pool.pairs.len().to_string(),
+                pool.rules.iter().map(word).collect::<Vec<_>>().join(", "),
+            ]
+        })
+        .collect();
+    output::table(["name", "on-unknown", "nodes", "pairs", "rules"], &rows)
+}
+
+fn shown(global: &Global, pool: &admin::Pool) -> Result<()> {
+    if global.json {
+        return output::json(pool);
+    }
+    let mut fields = vec![
+        ("pool", pool.name.to_string()),
+        ("on-unknown", word(&pool.on_unknown)),
+        ("on-foreign-disk", word(&pool.on_foreign_disk)),
+        ("nodes", pool.nodes.to_string()),
+    ];
+    fields.extend(pool.rules.iter().map(|rule| ("rule", word(rule))));
+    for root in &pool.ek_roots {
+        let until = time(root.not_after);
+        fields.push((
+            "ek-root",
+            format!("{}  {}  {}  until {until}", short(&root.id), word(&root.level), root.subject),
+        ));
+    }
+    for pair in &pool.pairs {
+        fields.push((
+            "allowed",
+            format!("platform {} with image {}", short(&pair.platform), short(&pair.image)),
+        ));
+    }
+    output::fields(&fields)?;
+    if pool.rules.contains(&Rule::DangerHostIsTrusted) {
+        eprintln!("note: danger-host-is-trusted: whoever runs these hosts can forge what their vTPMs say");
+    }
+    Ok(())
+}

@@ -1,0 +1,92 @@
+//! `ccnode refusal` and `ccnode audit`: what was decided, and why.
+
+use crate::admin::connect;
+use crate::args::{Audit, Global, Refusal};
+use crate::output::{self, or_dash, short, time, word};
+use anyhow::{Context as _, Result};
+use ccnode_protocol::admin::{self, AuditFilter, AuditRow, RefusalFilter, RefusalRecord};
+
+pub(crate) async fn run(global: &Global, command: Refusal) -> Result<()> {
+    let client = connect(global)?;
+    match command {
+        Refusal::List { pool, node, limit } => {
+            let filter = RefusalFilter { pool, node, limit: Some(limit) };
+            list(global, &client.list::<Vec<RefusalRecord>>(admin::REFUSALS, &filter).await?)
+        }
+        Refusal::Show { id, log } => {
+            let refusal: RefusalRecord = client.get(&admin::path(admin::REFUSAL, &[&id])).await?;
+            if let Some(path) = log {
+                let kept = refusal.kept.as_ref().context("the service kept no log of this refusal")?;
+                std::fs::write(&path, &kept.logs.event_log.0)
+                    .with_context(|| format!("writing {}", path.display()))?;
+            }
+            shown(global, &refusal)
+        }
+    }
+}
+
+fn list(global: &Global, refusals: &[RefusalRecord]) -> Result<()> {
+    if global.json {
+        return output::json(&refusals);
+    }
+    let rows: Vec<[String; 6]> = refusals
+        .iter()
+        .map(|refusal| {
+            [
+                refusal.id.to_string(),
+                time(refusal.time),
+                word(&refusal.by),
+                or_dash(refusal.node.as_ref()),
+                refusal.code.to_string(),
+                or_dash(refusal.event.as_ref()),
+            ]
+        })
+        .collect();
+    output::table(["id", "time", "by", "node", "code", "event"], &rows)
+}
+
+fn shown(global: &Global, refusal: &RefusalRecord) -> Result<()> {
+    if global.json {
+        return output::json(refusal);
+    }
+    let mut fields = vec![
+        ("refusal", refusal.id.to_string()),
+        ("time", time(refusal.time)),
+        ("by", word(&refusal.by)),
+        ("node", or_dash(refusal.node.as_ref())),
+        ("pool", or_dash(refusal.pool.as_ref())),
+        ("code", refusal.code.to_string()),
+        ("meaning", refusal.code.meaning().to_owned()),
+        ("detail", refusal.detail.clone()),
+        ("pcr", or_dash(refusal.pcr)),
+        ("event", or_dash(refusal.event.as_ref())),
+        ("closest", or_dash(refusal.closest.as_ref())),
+        ("platform", or_dash(refusal.platform.as_ref().map(short))),
+        ("image", or_dash(refusal.image.as_ref().map(short))),
+        ("next", refusal.code.action().to_owned()),
+        ("correlation", refusal.correlation_id.clone()),
+    ];
+    fields.extend(refusal.differences.iter().map(|difference| ("differs", difference.clone())));
+    output::fields(&fields)?;
+    if let Some(kept) = &refusal.kept {
+        for (pcr, value) in &kept.pcrs.0 {
+            output::line(&format!("sha256:{pcr:<3} {value}", pcr = pcr.get()))?;
+        }
+    }
+    Ok(())
+}
+
+pub(crate) async fn audit(global: &Global, command: Audit) -> Result<()> {
+    let Audit::List { limit } = command;
+    let client = connect(global)?;
+    let rows: Vec<AuditRow> =
+        client.list(admin::AUDIT, &AuditFilter { before: None, limit: Some(limit) }).await?;
+    if global.json {
+        return output::json(&rows);
+    }
+    let cells: Vec<[String; 5]> = rows
+        .into_iter()
+        .map(|row| [row.seq.to_string(), time(row.time), row.actor, row.action, row.object])
+        .collect();
+    output::table(["seq", "time", "actor", "action", "object"], &cells)
+}
