@@ -53,6 +53,7 @@ pub(crate) enum Command {
 #[derive(Subcommand)]
 pub(crate) enum Image {
     /// Build a disk image, its UKI and its tuple from a recipe
+    #[command(override_usage = "ccnode image build [OPTIONS] RECIPE -o DIR --init FILE --ca FILE…")]
     Build {
         /// The recipe (TOML)
         recipe: PathBuf,
@@ -191,10 +192,10 @@ pub(crate) enum Pool {
         /// Name
         name: PoolName,
         /// Platform id, or the beginning of it
-        #[arg(long)]
+        #[arg(long, value_name = "ID")]
         platform: String,
         /// Image id, or the beginning of it
-        #[arg(long)]
+        #[arg(long, value_name = "ID")]
         image: String,
     },
     /// Take back what `allow` allowed
@@ -202,10 +203,10 @@ pub(crate) enum Pool {
         /// Name
         name: PoolName,
         /// Platform id, or the beginning of it
-        #[arg(long)]
+        #[arg(long, value_name = "ID")]
         platform: String,
         /// Image id, or the beginning of it
-        #[arg(long)]
+        #[arg(long, value_name = "ID")]
         image: String,
     },
     /// Trust or stop trusting a CA of endorsement keys
@@ -390,12 +391,12 @@ mod tests {
     #[test]
     fn help_fits_80_columns() {
         fn walk(command: &mut clap::Command) {
-            for line in command.render_long_help().to_string().lines() {
+            for line in command.clone().term_width(80).render_long_help().to_string().lines() {
                 assert!(line.chars().count() <= 80, "{}: {line}", command.get_name());
             }
             command.get_subcommands_mut().for_each(walk);
         }
-        let mut command = Args::command().term_width(80);
+        let mut command = Args::command();
         command.build();
         walk(&mut command);
     }
