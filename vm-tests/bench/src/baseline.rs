@@ -1,0 +1,222 @@
+//! The peers' times: a first run in a fresh boot each, in the machine shape of a node, everything in memory.
+
+use anyhow::{Context as _, Result, bail, ensure};
+use ccnode_images::cpio::Archive;
+use ccnode_vm_harness::{Disk, Machine, Story, TpmMaker, Vm};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use crate::figures::{Figure, Section};
+use crate::kernel::Kernel;
+use crate::peers;
+
+/// Name of the figure of `cryptsetup open`.
+pub const CRYPTSETUP: &str = "cryptsetup-open";
+/// Name of the figure of systemd-cryptsetup.
+pub const SYSTEMD: &str = "systemd-cryptsetup-attach";
+
+/// Size of the LUKS volume with its header, bytes.
+const VOLUME: u64 = 64 << 20;
+/// Modules of the guest: its disk, its randomness, and what the peers ask the kernel for. AES is built in.
+const MODULES: [&str; 9] =
+    ["virtio_pci", "virtio_blk", "virtio-rng", "loop", "dm-mod", "dm-crypt", "xts", "ecb", "algif_skcipher"];
+/// How long one boot may take under emulation on a busy machine.
+const BOOT: Duration = Duration::from_secs(120);
+
+/// What the boots share.
+#[derive(Debug)]
+pub struct Baseline {
+    story: Story,
+    machine: Machine,
+    volume: PathBuf,
+    tpm: ccnode_vm_harness::TpmState,
+    notes: Vec<String>,
+}
+
+impl Baseline {
+    /// Makes the guest and, in a boot of its own, the volume: LUKS2, aes-xts of 512 bits, PBKDF2 of 1000 iterations, one
+    /// keyslot of a key file and one bound to PCR 7 of the TPM.
+    ///
+    /// # Errors
+    /// When a package, a program or that boot fails.
+    pub fn prepare(dir: &Path, init: &Path) -> Result<Self> {
+        let kernel = Kernel::fetch(&dir.join("kernel"))?;
+        let initrd = dir.join("baseline.cpio");
+        fs::write(&initrd, guest(&kernel, init, &dir.join("packages"))?.to_bytes()?)?;
+        let story = Story::begin("baseline", dir.join("baseline"))?;
+        let tpm = TpmMaker::open(dir.join("tpms"))?.template("bench")?.copy_to(story.path("tpm"))?;
+        let volume = story.path("volume.img");
+        fs::File::create(&volume)?.set_len(VOLUME)?;
+        let machine = Machine::kernel(&kernel.image, &initrd, "");
+        let mut this = Self { story, machine, volume, tpm, notes: Vec::new() };
+        let said = this.boot("prepare", "prepare")?;
+        this.notes.push(format!(
+            "kernel {}, QEMU {}, cryptsetup {}, systemd {}",
+            kernel.release,
+            version("qemu-system-x86"),
+            version("cryptsetup-bin"),
+            version("systemd"),
+        ));
+        this.notes.push(format!(
+            "{} MiB, aes-xts 512, PBKDF2 1000 in each keyslot and {} in the key's digest, chosen by cryptsetup in the guest",
+            VOLUME >> 20,
+            digest_iterations(&this.volume)?,
+        ));
+        ensure!(said.contains_key("enrolled"), "the guest did not say that it enrolled");
+        Ok(this)
+    }
+
+    /// Times one peer in a fresh boot: milliseconds from the start of the command to /dev/mapper/x, 4 ms at most too few.
+    ///
+    /// # Errors
+    /// When the boot or the peer fails.
+    pub fn run(&mut self, peer: Peer, round: usize) -> Result<f64> {
+        let said = self.boot(peer.word(), &format!("{}-{round}", peer.word()))?;
+        let number = |key: &str| said.get(key).and_then(|v| v.parse::<f64>().ok());
+        let (mapped, exit) = (number("mapped_ms"), number("exit_ms"));
+        let (mapped, exit) =
+            mapped.zip(exit).with_context(|| format!("the guest told no times: {said:?}"))?;
+        self.story.step(&format!("{}: mapped after {mapped:.0} ms, ended after {exit:.0} ms", peer.word()));
+        Ok(mapped)
+    }
+
+    /// How the figures came about.
+    #[must_use]
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    fn boot(&self, task: &str, name: &str) -> Result<BTreeMap<String, String>> {
+        let mut machine = self.machine.clone().tpm(&self.tpm).disk(Disk::data(&self.volume, "volume"));
+        if let ccnode_vm_harness::machine::Start::Kernel { append, .. } = &mut machine.start {
+            *append = format!("console=ttyS0 quiet panic=-1 bench={task}");
+        }
+        let mut vm = self.story.boot(&machine, name)?;
+        ended(&mut vm)
+    }
+}
+
+/// A peer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Peer {
+    /// `cryptsetup open --key-file`.
+    Cryptsetup,
+    /// `systemd-cryptsetup attach` with a TPM2 token.
+    Systemd,
+}
+
+impl Peer {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Cryptsetup => "cryptsetup",
+            Self::Systemd => "systemd",
+        }
+    }
+}
+
+/// Times both peers in `rounds` boots each, taking turns so that a busy host slows both alike.
+#[must_use]
+pub fn measure(dir: &Path, init: Result<PathBuf>, rounds: usize) -> Section {
+    let title =
+        "Peers: start of the command to /dev/mapper/x, first run in a fresh boot (direct kernel boot)";
+    let (mut cryptsetup, mut systemd) = (Vec::new(), Vec::new());
+    let mut failures = Vec::new();
+    let mut notes = Vec::new();
+    match init.and_then(|init| Baseline::prepare(dir, &init)) {
+        Err(error) => failures.push(format!("{error:#}")),
+        Ok(mut baseline) => {
+            for round in 1..=rounds {
+                for (peer, times) in [(Peer::Cryptsetup, &mut cryptsetup), (Peer::Systemd, &mut systemd)] {
+                    match baseline.run(peer, round) {
+                        Ok(ms) => times.push(ms),
+                        Err(error) => failures.push(format!("{error:#}")),
+                    }
+                }
+            }
+            notes.extend_from_slice(baseline.notes());
+        }
+    }
+    let figure = |name, times: &[f64]| match (times, failures.first()) {
+        ([], Some(failure)) => Figure::unmeasured(name, "ms", failure),
+        _ => Figure::median(name, times, "ms"),
+    };
+    let figures = vec![figure(CRYPTSETUP, &cryptsetup), figure(SYSTEMD, &systemd)];
+    if !failures.is_empty() && figures.iter().any(|f| f.value.is_ok()) {
+        notes.push(format!("{} boots failed: {}", failures.len(), failures.join("; ")));
+    }
+    Section { title: title.to_owned(), figures, notes }
+}
+
+/// Waits for the guest's end, and returns what it said in lines of `bench: key=value`.
+fn ended(vm: &mut Vm) -> Result<BTreeMap<String, String>> {
+    let which = vm.wait_for_any(&["bench: done", "bench: failed"], BOOT)?;
+    let _off = vm.wait_off(Duration::from_secs(30))?;
+    let console = vm.console();
+    if which == 1 {
+        bail!("the guest failed; logs in {}\n{console}", vm.dir().display());
+    }
+    Ok(said(&console))
+}
+
+fn said(console: &str) -> BTreeMap<String, String> {
+    let lines = console.lines().filter_map(|line| line.split_once("bench: ")?.1.split_once('='));
+    lines.map(|(key, value)| (key.to_owned(), value.trim().to_owned())).collect()
+}
+
+fn guest(kernel: &Kernel, init: &Path, packages: &Path) -> Result<Archive> {
+    let mut archive = peers::archive(init, packages)?;
+    let mut list = String::new();
+    for module in kernel.modules(&MODULES)? {
+        // /lib is a link in this archive.
+        let path = format!("/usr{}", module.path);
+        list.push_str(&path);
+        list.push('\n');
+        archive.file(&path, 0o644, module.content);
+    }
+    archive.file("etc/modules", 0o644, list.into_bytes());
+    archive.file("etc/passphrase", 0o600, b"the volume of the benchmark holds nothing".to_vec());
+    Ok(archive)
+}
+
+/// Iterations of the volume key's digest, out of the JSON area of a LUKS2 header.
+fn digest_iterations(volume: &Path) -> Result<u64> {
+    let out = Command::new("cryptsetup").args(["luksDump", "--dump-json-metadata"]).arg(volume).output();
+    let out = out.context("running cryptsetup (Debian package cryptsetup-bin)")?;
+    let json: serde_json::Value = serde_json::from_slice(&out.stdout).context("reading the LUKS2 header")?;
+    let iterations = json.pointer("/digests/0/iterations").and_then(serde_json::Value::as_u64);
+    iterations.context("the LUKS2 header has no digest")
+}
+
+/// The installed version of a Debian package.
+fn version(package: &str) -> String {
+    let out = Command::new("dpkg-query").args(["-W", "-f=${Version}", package]).output();
+    let text = out.map(|out| String::from_utf8_lossy(&out.stdout).trim().to_owned()).unwrap_or_default();
+    if text.is_empty() { "of another source".to_owned() } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_guest_says_is_read_whatever_is_around_it() {
+        let console =
+            "SeaBIOS\n[    1.2] x\nbench: mapped_ms=371.5\nbench: exit_ms=380 \n[ 2.0] bench: done\n";
+        let said = said(console);
+        assert_eq!(said.get("mapped_ms").map(String::as_str), Some("371.5"));
+        assert_eq!(said.get("exit_ms").map(String::as_str), Some("380"));
+        assert_eq!(said.len(), 2);
+    }
+
+    #[test]
+    fn a_guest_that_was_not_built_leaves_gaps_and_no_numbers() {
+        let dir = tempfile::tempdir().unwrap();
+        let section = measure(dir.path(), Err(anyhow::anyhow!("no guest")), 3);
+        let names: Vec<_> = section.figures.iter().map(|f| f.name.as_str()).collect();
+        assert_eq!(names, [CRYPTSETUP, SYSTEMD]);
+        assert!(section.figures.iter().all(|f| f.value == Err("no guest".into())));
+    }
+}
