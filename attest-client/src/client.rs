@@ -46,7 +46,7 @@ pub struct Outcome {
 }
 
 /// The client; it remembers which URL answered and the last session's cookie.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Client {
     http: Http,
     urls: Vec<String>,

@@ -116,10 +116,9 @@ pub struct Refused {
 
 impl Refused {
     /// A problem body is a refusal where it carries a code.
-    pub(crate) fn of(problem: Problem) -> Result<Self, Problem> {
-        let Some(code) = problem.code else { return Err(problem) };
-        Ok(Self {
-            code,
+    pub(crate) fn of(problem: Problem) -> Option<Self> {
+        Some(Self {
+            code: problem.code?,
             detail: problem.detail,
             correlation_id: problem.correlation_id,
             pcr: problem.pcr,

@@ -117,7 +117,7 @@ struct Sentence {
 
 fn refusal(url: &str, path: &'static str, status: u16, body: &[u8]) -> ClientError {
     if let Ok(problem) = serde_json::from_slice::<Problem>(body)
-        && let Ok(refused) = Refused::of(problem)
+        && let Some(refused) = Refused::of(problem)
     {
         return ClientError::Refused(Box::new(refused));
     }

@@ -1,1 +1,20 @@
-//! Placeholder.
+//! The node's first process: it measures, attests, unlocks and hands over, or refuses.
+//!
+//! [`boot::Boot`] composes the steps; what each one does to disk, network and files is in a module of its own, which
+//! takes paths and values and is tested without a machine.
+
+pub mod boot;
+pub mod clock;
+pub mod config;
+pub mod console;
+pub mod disk;
+pub mod fill;
+pub mod gpt;
+pub mod handover;
+pub mod modules;
+pub mod net;
+pub mod pid1;
+pub mod provision;
+pub mod refusal;
+pub mod status;
+pub mod unlock;

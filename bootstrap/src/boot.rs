@@ -1,0 +1,95 @@
+//! The boot as a chain of proofs: each step consumes what the one before returned, so none can be left out.
+//!
+//! [`Boot::discover`] → [`Discovered`] → [`Measured`] → [`Networked`] → [`Attested`] → [`Capped`] → [`Unlocked`] →
+//! [`Provisioned`] → [`Boot::hand_over`]. The fields of a proof are private to this module and its steps.
+
+mod attest;
+mod cap;
+mod discover;
+mod hand_over;
+mod provision;
+mod refuse;
+mod unlock;
+
+pub use attest::Attested;
+pub use cap::Capped;
+pub use discover::{Discovered, Measured, Networked};
+pub use provision::Provisioned;
+pub use unlock::Unlocked;
+
+use crate::config::{Action, Config};
+use crate::console::{Console, Step, now_ms};
+use crate::refusal::Refusal;
+use crate::status::Status;
+use ccnode_attest_client::{Client, Deadline};
+use ccnode_tpm_device::DeviceHandle;
+use std::time::Instant;
+
+/// What every step may use, and what a refusal needs, however far the boot came.
+pub struct Boot {
+    console: Console,
+    status: Status,
+    action: Action,
+    device: Option<DeviceHandle>,
+    client: Option<Client>,
+    capped: bool,
+}
+
+impl Boot {
+    /// A boot that begins now.
+    pub fn new(console: Console) -> Self {
+        Self {
+            console,
+            status: Status::begin(),
+            action: Action::default(),
+            device: None,
+            client: None,
+            capped: false,
+        }
+    }
+
+    /// Walks all steps but the last, or says why not.
+    pub async fn run(&mut self) -> Result<Provisioned, Refusal> {
+        let discovered = self.discover().await?;
+        let measured = self.measure(discovered).await?;
+        let networked = self.network(measured).await?;
+        let attested = self.attest(networked).await?;
+        let capped = self.cap(attested).await?;
+        let unlocked = self.unlock(capped).await?;
+        self.provision(unlocked).await
+    }
+
+    /// Tells that `step`, begun at `since`, ended well.
+    fn done(&mut self, step: Step, since: Instant, words: &str) {
+        let ms = millis(since);
+        self.status.step(step, ms);
+        self.console.ok(step, words, ms);
+    }
+
+    /// Awaits a TPM command and counts the wait.
+    async fn tpm<T>(&mut self, command: impl Future<Output = T>) -> T {
+        let since = Instant::now();
+        let answer = command.await;
+        self.status.sums.tpm_ms += millis(since);
+        answer
+    }
+}
+
+fn millis(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
+fn deadline(config: &Config) -> Deadline {
+    Deadline::after(config.service.deadline)
+}
+
+/// Runs what blocks (libcryptsetup, disks) beside the runtime.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refusal> {
+    let lost = |_| Refusal::new(ccnode_evidence::Code::NodeInternal, "a blocking step was lost");
+    tokio::task::spawn_blocking(work).await.map_err(lost)
+}
+
+/// The moment that status and console call the end.
+fn finish(status: &mut Status) {
+    status.finished = now_ms();
+}

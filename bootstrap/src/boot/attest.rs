@@ -1,0 +1,110 @@
+//! Attest: evidence against grants.
+
+use super::discover::Networked;
+use super::{Boot, Measured};
+use crate::clock;
+use crate::config::{self, Cmdline, Config};
+use crate::console::Step;
+use crate::provision::{KubeletKey, ProvisionError};
+use crate::refusal::Refusal;
+use ccnode_attest_client::{AttestError, Client, ClockAtLeast, Outcome, PinError, Settings};
+use ccnode_evidence::{Activated, Code, EventLogs, EvidenceSource, Identity, QuoteParts};
+use ccnode_tpm_device::{DeviceError, DeviceHandle};
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+/// The service has released what this boot gets; it is in memory and nowhere else.
+pub struct Attested {
+    pub(super) config: Config,
+    pub(super) cmdline: Cmdline,
+    pub(super) device: DeviceHandle,
+    pub(super) client: Client,
+    pub(super) outcome: Outcome,
+    pub(super) key: KubeletKey,
+}
+
+impl crate::refusal::Coded for PinError {
+    fn code(&self) -> Code {
+        Code::ConfigMalformed
+    }
+}
+
+impl Boot {
+    /// Walks a session with the service, again and again until it ends or the deadline does.
+    pub async fn attest(&mut self, networked: Networked) -> Result<Attested, Refusal> {
+        let since = Instant::now();
+        let Networked { measured: Measured { config, cmdline, device, subject }, deadline } = networked;
+        let floor = config::build_time(&Path::new(config::DIR).join("build-time"));
+        let settings = Settings {
+            urls: config.service.urls.clone(),
+            pins: config.pins()?,
+            pool: config.pool.clone(),
+            clock: ClockAtLeast { floor },
+        };
+        let mut client = Client::new(settings)?;
+        let key = KubeletKey::generate()?;
+        let source = Timed { device: &device, spent: AtomicU64::new(0) };
+        let console = &self.console;
+        let retry = |retry| console.retry(Step::Attest, &retry);
+        let result = client.attest(&subject, &source, |name| key.request(name), deadline, retry).await;
+        self.status.sums.tpm_ms += source.spent.into_inner() / 1000;
+        self.client = Some(client.clone());
+        let outcome = result.map_err(refusal)?;
+        self.status.node = outcome.grants.node.to_string();
+        self.status.service = client.url().to_owned();
+        let clock = match clock::set(outcome.grants.time) {
+            Ok(None) => String::new(),
+            Ok(Some(off)) => format!(", clock set by {off} s"),
+            Err(e) => format!(", clock not set: {e}"),
+        };
+        let words = format!("node {} at {}{clock}", self.status.node, self.status.service);
+        self.done(Step::Attest, since, &words);
+        Ok(Attested { config, cmdline, device, client, outcome, key })
+    }
+}
+
+fn refusal(error: AttestError<DeviceError, ProvisionError>) -> Refusal {
+    match error {
+        AttestError::Client(error) => Refusal::of_client(&error),
+        AttestError::Source(error) => error.into(),
+        AttestError::Csr(error) => error.into(),
+    }
+}
+
+/// The TPM, with the time counted that the exchange waits for it.
+struct Timed<'d> {
+    device: &'d DeviceHandle,
+    /// Microseconds.
+    spent: AtomicU64,
+}
+
+impl Timed<'_> {
+    async fn count<T>(&self, command: impl Future<Output = T> + Send) -> T {
+        let since = Instant::now();
+        let answer = command.await;
+        let micros = u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.spent.fetch_add(micros, Ordering::Relaxed);
+        answer
+    }
+}
+
+impl EvidenceSource for Timed<'_> {
+    type Error = DeviceError;
+
+    async fn identity(&self) -> Result<Identity, DeviceError> {
+        self.count(self.device.identity()).await
+    }
+
+    async fn activate(&self, credential: Vec<u8>, secret: Vec<u8>) -> Result<Activated, DeviceError> {
+        self.count(self.device.activate(credential, secret)).await
+    }
+
+    async fn quote(&self, qualifying: [u8; 32]) -> Result<QuoteParts, DeviceError> {
+        self.count(self.device.quote(qualifying)).await
+    }
+
+    async fn logs(&self) -> Result<EventLogs, DeviceError> {
+        self.count(self.device.logs()).await
+    }
+}

@@ -1,0 +1,30 @@
+//! Cap: PCR 15 is closed once the grants are in memory, and before any block device is opened.
+
+use super::{Attested, Boot};
+use crate::console::Step;
+use crate::refusal::Refusal;
+use ccnode_evidence::SecretBytes;
+use ccnode_protocol::grants::VolumeAction;
+use std::time::Instant;
+
+/// No later quote of this boot gets a key: disks may be opened.
+pub struct Capped {
+    pub(super) attested: Attested,
+    /// The TPM's share of a volume key's randomness, where one is to be made.
+    pub(super) random: Option<SecretBytes>,
+}
+
+impl Boot {
+    /// Extends PCR 15 with the cap.
+    pub async fn cap(&mut self, attested: Attested) -> Result<Capped, Refusal> {
+        let since = Instant::now();
+        self.tpm(attested.device.cap()).await?;
+        self.capped = true;
+        let random = match attested.outcome.grants.root.action {
+            VolumeAction::Format { .. } => Some(self.tpm(attested.device.random(32)).await?),
+            VolumeAction::Open { .. } => None,
+        };
+        self.done(Step::Cap, since, "PCR 15 closed");
+        Ok(Capped { attested, random })
+    }
+}

@@ -1,0 +1,118 @@
+//! Discover, measure, network: what is there before anybody is asked anything.
+
+use super::{Boot, blocking, deadline, millis};
+use crate::config::{self, Cmdline, Config};
+use crate::console::Step;
+use crate::modules;
+use crate::net;
+use crate::pid1;
+use crate::refusal::{Coded, Refusal};
+use ccnode_attest_client::{Deadline, Subject};
+use ccnode_evidence::{Code, EvidenceSource as _};
+use ccnode_tpm_device::{BootRecords, Device, DeviceError, DeviceHandle, Tcti};
+use std::fs;
+use std::path::Path;
+use std::time::Instant;
+
+const EVENT_LOG: &str = "/sys/kernel/security/tpm0/binary_bios_measurements";
+
+impl Coded for DeviceError {
+    fn code(&self) -> Code {
+        Self::code(self)
+    }
+}
+
+/// The measured configuration is read, early modules are loaded, the TPM works on its keys.
+pub struct Discovered {
+    pub(super) config: Config,
+    pub(super) cmdline: Cmdline,
+    pub(super) device: DeviceHandle,
+}
+
+/// The logs are read; PCRs don't move from here to the quote.
+pub struct Measured {
+    pub(super) config: Config,
+    pub(super) cmdline: Cmdline,
+    pub(super) device: DeviceHandle,
+    pub(super) subject: Subject,
+}
+
+/// There is an address.
+pub struct Networked {
+    pub(super) measured: Measured,
+    pub(super) deadline: Deadline,
+}
+
+impl Boot {
+    /// Reads the configuration, opens the TPM and starts its work, loads what the network needs.
+    pub async fn discover(&mut self) -> Result<Discovered, Refusal> {
+        let since = Instant::now();
+        let dir = Path::new(config::DIR);
+        let config = Config::load(&dir.join("node.toml"))?;
+        self.action = config.refusal.action;
+        pid1::set_last_action(self.action);
+        let text = fs::read_to_string("/proc/cmdline").unwrap_or_default();
+        let text = text.strip_suffix('\n').unwrap_or(&text).to_owned();
+        let cmdline = Cmdline::parse(&text)?;
+        self.console.set_json(cmdline.json);
+        // The TPM works while modules load; where its own driver is a module, it comes after them.
+        let early = Tcti::machine().is_ok().then(|| {
+            tokio::task::spawn_blocking({
+                let text = text.clone();
+                move || open_tpm(text)
+            })
+        });
+        let before = Instant::now();
+        let list = modules::list(&dir.join("modules-early"))?;
+        let loaded = list.len();
+        modules::load(&list)?;
+        self.status.sums.modules_ms += millis(before);
+        let device = match early {
+            Some(opening) => {
+                let lost = |_| Refusal::new(Code::NodeInternal, "the TPM's thread was lost");
+                self.tpm(opening).await.map_err(lost)?
+            }
+            None => blocking(move || open_tpm(text)).await?,
+        }?;
+        self.device = Some(device.clone());
+        pid1::set_last_tpm(Some(device.clone()));
+        self.status.pool = config.pool.to_string();
+        self.status.image = cmdline.root_hash.to_string();
+        self.done(Step::Discover, since, &format!("pool {}, {loaded} modules, TPM", config.pool));
+        Ok(Discovered { config, cmdline, device })
+    }
+
+    /// Takes identity and logs. Nothing is extended: init-data is not part of this version.
+    pub async fn measure(&mut self, discovered: Discovered) -> Result<Measured, Refusal> {
+        let since = Instant::now();
+        let Discovered { config, cmdline, device } = discovered;
+        let identity = self.tpm(device.identity()).await?;
+        let logs = self.tpm(device.logs()).await?;
+        let words = format!("event log of {} bytes", logs.event_log.0.len());
+        self.done(Step::Measure, since, &words);
+        Ok(Measured { config, cmdline, device, subject: Subject { identity, logs } })
+    }
+
+    /// Brings the network up; the deadline of the exchange begins here.
+    pub async fn network(&mut self, measured: Measured) -> Result<Networked, Refusal> {
+        let since = Instant::now();
+        let deadline = deadline(&measured.config);
+        let up = net::up(&measured.config.network, deadline).await?;
+        self.status.sums.lease_ms += millis(since);
+        self.done(
+            Step::Network,
+            since,
+            &format!("{} {}/{}", up.interface, up.address.address, up.address.prefix),
+        );
+        Ok(Networked { measured, deadline })
+    }
+}
+
+/// Opens the TPM and queues the work on its keys, so that it runs while nobody waits for it.
+fn open_tpm(cmdline: String) -> Result<DeviceHandle, DeviceError> {
+    let event_log = fs::read(EVENT_LOG).unwrap_or_default();
+    let records = BootRecords { event_log, cmdline, own_log: Vec::new() };
+    let device = Device::open(Tcti::machine()?)?.with_records(records);
+    drop(device.prepare());
+    Ok(device)
+}

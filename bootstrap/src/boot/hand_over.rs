@@ -1,0 +1,40 @@
+//! Hand over: everything of ours ends here but the files in `/run/ccnode`.
+
+use super::{Boot, Provisioned, finish, millis};
+use crate::console::Step;
+use crate::handover::{self, SYSROOT};
+use crate::pid1;
+use crate::refusal::Refusal;
+use crate::status;
+use ccnode_evidence::Code;
+use std::path::Path;
+use std::time::Instant;
+
+impl Boot {
+    /// Locks the kernel, closes the TPM, writes the status and becomes the root's init; comes back only to refuse.
+    pub fn hand_over(&mut self, provisioned: Provisioned) -> Refusal {
+        let since = Instant::now();
+        match self.prepare(provisioned, since) {
+            Ok(()) => handover::switch_root().into(),
+            Err(refusal) => refusal,
+        }
+    }
+
+    fn prepare(&mut self, provisioned: Provisioned, since: Instant) -> Result<(), Refusal> {
+        let Provisioned { config, device } = provisioned;
+        handover::check_init(Path::new(SYSROOT))?;
+        handover::lock_kernel(config.handover.modules_disabled)?;
+        // The last handle flushes and closes the TPM; PCR 15 is capped, so a panic after this has nothing to cap.
+        pid1::set_last_tpm(None);
+        self.device = None;
+        drop(device);
+        let ms = millis(since);
+        self.status.step(Step::Handover, ms);
+        finish(&mut self.status);
+        let failed = |e: std::io::Error| Refusal::new(Code::HandoverFailed, format!("{}: {e}", status::PATH));
+        self.status.write(Path::new(status::PATH)).map_err(failed)?;
+        let whole = self.status.finished.saturating_sub(self.status.started);
+        self.console.ok(Step::Handover, &format!("to /sbin/init after {whole} ms"), ms);
+        Ok(())
+    }
+}

@@ -1,0 +1,310 @@
+//! What the image measured for us to obey: `/etc/ccnode/node.toml`, the pinned CAs, and our two kernel command line keys.
+
+use crate::refusal::Coded;
+use ccnode_evidence::Code;
+use ccnode_luks_header::verity::RootHash;
+use ccnode_protocol::PoolName;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Where the initramfs keeps what the image builder wrote.
+pub const DIR: &str = "/etc/ccnode";
+/// Larger configurations are not ours.
+const MAX: u64 = 64 * 1024;
+
+/// A configuration that can't be obeyed.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// There is no such file.
+    #[error("{0} is missing")]
+    Missing(PathBuf),
+    /// A file can't be read.
+    #[error("{path}: {source}", path = .path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Not TOML of this form.
+    #[error("{path}: {detail}", path = .path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// Line, column and reason.
+        detail: String,
+    },
+    /// A `ccnode.` key of the command line is unknown or has a bad value.
+    #[error("kernel command line: {0}")]
+    Cmdline(String),
+}
+
+impl Coded for ConfigError {
+    fn code(&self) -> Code {
+        match self {
+            Self::Missing(path) if path.ends_with("node.toml") => Code::ConfigMissing,
+            Self::Missing(_) | Self::Unreadable { .. } | Self::Malformed { .. } => Code::ConfigMalformed,
+            Self::Cmdline(_) => Code::CmdlineMalformed,
+        }
+    }
+}
+
+/// `/etc/ccnode/node.toml`.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Config {
+    /// The transcript; `stock` is a later version's.
+    pub mode: Mode,
+    /// The pool that the node belongs to.
+    pub pool: PoolName,
+    /// The trust service.
+    pub service: Service,
+    /// The network; DHCP on the first interface with a link where the table is absent.
+    #[serde(default)]
+    pub network: Network,
+    /// The disk.
+    pub disk: Disk,
+    /// What a refusal does.
+    #[serde(default)]
+    pub refusal: RefusalConfig,
+    /// What is locked before the root's init starts.
+    #[serde(default)]
+    pub handover: Handover,
+}
+
+/// The transcript that the node insists on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+pub enum Mode {
+    /// Activation, certificate request and logs are bound.
+    #[serde(rename = "ccnode/1")]
+    Ccnode1,
+}
+
+/// `[service]`.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Service {
+    /// Base URLs, https alone; tried in order, the one that answers is kept.
+    #[serde(deserialize_with = "urls")]
+    pub urls: Vec<String>,
+    /// PEM files of the pinned CAs.
+    pub ca: Vec<PathBuf>,
+    /// How long an exchange is tried: `30s`, `5m`, `500ms`.
+    #[serde(deserialize_with = "duration")]
+    pub deadline: Duration,
+}
+
+/// `[network]`.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Network {
+    /// An interface's name, or `auto`: the first Ethernet interface that has a link.
+    #[serde(default = "auto")]
+    pub interface: String,
+    /// Address and prefix length; DHCP where absent.
+    #[serde(default)]
+    pub address: Option<Cidr>,
+    /// Default gateway, with `address`.
+    #[serde(default)]
+    pub gateway: Option<Ipv4Addr>,
+    /// Name servers; those of the lease where empty.
+    #[serde(default)]
+    pub dns: Vec<Ipv4Addr>,
+}
+
+/// An IPv4 address with its prefix length: `192.0.2.7/24`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Cidr {
+    /// The address.
+    pub address: Ipv4Addr,
+    /// 0 to 32.
+    pub prefix: u8,
+}
+
+/// `[disk]`.
+#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Disk {
+    /// The disk's serial number, as virtio and NVMe report it.
+    #[serde(default)]
+    pub serial: Option<String>,
+    /// Or the end of its path in sysfs, below `/sys/devices`: `pci0000:00/0000:00:04.0/virtio2`.
+    #[serde(default)]
+    pub sysfs: Option<String>,
+    /// Label of the root partition.
+    pub root: String,
+    /// Label of the partition from which the root is filled.
+    pub source: String,
+}
+
+/// `[refusal]`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct RefusalConfig {
+    /// How a refused boot ends.
+    #[serde(default)]
+    pub action: Action,
+}
+
+/// How a refused boot ends.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Action {
+    /// The machine is switched off.
+    #[default]
+    Poweroff,
+    /// The machine starts again.
+    Reboot,
+}
+
+/// `[handover]`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Handover {
+    /// Whether module loading is shut off for good; a kubelet loads modules, so the default is no.
+    #[serde(default)]
+    pub modules_disabled: bool,
+}
+
+/// Our keys of the kernel command line; everything else there is the service's to judge.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Cmdline {
+    /// `ccnode.roothash=`: the verity root hash of the root source.
+    pub root_hash: RootHash,
+    /// `ccnode.log=json`: JSON lines on the console too.
+    pub json: bool,
+}
+
+impl Default for Network {
+    fn default() -> Self {
+        Self { interface: auto(), address: None, gateway: None, dns: Vec::new() }
+    }
+}
+
+impl Config {
+    /// Reads and checks `path`.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let bytes = read(path)?;
+        let malformed = |detail| ConfigError::Malformed { path: path.to_owned(), detail };
+        let text = String::from_utf8(bytes).map_err(|_| malformed("not UTF-8".to_owned()))?;
+        Self::parse(&text).map_err(malformed)
+    }
+
+    /// Parses the text of a `node.toml`; the error names line and reason.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let config: Self = toml::from_str(text).map_err(|e| {
+            let line =
+                e.span().map_or(1, |span| text.bytes().take(span.start).filter(|b| *b == b'\n').count() + 1);
+            format!("line {line}: {}", e.message())
+        })?;
+        let Self { service, network, disk, .. } = &config;
+        let rules = [
+            (service.ca.is_empty(), "[service] ca is empty"),
+            (disk.serial.is_some() == disk.sysfs.is_some(), "[disk] needs serial or sysfs, and not both"),
+            (disk.root == disk.source, "[disk] root and source have the same label"),
+            (disk.root.is_empty() || disk.source.is_empty(), "[disk] has an empty label"),
+            (disk.serial.as_deref() == Some("") || disk.sysfs.as_deref() == Some(""), "[disk] names no disk"),
+            (network.gateway.is_some() && network.address.is_none(), "[network] gateway needs address"),
+        ];
+        match rules.into_iter().find(|(broken, _)| *broken) {
+            Some((_, rule)) => Err(rule.to_owned()),
+            None => Ok(config),
+        }
+    }
+
+    /// The pinned CAs, PEM.
+    pub fn pins(&self) -> Result<Vec<Vec<u8>>, ConfigError> {
+        self.service.ca.iter().map(|path| read(path)).collect()
+    }
+}
+
+impl Cmdline {
+    /// Takes our keys out of `/proc/cmdline`. One that is unknown, repeated or bad is an error.
+    pub fn parse(text: &str) -> Result<Self, ConfigError> {
+        let bad = |word: &str| ConfigError::Cmdline(word.chars().take(120).collect());
+        let (mut root_hash, mut json) = (None, None);
+        for word in text.split_ascii_whitespace().filter(|word| word.starts_with("ccnode.")) {
+            let (key, value) = word.split_once('=').ok_or_else(|| bad(word))?;
+            let repeated = match (key, value) {
+                ("ccnode.roothash", hash) => {
+                    root_hash.replace(hash.parse().map_err(|_| bad(word))?).is_some()
+                }
+                ("ccnode.log", "json") => json.replace(true).is_some(),
+                ("ccnode.log", "text") => json.replace(false).is_some(),
+                _ => true,
+            };
+            if repeated {
+                return Err(bad(word));
+            }
+        }
+        let root_hash = root_hash.ok_or_else(|| bad("ccnode.roothash= is missing"))?;
+        Ok(Self { root_hash, json: json.unwrap_or_default() })
+    }
+}
+
+/// When the image was built, seconds since 1970; 0 where the file is missing or bad, which only leaves the clock unaided.
+pub fn build_time(path: &Path) -> u64 {
+    read(path).ok().and_then(|b| String::from_utf8(b).ok()?.trim().parse().ok()).unwrap_or_default()
+}
+
+/// A file of the initramfs, 64 KiB at most.
+pub fn read(path: &Path) -> Result<Vec<u8>, ConfigError> {
+    use std::io::Read as _;
+    let failed = |source: std::io::Error| match source.kind() {
+        std::io::ErrorKind::NotFound => ConfigError::Missing(path.to_owned()),
+        _ => ConfigError::Unreadable { path: path.to_owned(), source },
+    };
+    let mut bytes = Vec::new();
+    std::fs::File::open(path).and_then(|f| f.take(MAX).read_to_end(&mut bytes)).map_err(failed)?;
+    Ok(bytes)
+}
+
+fn auto() -> String {
+    "auto".to_owned()
+}
+
+fn urls<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<String>, D::Error> {
+    let urls = Vec::<String>::deserialize(d)?;
+    let good = |url: &String| {
+        url.strip_prefix("https://").is_some_and(|rest| {
+            !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._:[]".contains(&b))
+        })
+    };
+    match urls.iter().find(|url| !good(url)) {
+        Some(url) => Err(D::Error::custom(format!("`{url}` is not https://HOST[:PORT]"))),
+        None if urls.is_empty() => Err(D::Error::custom("urls is empty")),
+        None => Ok(urls),
+    }
+}
+
+fn duration<'de, D: Deserializer<'de>>(d: D) -> Result<Duration, D::Error> {
+    let text = String::deserialize(d)?;
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let number: u64 =
+        digits.parse().map_err(|_| D::Error::custom("a duration is a number and ms, s or m"))?;
+    let span = match text.strip_prefix(digits) {
+        Some("ms") => Duration::from_millis(number),
+        Some("s") => Duration::from_secs(number),
+        Some("m") => Duration::from_secs(number.saturating_mul(60)),
+        _ => return Err(D::Error::custom("a duration ends with ms, s or m")),
+    };
+    match (Duration::from_secs(1)..=Duration::from_secs(24 * 3600)).contains(&span) {
+        true => Ok(span),
+        false => Err(D::Error::custom("a deadline lies between 1 s and 24 h")),
+    }
+}
+
+impl<'de> Deserialize<'de> for Cidr {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(d)?;
+        let parsed = text.split_once('/').and_then(|(address, prefix)| {
+            let cidr = Self { address: address.parse().ok()?, prefix: prefix.parse().ok()? };
+            (cidr.prefix <= 32).then_some(cidr)
+        });
+        parsed.ok_or_else(|| D::Error::custom(format!("`{text}` is not ADDRESS/PREFIX")))
+    }
+}

@@ -1,0 +1,194 @@
+//! The first boot's copy: the verified root source into the opened volume, then the file system grown to fill it.
+
+use crate::refusal::Coded;
+use ccnode_evidence::Code;
+use nix::fcntl::OFlag;
+use nix::mount::{MsFlags, mount};
+use std::fs::File;
+use std::io::{self, ErrorKind};
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// One read and one write; the buffer starts on a page.
+const CHUNK: usize = 1 << 20;
+const PAGE: usize = 4096;
+/// Progress is told this often.
+const TELL: Duration = Duration::from_secs(2);
+
+/// Why the root can't be filled.
+#[derive(Debug, thiserror::Error)]
+pub enum FillError {
+    /// The verified source gives an error while the partition below it reads: the hash is wrong.
+    #[error("the root source differs from its root hash at byte {offset}")]
+    Verity {
+        /// Where.
+        offset: u64,
+    },
+    /// The source can't be read.
+    #[error("reading the root source at byte {offset}: {source}")]
+    Read {
+        /// Where.
+        offset: u64,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// The root can't be written.
+    #[error("writing the root at byte {offset}: {source}")]
+    Write {
+        /// Where.
+        offset: u64,
+        /// What the system says.
+        #[source]
+        source: io::Error,
+    },
+    /// The file system can't be mounted.
+    #[error("mounting the root: {0}")]
+    Mount(#[source] io::Error),
+    /// The file system can't be grown or flushed.
+    #[error("growing the root: {0}")]
+    Grow(#[source] io::Error),
+}
+
+impl Coded for FillError {
+    fn code(&self) -> Code {
+        match self {
+            Self::Verity { .. } => Code::VerityMismatch,
+            Self::Mount(_) => Code::RootUnusable,
+            Self::Read { .. } | Self::Write { .. } | Self::Grow(_) => Code::DiskFailed,
+        }
+    }
+}
+
+/// Copies `len` bytes from `from` to `to` and flushes; `below` is the partition under `from`.
+///
+/// `progress` is told the bytes done, every two seconds.
+pub fn copy(
+    from: &Path,
+    below: &Path,
+    to: &Path,
+    len: u64,
+    mut progress: impl FnMut(u64),
+) -> Result<(), FillError> {
+    let source = direct(File::options().read(true), from);
+    let source = source.map_err(|source| FillError::Read { offset: 0, source })?;
+    let target = direct(File::options().write(true), to);
+    let target = target.map_err(|source| FillError::Write { offset: 0, source })?;
+    let mut memory = vec![0; CHUNK + PAGE];
+    let start = memory.as_ptr().align_offset(PAGE);
+    let buffer = memory.get_mut(start..).and_then(|m| m.get_mut(..CHUNK)).unwrap_or_default();
+    let mut told = Instant::now();
+    let mut offset = 0;
+    while offset < len {
+        let now = usize::try_from(len - offset).unwrap_or(CHUNK).min(CHUNK);
+        let part = buffer.get_mut(..now).unwrap_or_default();
+        source.read_exact_at(part, offset).map_err(|e| blame(below, offset, now, e))?;
+        target.write_all_at(part, offset).map_err(|source| FillError::Write { offset, source })?;
+        offset += now as u64;
+        if told.elapsed() >= TELL {
+            told = Instant::now();
+            progress(offset);
+        }
+    }
+    target.sync_all().map_err(|source| FillError::Write { offset: len, source })
+}
+
+/// Past the page cache, where the file allows it: what is copied is not needed twice.
+fn direct(options: &mut std::fs::OpenOptions, path: &Path) -> io::Result<File> {
+    match options.clone().custom_flags(OFlag::O_DIRECT.bits()).open(path) {
+        Err(e) if e.kind() == ErrorKind::InvalidInput => options.open(path),
+        opened => opened,
+    }
+}
+
+/// dm-verity answers a wrong hash as the disk answers a bad sector; the partition below tells them apart.
+fn blame(below: &Path, offset: u64, len: usize, error: io::Error) -> FillError {
+    let mut bytes = vec![0; len];
+    match File::open(below).and_then(|file| file.read_exact_at(&mut bytes, offset)) {
+        Ok(()) => FillError::Verity { offset },
+        Err(_) => FillError::Read { offset, source: error },
+    }
+}
+
+/// Mounts the ext4 file system on `device` at `at`.
+pub fn mount_root(device: &Path, at: &Path) -> Result<(), FillError> {
+    let none: Option<&str> = None;
+    std::fs::create_dir_all(at)
+        .and_then(|()| Ok(mount(Some(device), at, Some("ext4"), MsFlags::empty(), none)?))
+        .map_err(FillError::Mount)
+}
+
+mod ext4 {
+    nix::ioctl_write_ptr!(resize_fs, b'f', 16, u64);
+}
+
+/// Grows the mounted file system to `len` bytes and flushes it.
+pub fn grow(root: &Path, len: u64) -> Result<(), FillError> {
+    let dir = File::open(root).map_err(FillError::Grow)?;
+    let stat = nix::sys::statfs::fstatfs(&dir).map_err(|e| FillError::Grow(e.into()))?;
+    let block = u64::try_from(stat.block_size()).unwrap_or_default();
+    let blocks = len.checked_div(block).unwrap_or_default();
+    if blocks > stat.blocks() {
+        resize(&dir, blocks).map_err(|e| FillError::Grow(e.into()))?;
+    }
+    nix::unistd::syncfs(&dir).map_err(|e| FillError::Grow(e.into()))
+}
+
+#[expect(unsafe_code, reason = "ioctl(2) has no safe form")]
+fn resize(dir: &File, blocks: u64) -> nix::Result<()> {
+    // SAFETY: EXT4_IOC_RESIZE_FS reads one u64 behind the pointer, which lives until the call returns.
+    unsafe { ext4::resize_fs(dir.as_raw_fd(), &raw const blocks) }.map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(dir: &tempfile::TempDir, name: &str, bytes: &[u8]) -> std::path::PathBuf {
+        let path = dir.path().join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path
+    }
+
+    #[test]
+    fn every_byte_is_copied_and_no_more() {
+        let dir = tempfile::tempdir().unwrap();
+        let bytes: Vec<u8> = (0..CHUNK + 3 * PAGE).map(|i| (i / 7) as u8).collect();
+        let (from, to) = (file(&dir, "from", &bytes), file(&dir, "to", &vec![9; CHUNK * 2]));
+        copy(&from, &from, &to, bytes.len() as u64, |_| ()).unwrap();
+        let copied = std::fs::read(&to).unwrap();
+        assert_eq!(copied[..bytes.len()], bytes);
+        assert!(copied[bytes.len()..].iter().all(|b| *b == 9));
+    }
+
+    #[test]
+    fn a_source_that_ends_early_is_told_from_a_wrong_hash() {
+        let dir = tempfile::tempdir().unwrap();
+        let (short, long) = (file(&dir, "short", &[0; PAGE]), file(&dir, "long", &[0; 4 * PAGE]));
+        let to = file(&dir, "to", &[]);
+        let len = 2 * PAGE as u64;
+        let error = copy(&short, &long, &to, len, |_| ()).unwrap_err();
+        assert_eq!((error.code(), error.to_string().contains("byte 0")), (Code::VerityMismatch, true));
+        assert_eq!(copy(&short, &short, &to, len, |_| ()).unwrap_err().code(), Code::DiskFailed);
+    }
+
+    #[test]
+    fn write_errors_are_the_disks() {
+        let dir = tempfile::tempdir().unwrap();
+        let from = file(&dir, "from", &[0; PAGE]);
+        let error = copy(&from, &from, Path::new("/dev/full"), PAGE as u64, |_| ()).unwrap_err();
+        assert!(matches!(error, FillError::Write { .. }) && error.code() == Code::DiskFailed, "{error}");
+        let gone = copy(&dir.path().join("none"), &from, &from, 1, |_| ()).unwrap_err();
+        assert_eq!(gone.code(), Code::DiskFailed);
+    }
+
+    #[test]
+    fn what_is_no_file_system_is_not_mounted() {
+        let dir = tempfile::tempdir().unwrap();
+        let device = file(&dir, "device", &[0; PAGE]);
+        let error = mount_root(&device, &dir.path().join("at")).unwrap_err();
+        assert_eq!(error.code(), Code::RootUnusable);
+    }
+}

@@ -1,0 +1,140 @@
+//! `/run/ccnode/status.json`: what was attested and how long it took, for whoever looks later.
+
+use crate::console::{Step, now_ms};
+use serde::{Deserialize, Serialize};
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+/// Where the file is.
+pub const PATH: &str = "/run/ccnode/status.json";
+
+/// The file's content, version 1.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Status {
+    /// 1.
+    pub version: u32,
+    /// The name that the service chose.
+    pub node: String,
+    /// The URL that answered.
+    pub service: String,
+    /// The pool that was asked for.
+    pub pool: String,
+    /// The verity root hash that the root was filled from, hex.
+    pub image: String,
+    /// The service's trust level, where it told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub level: Option<String>,
+    /// Steps in the order in which they ended.
+    pub steps: Vec<StepTime>,
+    /// Where the time went.
+    pub sums: Sums,
+    /// Milliseconds of CLOCK_MONOTONIC at which ccnode-init began.
+    pub started: u64,
+    /// And at which it handed over.
+    pub finished: u64,
+}
+
+/// One step.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct StepTime {
+    /// Its name.
+    pub name: String,
+    /// How long it took, milliseconds.
+    pub ms: u64,
+}
+
+/// Time that is not ours, milliseconds; each millisecond is counted once, where something waited for it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Sums {
+    /// Waiting for TPM commands.
+    pub tpm_ms: u64,
+    /// Loading kernel modules.
+    pub modules_ms: u64,
+    /// Waiting for carrier and lease.
+    pub lease_ms: u64,
+    /// Opening the LUKS volume.
+    pub luks_ms: u64,
+}
+
+impl Status {
+    /// An empty record that begins now.
+    pub fn begin() -> Self {
+        Self { version: 1, started: now_ms(), ..Self::default() }
+    }
+
+    /// Adds a step that took `ms`.
+    pub fn step(&mut self, step: Step, ms: u64) {
+        self.steps.push(StepTime { name: step.as_str().to_owned(), ms });
+    }
+
+    /// Writes the file, for all to read: nothing in it is secret.
+    pub fn write(&self, path: &Path) -> io::Result<()> {
+        let json = serde_json::to_vec(self).map_err(io::Error::other)?;
+        write_file(path, &json, 0o644)
+    }
+
+    /// Reads the file.
+    pub fn read(path: &Path) -> io::Result<Self> {
+        serde_json::from_slice(&fs::read(path)?).map_err(io::Error::other)
+    }
+
+    /// The record for people, a line a fact.
+    pub fn text(&self) -> String {
+        let mut text = format!(
+            "node     {}\npool     {}\nservice  {}\nimage    {}\n",
+            self.node, self.pool, self.service, self.image
+        );
+        if let Some(level) = &self.level {
+            text.push_str(&format!("level    {level}\n"));
+        }
+        for step in &self.steps {
+            text.push_str(&format!("{:<9}{:>6} ms\n", step.name, step.ms));
+        }
+        let Sums { tpm_ms, modules_ms, lease_ms, luks_ms } = self.sums;
+        let whole = self.finished.saturating_sub(self.started);
+        text.push_str(&format!(
+            "whole    {whole:>6} ms: TPM {tpm_ms}, modules {modules_ms}, lease {lease_ms}, LUKS {luks_ms}, own {}\n",
+            whole.saturating_sub(tpm_ms + modules_ms + lease_ms + luks_ms)
+        ));
+        text
+    }
+}
+
+/// Writes a file that appears whole or not at all, with `mode` from its first byte on.
+pub fn write_file(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
+    let part = path.with_extension("part");
+    let _ = fs::remove_file(&part);
+    let mut file: File = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&part)?;
+    file.write_all(bytes)?;
+    fs::rename(&part, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    #[test]
+    fn what_is_written_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("status.json");
+        let mut status = Status { node: "workers-a".into(), finished: 2000, started: 500, ..Status::begin() };
+        status.step(Step::Attest, 12);
+        status.write(&path).unwrap();
+        assert_eq!(Status::read(&path).unwrap(), status);
+        assert!(status.text().contains("attest       12 ms"), "{}", status.text());
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o644);
+    }
+
+    #[test]
+    fn t21_secret_files_are_never_readable_by_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("client.pem");
+        write_file(&path, b"a", 0o600).unwrap();
+        write_file(&path, b"b", 0o600).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::read(&path).unwrap(), b"b");
+    }
+}

@@ -1,0 +1,218 @@
+//! The root volume: what may be formatted, what may be opened, and in which order bytes reach the disk.
+
+use crate::refusal::Coded;
+use ccnode_evidence::{Code, Secret, Sha256Digest};
+use ccnode_luks_header::mark::{self, Journal, Mark};
+use ccnode_luks_header::verity::RootHash;
+use ccnode_luks_header::{
+    Allowlist, DATA_OFFSET, Expected, HeaderDigest, MARK_OFFSET, Refusal as HeaderRefusal, VolumeId, judge,
+    read,
+};
+use ccnode_luks_volume::verity::{self, OpenedVerity, VerityOpenError};
+use ccnode_luks_volume::{
+    FormatError, FormatSpec, Name, OpenError, Opened, Sources, UnlockKey, VolumeKey, format, open,
+};
+use ccnode_protocol::grants::{OnForeignDisk, VolumeGrant};
+use std::fs::File;
+use std::io::Seek as _;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+use zeroize::Zeroizing;
+
+/// Why the root volume can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum UnlockError {
+    /// The grant names no volume.
+    #[error("the grant's volume: {0}")]
+    Grant(#[from] ccnode_luks_header::VolumeIdError),
+    /// The partition is not ours to format.
+    #[error("the root partition is {0}")]
+    NotBlank(String),
+    /// The content does not fit.
+    #[error("the root partition has room for {room} bytes, the source has {need}")]
+    TooSmall {
+        /// Bytes behind the header.
+        room: u64,
+        /// Bytes to copy.
+        need: u64,
+    },
+    /// The header is refused.
+    #[error("LUKS2 header: {0}")]
+    Header(#[from] HeaderRefusal),
+    /// The volume does not open.
+    #[error("opening the volume: {0}")]
+    Open(#[from] OpenError),
+    /// The volume can't be formatted.
+    #[error("formatting the volume: {0}")]
+    Format(#[from] FormatError),
+    /// The root source does not open.
+    #[error("root source: {0}")]
+    Source(#[from] VerityOpenError),
+    /// No randomness from the kernel.
+    #[error("no randomness from the kernel")]
+    Random,
+    /// The partition can't be read or written.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was done.
+        what: &'static str,
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+impl Coded for UnlockError {
+    fn code(&self) -> Code {
+        use HeaderRefusal as H;
+        match self {
+            Self::Grant(_) => Code::ServiceGarbage,
+            Self::NotBlank(_) => Code::DiskNotBlank,
+            Self::TooSmall { .. } => Code::RootTooSmall,
+            Self::Header(H::Unreadable(_)) | Self::Io { .. } => Code::DiskFailed,
+            Self::Header(
+                H::Truncated { .. } | H::NotLuks2 | H::Version(_) | H::Damaged { .. } | H::CopyDamaged { .. },
+            ) => Code::HeaderMalformed,
+            Self::Header(H::Digest { .. }) => Code::HeaderDigest,
+            Self::Header(_) => Code::HeaderRefused,
+            Self::Open(OpenError::UnlockKeyWrong | OpenError::VolumeKeyWrong) => Code::UnlockKeyWrong,
+            Self::Open(OpenError::Table(_)) => Code::HeaderRefused,
+            Self::Open(OpenError::Length { .. }) => Code::PartitionTable,
+            Self::Open(_) => Code::DiskFailed,
+            Self::Format(FormatError::Uuid(_)) => Code::ServiceGarbage,
+            Self::Format(_) | Self::Random => Code::NodeInternal,
+            Self::Source(VerityOpenError::Trailer(_) | VerityOpenError::Superblock(_)) => {
+                Code::VerityMismatch
+            }
+            Self::Source(VerityOpenError::Table(_)) => Code::VerityMismatch,
+            Self::Source(_) => Code::DiskFailed,
+        }
+    }
+}
+
+/// Proof that the partition may be formatted under this grant: room is enough, and what is there is nobody's.
+#[derive(Debug)]
+pub struct Formattable {
+    journal: Journal,
+    /// What was there, in words.
+    pub was: &'static str,
+}
+
+/// Proof that the journal mark is on the disk.
+#[derive(Debug)]
+pub struct Begun(Journal);
+
+/// Looks at the mark and at the room; writes nothing.
+pub fn may_format(
+    root: &File,
+    root_len: u64,
+    source_len: u64,
+    grant: &VolumeGrant,
+    foreign: OnForeignDisk,
+) -> Result<Formattable, UnlockError> {
+    let room = root_len.saturating_sub(DATA_OFFSET);
+    if room < source_len {
+        return Err(UnlockError::TooSmall { room, need: source_len });
+    }
+    let volume: VolumeId = grant.id.parse()?;
+    let mut page = [0; mark::LEN];
+    root.read_exact_at(&mut page, MARK_OFFSET).map_err(io("reading the mark of the root partition"))?;
+    let was = match Mark::read(&page) {
+        Some(Mark::Blank) => "blank",
+        Some(Mark::Journal(old)) if old.volume == volume && old.generation <= grant.generation => {
+            "a half-made format of this volume"
+        }
+        other => match foreign {
+            OnForeignDisk::Wipe => "foreign, and the pool says wipe",
+            OnForeignDisk::Refuse => return Err(UnlockError::NotBlank(whose(other))),
+        },
+    };
+    let journal = Journal { volume, uuid: grant.uuid.clone(), generation: grant.generation };
+    Ok(Formattable { journal, was })
+}
+
+fn whose(mark: Option<Mark>) -> String {
+    match mark {
+        Some(Mark::Journal(other)) => {
+            format!(
+                "a volume `{}` of generation {}, made under another grant",
+                other.volume, other.generation
+            )
+        }
+        _ => "neither blank nor a half-made format".to_owned(),
+    }
+}
+
+/// Writes the journal mark, before the first byte of the format.
+pub fn begin_format(root: &File, may: Formattable) -> Result<Begun, UnlockError> {
+    let page = Mark::Journal(may.journal.clone()).encode();
+    root.write_all_at(&page, MARK_OFFSET)
+        .and_then(|()| root.sync_all())
+        .map_err(io("writing the mark of the root partition"))?;
+    Ok(Begun(may.journal))
+}
+
+/// Makes the volume key and the header in memory and writes the header.
+pub fn write_format(
+    root: &File,
+    begun: &Begun,
+    unlock_key: &UnlockKey,
+    sources: &Sources,
+) -> Result<Expected, UnlockError> {
+    let volume_key = VolumeKey::generate(sources);
+    let header = format(&FormatSpec {
+        uuid: &begun.0.uuid,
+        volume: &begun.0.volume,
+        generation: begun.0.generation,
+        unlock_key,
+        volume_key: &volume_key,
+    })?;
+    root.write_all_at(header.bytes(), 0)
+        .and_then(|()| root.sync_all())
+        .map_err(io("writing the LUKS2 header"))?;
+    Ok(header)
+}
+
+/// Randomness for a volume key: the kernel's, the service's, the TPM's.
+pub fn sources(service: &Secret<32>, tpm: &[u8]) -> Result<Sources, UnlockError> {
+    let mut kernel = Zeroizing::new([0; 64]);
+    getrandom::fill(kernel.as_mut()).map_err(|_| UnlockError::Random)?;
+    let tpm = <[u8; 32]>::try_from(tpm).map_err(|_| UnlockError::Random)?;
+    Ok(Sources { kernel, service: Zeroizing::new(*service.expose()), tpm: Zeroizing::new(tpm) })
+}
+
+/// Reads the header once, judges it, and demands the registered digest.
+pub fn read_header(root: &File, digest: &Sha256Digest) -> Result<Expected, UnlockError> {
+    let allow = Allowlist::VOLUME;
+    let mut root = root;
+    root.rewind().map_err(io("reading the LUKS2 header"))?;
+    let judged = judge(read(root, &allow)?, &allow)?;
+    Ok(judged.require_digest(&HeaderDigest(digest.0))?)
+}
+
+/// Maps the volume as /dev/mapper/`name`.
+pub fn open_volume(
+    header: &Expected,
+    root: &Path,
+    unlock_key: &UnlockKey,
+    name: &Name,
+) -> Result<Opened, UnlockError> {
+    Ok(open(header, root, unlock_key, name)?)
+}
+
+/// Maps the root source under dm-verity as /dev/mapper/`name`.
+pub fn open_source(source: &Path, hash: &RootHash, name: &Name) -> Result<OpenedVerity, UnlockError> {
+    Ok(verity::open(source, hash, name)?)
+}
+
+/// The root partition, for the steps above.
+pub fn open_partition(path: &Path, write: bool) -> Result<File, UnlockError> {
+    File::options().read(true).write(write).open(path).map_err(io("opening the root partition"))
+}
+
+fn io(what: &'static str) -> impl Fn(std::io::Error) -> UnlockError {
+    move |source| UnlockError::Io { what, source }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,153 @@
+//! Formats and opens on image files; what a power cut leaves is simulated by stopping after each write.
+
+use super::*;
+use ccnode_protocol::grants::VolumeAction;
+
+const UUID: &str = "28632274-8c8a-493f-835b-da802e1c576b";
+const ROOM: u64 = 1 << 20;
+
+fn partition(mark: &[u8]) -> File {
+    let file = tempfile::tempfile().unwrap();
+    file.set_len(DATA_OFFSET + ROOM).unwrap();
+    file.write_all_at(mark, MARK_OFFSET).unwrap();
+    file
+}
+
+fn grant(id: &str, generation: u64) -> VolumeGrant {
+    VolumeGrant {
+        id: id.into(),
+        uuid: UUID.into(),
+        generation,
+        unlock_key: Secret::new([7; 32]),
+        action: VolumeAction::Open { header_digest: Sha256Digest::ZERO, populated_from: Sha256Digest::ZERO },
+    }
+}
+
+fn may(root: &File, grant: &VolumeGrant) -> Result<Formattable, UnlockError> {
+    may_format(root, DATA_OFFSET + ROOM, ROOM, grant, OnForeignDisk::Refuse)
+}
+
+fn key() -> UnlockKey {
+    Zeroizing::new([7; 32])
+}
+
+fn make(root: &File, grant: &VolumeGrant) -> Expected {
+    let begun = begin_format(root, may(root, grant).unwrap()).unwrap();
+    write_format(root, &begun, &key(), &sources(&Secret::new([1; 32]), &[2; 32]).unwrap()).unwrap()
+}
+
+fn contents(root: &File) -> Vec<u8> {
+    let mut bytes = vec![0; usize::try_from(DATA_OFFSET + ROOM).unwrap()];
+    root.read_exact_at(&mut bytes, 0).unwrap();
+    bytes
+}
+
+#[test]
+fn a_blank_partition_is_formatted_and_read_back() {
+    let root = partition(&mark::blank());
+    let header = make(&root, &grant("n/root", 1));
+    let digest = Sha256Digest(header.digest().0);
+    assert_eq!(read_header(&root, &digest).unwrap().bytes(), header.bytes());
+    let other = read_header(&root, &Sha256Digest::ZERO).unwrap_err();
+    assert_eq!(other.code(), Code::HeaderDigest);
+}
+
+#[test]
+fn t03_what_is_not_ours_is_not_formatted_and_not_changed() {
+    let luks = {
+        let foreign = partition(&mark::blank());
+        make(&foreign, &grant("other/root", 1));
+        contents(&foreign)
+    };
+    let foreign = [vec![0; 0], b"data".to_vec(), luks];
+    for bytes in foreign {
+        let root = partition(&[0; mark::LEN]);
+        root.write_all_at(&bytes, 0).unwrap();
+        let before = contents(&root);
+        let error = may(&root, &grant("n/root", 5)).unwrap_err();
+        assert_eq!(error.code(), Code::DiskNotBlank, "{error}");
+        assert_eq!(contents(&root), before);
+        let wipe = may_format(&root, DATA_OFFSET + ROOM, ROOM, &grant("n/root", 5), OnForeignDisk::Wipe);
+        assert!(wipe.is_ok());
+    }
+}
+
+#[test]
+fn a_later_generation_is_not_overwritten_by_an_earlier_grant() {
+    let root = partition(&mark::blank());
+    make(&root, &grant("n/root", 3));
+    assert_eq!(may(&root, &grant("n/root", 2)).unwrap_err().code(), Code::DiskNotBlank);
+    assert!(may(&root, &grant("n/root", 3)).is_ok());
+    assert!(may(&root, &grant("n/root", 4)).is_ok());
+}
+
+#[test]
+fn after_a_power_cut_at_any_write_the_next_grant_starts_again() {
+    // After the mark.
+    let root = partition(&mark::blank());
+    begin_format(&root, may(&root, &grant("n/root", 1)).unwrap()).unwrap();
+    assert_eq!(read_header(&root, &Sha256Digest::ZERO).unwrap_err().code(), Code::HeaderMalformed);
+    make(&root, &grant("n/root", 2));
+
+    // Within the header: any prefix of it reached the disk.
+    for len in [1, 4096, 0x4000, 0x8fff] {
+        let root = partition(&mark::blank());
+        let header = make(&root, &grant("n/root", 1));
+        let tail = vec![0; header.bytes().len() - len];
+        root.write_all_at(&tail, u64::try_from(len).unwrap()).unwrap();
+        let header = make(&root, &grant("n/root", 2));
+        assert_eq!(header.token().generation, 2);
+        assert!(read_header(&root, &Sha256Digest(header.digest().0)).is_ok());
+    }
+
+    // A torn mark is nobody's: the service's word to wipe is needed.
+    let root = partition(&mark::blank());
+    begin_format(&root, may(&root, &grant("n/root", 1)).unwrap()).unwrap();
+    root.write_all_at(&[0; 512], MARK_OFFSET + 512).unwrap();
+    root.write_all_at(&[1; 512], MARK_OFFSET + 1024).unwrap();
+    assert_eq!(may(&root, &grant("n/root", 2)).unwrap_err().code(), Code::DiskNotBlank);
+}
+
+#[test]
+fn too_small_is_said_before_anything_is_written() {
+    let root = partition(&mark::blank());
+    let before = contents(&root);
+    let error = may_format(&root, DATA_OFFSET + ROOM, ROOM + 1, &grant("n/root", 1), OnForeignDisk::Wipe)
+        .unwrap_err();
+    assert_eq!(error.code(), Code::RootTooSmall);
+    assert_eq!(error.to_string(), "the root partition has room for 1048576 bytes, the source has 1048577");
+    assert!(may_format(&root, 0, 1, &grant("n/root", 1), OnForeignDisk::Wipe).is_err());
+    assert_eq!(contents(&root), before);
+}
+
+#[test]
+fn t01_patched_and_truncated_headers_are_refused() {
+    let root = partition(&mark::blank());
+    let digest = Sha256Digest(make(&root, &grant("n/root", 1)).digest().0);
+    // One bit of the salt, of the JSON, of the secondary, of the keyslots area.
+    for offset in [200, 0x1000, 0x4000 + 200, 0x5000, 0x8000] {
+        let mut byte = [0];
+        root.read_exact_at(&mut byte, offset).unwrap();
+        root.write_all_at(&[byte[0] ^ 1], offset).unwrap();
+        let error = read_header(&root, &digest).unwrap_err();
+        assert!(
+            matches!(error.code(), Code::HeaderMalformed | Code::HeaderRefused | Code::HeaderDigest),
+            "{error}"
+        );
+        root.write_all_at(&byte, offset).unwrap();
+    }
+    assert!(read_header(&root, &digest).is_ok());
+    root.set_len(0x8000).unwrap();
+    assert_eq!(read_header(&root, &digest).unwrap_err().code(), Code::HeaderMalformed);
+}
+
+#[test]
+fn a_bad_grant_is_the_services_fault() {
+    let root = partition(&mark::blank());
+    assert_eq!(may(&root, &grant("a b", 1)).unwrap_err().code(), Code::ServiceGarbage);
+    let bad = VolumeGrant { uuid: "nonsense".into(), ..grant("n/root", 1) };
+    let begun = begin_format(&root, may(&root, &bad).unwrap()).unwrap();
+    let random = sources(&Secret::new([1; 32]), &[2; 32]).unwrap();
+    assert_eq!(write_format(&root, &begun, &key(), &random).unwrap_err().code(), Code::ServiceGarbage);
+    assert!(matches!(sources(&Secret::new([1; 32]), &[2; 31]), Err(UnlockError::Random)));
+}
