@@ -102,7 +102,7 @@ fn read(logs: &EventLogs) -> Result<EventLog, Rejection> {
     Ok(firmware.followed_by(&own))
 }
 
-/// Everything quoted but PCR 10, whose log is the kernel's own (see [`crate::boot_aggregate_pcr`]).
+/// Everything quoted but PCR 10, whose log is the kernel's own (see [`crate::boot_aggregate_pcrs`]).
 fn replay<'a>(log: &'a EventLog, quoted: &SelectionExact) -> Result<LogMatchesPcrs<'a>, Rejection> {
     let set: PcrSet = PcrSet::CCNODE.iter().filter(|pcr| pcr.get() != 10).collect();
     log.matches(quoted.pcrs(), set).map_err(|error| match error {

@@ -17,6 +17,8 @@ mod references;
 mod rejection;
 mod session;
 mod tpm_types;
+#[cfg(test)]
+mod vectors;
 mod verdict;
 
 pub use ak::{AkGuarded, Attribute, AttributeFault};
@@ -25,7 +27,7 @@ pub use boot::BootEvents;
 pub use csr::{Csr, CsrError};
 pub use ek::{EkCertError, EkChainValid, EkRoot, TrustLevel};
 pub use identity::TpmIdentity;
-pub use ima::boot_aggregate_pcr;
+pub use ima::boot_aggregate_pcrs;
 pub use quote::{NonceFresh, SelectionExact, SignatureValid};
 pub use references::{References, ReferencesSatisfied};
 pub use rejection::{Explanation, LogKind, Member, Rejection};

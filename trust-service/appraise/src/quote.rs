@@ -114,3 +114,74 @@ fn words(selections: &[(u16, Vec<u8>)]) -> String {
         _ => selections.iter().map(one).collect::<Vec<_>>().join(", "),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vectors;
+
+    /// Attestation, signature (TPMT_SIGNATURE) and TPMT_PUBLIC of quotes that TPMs made.
+    fn real(dir: &str, files: [&str; 3]) -> Option<[Vec<u8>; 3]> {
+        let [message, signature, public] =
+            files.map(|file| vectors::read(&format!("tpm-quote/{dir}/{file}")));
+        Some([message?, signature?, public?])
+    }
+
+    fn guarded(public: &[u8]) -> (RsaPublicKey, AkGuarded) {
+        let key = SigningKey::parse(public).unwrap();
+        (public_key(&key).unwrap(), AkGuarded::check(&key).unwrap())
+    }
+
+    #[test]
+    fn t10_quote_of_a_cloud_tpm() {
+        let files = ["quote-sha256.attest", "quote-sha256.sig", "ak.tpmt_public"];
+        let Some([message, signature, public]) = real("gce-cos-85", files) else { return };
+        let (key, guarded) = guarded(&public);
+        let quote = Quote::parse(&message).unwrap();
+        assert_eq!(quote.extra, [0x90, 0x09]);
+        let bytes = tpm_types::rsassa(&signature).unwrap();
+        assert!(verify(&key, &message, bytes, &guarded).is_ok());
+        let mut other = message.clone();
+        *other.last_mut().unwrap() ^= 1;
+        assert!(matches!(verify(&key, &other, bytes, &guarded), Err(Rejection::QuoteSignature)));
+        // It selects sha256:0-23, which is the stock protocol's.
+        assert_eq!(words(&quote.selections), "bank 0x000b bitmap ffffff");
+    }
+
+    #[test]
+    fn t10_quote_of_the_sha1_bank() {
+        let files = ["quote-sha1.attest", "quote-sha1.sig", "ak.tpmt_public"];
+        let Some([message, signature, public]) = real("gce-cos-85", files) else { return };
+        let (key, guarded) = guarded(&public);
+        let quote = Quote::parse(&message).unwrap();
+        // The bank is SHA-1, the signature is not: only the selection says so.
+        assert!(verify(&key, &message, tpm_types::rsassa(&signature).unwrap(), &guarded).is_ok());
+        assert_eq!(words(&quote.selections), "bank 0x0004 bitmap ffffff");
+    }
+
+    #[test]
+    fn quotes_survive_no_cut() {
+        let files = ["quote-sha256.attest", "quote-sha256.sig", "ak.tpmt_public"];
+        let Some([message, signature, public]) = real("gce-cos-85", files) else { return };
+        for len in 0..message.len() {
+            assert!(Quote::parse(&message[..len]).is_err());
+        }
+        for len in 0..signature.len() {
+            assert!(tpm_types::rsassa(&signature[..len]).is_err());
+        }
+        for len in 0..public.len() {
+            assert!(SigningKey::parse(&public[..len]).is_err());
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_panic(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..256)) {
+            let _ = Quote::parse(&bytes);
+            let _ = tpm_types::rsassa(&bytes);
+            let _ = SigningKey::parse(&bytes);
+            let _ = crate::ek::parse(&bytes);
+            let _ = crate::Csr::parse(&bytes);
+        }
+    }
+}

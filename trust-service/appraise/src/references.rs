@@ -1,7 +1,7 @@
 //! The pool's references: platform and image tuple, each matched whole, the pair allowed, and what is judged by other rules.
 
 use crate::session::MembersBound;
-use crate::{BootEvents, EkRoot, Explanation, Rejection, SelectionExact, boot_aggregate_pcr};
+use crate::{BootEvents, EkRoot, Explanation, Rejection, SelectionExact, boot_aggregate_pcrs};
 use ccnode_evidence::{ImageTuple, PcrIndex, PcrSet, PcrValues, PlatformTuple, Sha256Digest, TupleEvent};
 use ccnode_tpm_eventlog::{Cmdlines, LogMatchesPcrs, Reference, explain};
 use std::collections::BTreeMap;
@@ -116,11 +116,11 @@ pub(crate) fn not_capped(quoted: &SelectionExact) -> Result<(), Rejection> {
 
 fn ima(pcrs: &PcrValues) -> Result<(), Rejection> {
     let value = value(pcrs, 10);
-    let aggregate = boot_aggregate_pcr(pcrs).unwrap_or(Sha256Digest::ZERO);
-    if value == Sha256Digest::ZERO || value == aggregate {
+    let aggregates = boot_aggregate_pcrs(pcrs).unwrap_or([Sha256Digest::ZERO; 2]);
+    if value == Sha256Digest::ZERO || aggregates.contains(&value) {
         return Ok(());
     }
-    Err(Rejection::ImaUnexpected { value, aggregate })
+    Err(Rejection::ImaUnexpected { value, aggregates })
 }
 
 /// The value of a PCR that the selection is known to hold.

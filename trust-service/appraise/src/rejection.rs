@@ -217,12 +217,12 @@ pub enum Rejection {
         allowed: bool,
     },
     /// PCR 10 is neither zero nor the boot aggregate.
-    #[error("PCR 10 is {value}, neither zero nor {aggregate} of the boot aggregate alone")]
+    #[error("PCR 10 is {value}, neither zero nor what the boot aggregate alone leaves ({} or {})", aggregates[0], aggregates[1])]
     ImaUnexpected {
         /// Its value.
         value: Sha256Digest,
-        /// What one extension by IMA's boot aggregate gives.
-        aggregate: Sha256Digest,
+        /// What one extension by IMA's boot aggregate gives: template ima-ng, ima-sig.
+        aggregates: [Sha256Digest; 2],
     },
     /// The certificate request is none that is signed here.
     #[error("certificate request: {0}")]

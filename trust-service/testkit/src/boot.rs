@@ -42,8 +42,8 @@ pub struct Boot {
     own: Vec<Measured>,
     /// The kernel command line inside the UKI.
     pub cmdline: String,
-    /// Whether IMA is on, so that PCR 10 holds its boot aggregate.
-    pub ima: bool,
+    /// PCR 10 holds IMA's boot aggregate.
+    ima: bool,
 }
 
 impl Boot {
@@ -59,6 +59,13 @@ impl Boot {
     /// A fixed good machine and image: firmware "2022.11", a short command line.
     pub fn standard() -> Self {
         Self::new("2022.11", "console=ttyS0 lockdown=integrity", b"initrd")
+    }
+
+    /// The same with IMA off: PCR 10 is zero.
+    #[must_use]
+    pub fn without_ima(mut self) -> Self {
+        self.ima = false;
+        self
     }
 
     fn platform(&mut self, firmware: &str) {
@@ -201,12 +208,12 @@ impl Boot {
     }
 }
 
-/// PCR 10 after the kernel's `boot_aggregate` alone (template ima-ng).
+/// PCR 10 after the kernel's `boot_aggregate` alone, as Debian's kernels have it (template ima-sig).
 fn boot_aggregate(values: &PcrValues) -> Sha256Digest {
     let first: PcrSet = (0..10).map(pcr).collect();
     let aggregate = values.composite(first).expect("ten values");
     let mut template = Vec::new();
-    for field in [&[b"sha256:\0", &aggregate.0[..]].concat()[..], b"boot_aggregate\0"] {
+    for field in [&[b"sha256:\0", &aggregate.0[..]].concat()[..], b"boot_aggregate\0", b""] {
         template.extend(u32::try_from(field.len()).expect("a short field").to_le_bytes());
         template.extend(field);
     }

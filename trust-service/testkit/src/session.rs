@@ -2,7 +2,9 @@
 
 use crate::SoftTpm;
 use ccnode_evidence::transcript::{Bound, Transcript};
-use ccnode_evidence::{CcnodeTpmEvidence, Nonce, Secret, Sha256Digest, TpmEvidence, TpmQuote};
+use ccnode_evidence::{
+    CcnodeTpmEvidence, EventLogs, Nonce, QuoteParts, Secret, Sha256Digest, TpmEvidence, TpmQuote,
+};
 use ccnode_protocol::{
     Attestation, AuthExt, AuthRequest, ExtParams, NodeName, PoolName, RuntimeData, Tee, VERSION,
     jwe::EphemeralKey,
@@ -35,7 +37,15 @@ pub struct Answer<'a> {
 
 /// Body of `POST /kbs/v0/attest`.
 pub fn attest(tpm: &SoftTpm, answer: &Answer<'_>) -> Attestation {
-    let logs = tpm.read_logs();
+    attest_with(answer, tpm.read_logs(), |qualifying| tpm.sign_quote(qualifying))
+}
+
+/// The same with logs and quotes of another TPM.
+pub fn attest_with(
+    answer: &Answer<'_>,
+    logs: EventLogs,
+    quote: impl FnOnce([u8; 32]) -> QuoteParts,
+) -> Attestation {
     let tee_pubkey = answer.key.public();
     let bound = Bound {
         csr: answer.csr.as_deref().map(Sha256Digest::of),
@@ -44,7 +54,7 @@ pub fn attest(tpm: &SoftTpm, answer: &Answer<'_>) -> Attestation {
     };
     let transcript = Transcript { additional_evidence: "", nonce: answer.nonce, tee_pubkey: &tee_pubkey };
     let (ext, report_data) = transcript.bind(bound, answer.secret).expect("a transcript");
-    let quote = tpm.sign_quote(report_data.qualifying_data());
+    let quote = quote(report_data.qualifying_data());
     let evidence = TpmEvidence {
         tpm_quote: TpmQuote {
             signature: quote.signature.into(),

@@ -1,0 +1,108 @@
+//! The kubelet's certificate request.
+
+use crate::world::World;
+use ccnode_appraise::{Csr, CsrError, Rejection};
+use ccnode_evidence::Code;
+use ccnode_protocol::NodeName;
+use ccnode_testkit::kubelet_csr;
+use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PKCS_ECDSA_P384_SHA384};
+
+fn name() -> NodeName {
+    "workers-abcdefghij".parse().unwrap()
+}
+
+fn params(subject: &[(DnType, &str)]) -> CertificateParams {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    for (kind, value) in subject {
+        params.distinguished_name.push(kind.clone(), *value);
+    }
+    params
+}
+
+fn request(params: &CertificateParams) -> Result<Csr, CsrError> {
+    let key = KeyPair::generate().unwrap();
+    Csr::parse(params.serialize_request(&key).unwrap().der())
+}
+
+fn good() -> Vec<(DnType, &'static str)> {
+    vec![(DnType::OrganizationName, "system:nodes"), (DnType::CommonName, "system:node:workers-abcdefghij")]
+}
+
+#[test]
+fn good_request_is_read() {
+    let (der, key) = kubelet_csr(&name());
+    let csr = Csr::parse(&der).unwrap();
+    assert_eq!(*csr.node_name(), name());
+    assert_eq!(csr.spki_der(), rcgen::PublicKeyData::subject_public_key_info(&key));
+    assert_eq!(csr.der(), der);
+    assert!(csr.check_name(&name()).is_ok());
+    let mut other_order = good();
+    other_order.reverse();
+    assert!(request(&params(&other_order)).is_ok());
+}
+
+#[test]
+fn name_is_the_services() {
+    let (der, _) = kubelet_csr(&name());
+    let due: NodeName = "workers-other".parse().unwrap();
+    let got = Csr::parse(&der).unwrap().check_name(&due);
+    assert_eq!(got, Err(CsrError::Name { asked: name(), due }));
+}
+
+#[test]
+fn subject_is_exact() {
+    let (o, cn) = (DnType::OrganizationName, DnType::CommonName);
+    for subject in [
+        vec![],
+        vec![(cn.clone(), "system:node:a")],
+        vec![(o.clone(), "system:nodes")],
+        vec![(o.clone(), "system:masters"), (cn.clone(), "system:node:a")],
+        vec![(o.clone(), "system:nodes"), (cn.clone(), "a")],
+        vec![(o.clone(), "system:nodes"), (cn.clone(), "system:node:")],
+        vec![(o.clone(), "system:nodes"), (cn.clone(), "system:node:A/../b")],
+        vec![(o.clone(), "system:nodes"), (cn.clone(), "system:node:a"), (DnType::CountryName, "XX")],
+    ] {
+        assert_eq!(request(&params(&subject)), Err(CsrError::Subject), "{subject:?}");
+    }
+}
+
+#[test]
+fn extensions_are_not_asked_for() {
+    let mut asking = params(&good());
+    asking.subject_alt_names = vec![rcgen::SanType::DnsName("kubernetes".try_into().unwrap())];
+    assert_eq!(request(&asking), Err(CsrError::Attributes));
+    let mut asking = params(&good());
+    asking.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+    assert_eq!(request(&asking), Err(CsrError::Attributes));
+}
+
+#[test]
+fn key_and_signature_are_checked() {
+    let key = KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).unwrap();
+    let der = params(&good()).serialize_request(&key).unwrap().der().to_vec();
+    assert_eq!(Csr::parse(&der), Err(CsrError::Key));
+    let (mut der, _) = kubelet_csr(&name());
+    let at = der.windows(9).position(|w| w == b"workers-a").unwrap();
+    der[at] = b'x';
+    assert_eq!(Csr::parse(&der), Err(CsrError::Signature));
+}
+
+#[test]
+fn request_is_read_strictly() {
+    let (der, _) = kubelet_csr(&name());
+    assert_eq!(Csr::parse(&[&der[..], &[0]].concat()), Err(CsrError::Trailing(1)));
+    assert_eq!(Csr::parse(&[0; 4097]), Err(CsrError::Size(4097)));
+    for len in 0..der.len() {
+        assert!(Csr::parse(&der[..len]).is_err());
+    }
+}
+
+#[test]
+fn bad_request_is_refused_in_a_session() {
+    let world = World { csr: Some(vec![0x30, 0]), ..World::new() };
+    let refused = world.refused();
+    assert!(matches!(refused.rejection, Rejection::CsrRefused(CsrError::Der)));
+    assert_eq!(refused.rejection.code(), Code::CsrRefused);
+    assert!(refused.kept.image.is_some());
+}

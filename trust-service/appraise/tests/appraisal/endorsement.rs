@@ -1,0 +1,211 @@
+//! Whose TPM it is: endorsement key, attestation key, activation.
+
+use crate::world::{World, roots};
+use ccnode_appraise::{
+    Attribute, AttributeFault, EkCertError, EkRoot, PublicError, Rejection, TpmIdentity, TrustLevel, UnixTime,
+};
+use ccnode_evidence::{Code, Secret};
+use ccnode_testkit::{AK_ATTRIBUTES, Boot, EkProfile, Lies, MakerCa, NOW, Seat, SoftTpm};
+use rsa::rand_core::OsRng;
+
+fn world(profile: EkProfile) -> World {
+    let maker = MakerCa::new("Test Maker");
+    let tpm = SoftTpm::with(&maker, Seat::A, &profile, Boot::standard());
+    World::of(maker, tpm)
+}
+
+/// Why the identity is refused at once.
+fn malformed(profile: EkProfile) -> EkCertError {
+    match world(profile).identity().unwrap_err() {
+        Rejection::EkCertMalformed(error) => error,
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn certificate_must_be_one_of_an_endorsement_key() {
+    assert_eq!(malformed(EkProfile { usage: false, ..Default::default() }), EkCertError::Usage);
+    assert_eq!(malformed(EkProfile { ca: true, ..Default::default() }), EkCertError::Ca);
+    let signs = EkProfile { key_usage: rcgen::KeyUsagePurpose::DigitalSignature, ..Default::default() };
+    assert_eq!(malformed(signs), EkCertError::KeyUsage);
+    let strange = malformed(EkProfile { strange: true, ..Default::default() });
+    assert!(matches!(strange, EkCertError::Unreadable(_)), "{strange}");
+}
+
+#[test]
+fn certificate_is_read_strictly() {
+    let offer = World::new().tpm.offer();
+    let parse = |cert: &[u8]| match TpmIdentity::parse(cert, &offer.ak_public).unwrap_err() {
+        rejection @ Rejection::EkCertMalformed(_) => {
+            assert_eq!(rejection.code(), Code::EkCertMalformed);
+            let Rejection::EkCertMalformed(error) = rejection else { unreachable!() };
+            error
+        }
+        other => panic!("{other}"),
+    };
+    assert_eq!(parse(&[]), EkCertError::Der);
+    assert_eq!(parse(&[&offer.ek_cert[..], &[0]].concat()), EkCertError::Trailing(1));
+    assert_eq!(parse(&[0; 5000]), EkCertError::Size(5000));
+    for len in 0..offer.ek_cert.len() {
+        assert!(TpmIdentity::parse(&offer.ek_cert[..len], &offer.ak_public).is_err());
+    }
+    assert_eq!(EkRoot::parse(offer.ek_cert.clone(), TrustLevel::DiscreteTpm), Err(EkCertError::NoCa));
+}
+
+#[test]
+fn key_must_be_rsa_of_2048_bits() {
+    let maker = MakerCa::new("Test Maker");
+    // A smaller key: 1024 bits, that of no TPM 2.0.
+    let small = rsa::RsaPublicKey::from(&rsa::RsaPrivateKey::new(&mut OsRng, 1024).unwrap());
+    let cert = maker.certify(&small, &EkProfile::default());
+    let got = TpmIdentity::parse(&cert, &World::new().tpm.offer().ak_public);
+    assert!(matches!(got, Err(Rejection::EkCertMalformed(EkCertError::Key))));
+}
+
+#[test]
+fn unknown_maker_is_untrusted() {
+    let mut world = World::new();
+    world.roots = roots(&MakerCa::new("Test Maker"), TrustLevel::HypervisorVtpm);
+    let refused = world.refused();
+    assert!(
+        matches!(&refused.rejection, Rejection::EkUntrusted { issuer } if issuer.contains("Test Maker intermediate"))
+    );
+    assert_eq!(refused.rejection.code(), Code::EkUntrusted);
+    assert!(!refused.kept.activation_proven && refused.kept.logs.is_none());
+    world.roots.clear();
+    assert!(matches!(world.refused().rejection, Rejection::EkUntrusted { .. }));
+}
+
+#[test]
+fn expired_certificate_is_named() {
+    let expired = world(EkProfile { years: (2020, 2021), ..Default::default() }).refused();
+    assert!(matches!(expired.rejection, Rejection::EkCertExpired { not_after: UnixTime(1_609_459_200), .. }));
+    assert_eq!(expired.rejection.code(), Code::EkCertExpired);
+    let early = world(EkProfile { years: (2030, 2040), ..Default::default() }).refused();
+    assert!(matches!(early.rejection, Rejection::EkCertExpired { now: UnixTime(NOW), .. }));
+}
+
+#[test]
+fn expired_root_counts_too() {
+    let maker = MakerCa::valid("Old Maker", (2010, 2022));
+    let tpm = SoftTpm::new(&maker, Seat::A);
+    let mut world = World::of(maker, tpm);
+    world.roots.truncate(1);
+    world.roots.push(EkRoot::parse(world.maker.intermediate(), TrustLevel::DiscreteTpm).unwrap());
+    // The intermediate is pinned, too, and in its validity: it alone leads to the certificate.
+    assert_eq!(world.run().unwrap().level, TrustLevel::DiscreteTpm);
+    world.now = UnixTime(4_000_000_000);
+    let refused = world.refused();
+    assert!(matches!(refused.rejection, Rejection::EkCertExpired { .. }), "{}", refused.rejection);
+}
+
+#[test]
+fn t06_unrestricted_key_is_refused() {
+    for (bit, attribute) in [
+        (16, Attribute::Restricted),
+        (18, Attribute::Sign),
+        (1, Attribute::FixedTpm),
+        (4, Attribute::FixedParent),
+        (5, Attribute::SensitiveDataOrigin),
+    ] {
+        let world = World::new();
+        world.tpm.lie(Lies { ak_attributes: Some(AK_ATTRIBUTES & !(1 << bit)), ..Default::default() });
+        let refused = world.refused();
+        assert!(
+            matches!(refused.rejection, Rejection::AkAttributes(AttributeFault::Missing(a)) if a == attribute),
+            "{}",
+            refused.rejection
+        );
+        assert_eq!(refused.rejection.code(), Code::AkAttributes);
+    }
+    let world = World::new();
+    world.tpm.lie(Lies { ak_attributes: Some(AK_ATTRIBUTES | 1 << 17), ..Default::default() });
+    let fault = AttributeFault::Excess(Attribute::Decrypt);
+    assert!(matches!(world.refused().rejection, Rejection::AkAttributes(f) if f == fault));
+}
+
+#[test]
+fn t06_credential_opens_in_its_tpm_for_its_key_alone() {
+    let world = World::new();
+    let identity = world.identity().unwrap();
+    let (credential, secret) = identity.make_credential(&world.secret, &mut OsRng).unwrap();
+    assert_eq!(world.tpm.open(&credential, &secret).unwrap(), world.secret);
+
+    let other = SoftTpm::new(&world.maker, Seat::B);
+    assert!(other.open(&credential, &secret).is_err(), "another TPM");
+    world.tpm.lie(Lies { ak_attributes: Some(AK_ATTRIBUTES & !(1 << 16)), ..Default::default() });
+    assert!(world.tpm.open(&credential, &secret).is_err(), "another key");
+}
+
+#[test]
+fn t06_software_key_cannot_be_activated() {
+    // The attacker shows a good TPM's certificate and a key of their own; that TPM holds no such key, so they must guess.
+    let world = World::new();
+    let victim = SoftTpm::new(&world.maker, Seat::B);
+    world.tpm.lie(Lies { ek_cert: Some(victim.ek_cert()), ..Default::default() });
+    let identity = world.identity().unwrap();
+    let (credential, secret) = identity.make_credential(&world.secret, &mut OsRng).unwrap();
+    assert!(world.tpm.open(&credential, &secret).is_err());
+    assert!(victim.open(&credential, &secret).is_err());
+    let refused = world.judge(&world.answer_with(&Secret::new([0; 32]))).unwrap_err();
+    assert!(matches!(refused.rejection, Rejection::ActivationFailed));
+    assert_eq!(refused.rejection.code(), Code::ActivationFailed);
+    assert!(!refused.kept.activation_proven && refused.kept.logs.is_none());
+}
+
+#[test]
+fn t06_foreign_certificate_is_another_identity() {
+    let world = World::new();
+    let mine = world.identity().unwrap().node_id();
+    world
+        .tpm
+        .lie(Lies { ek_cert: Some(SoftTpm::new(&world.maker, Seat::B).ek_cert()), ..Default::default() });
+    assert_ne!(world.identity().unwrap().node_id(), mine);
+}
+
+#[test]
+fn t06_quote_of_another_key_is_refused() {
+    let world = World::new();
+    world.tpm.lie(Lies { signer: Some(Seat::B), ..Default::default() });
+    let refused = world.refused();
+    assert!(matches!(refused.rejection, Rejection::QuoteSignature));
+    assert_eq!(refused.rejection.code(), Code::QuoteSignature);
+}
+
+/// TPMT_PUBLIC with one field changed: offset from the start, new bytes.
+fn patched(offset: usize, bytes: &[u8]) -> PublicError {
+    let world = World::new();
+    let mut public = world.tpm.offer().ak_public;
+    public[offset..offset + bytes.len()].copy_from_slice(bytes);
+    refused_key(&world, public)
+}
+
+fn refused_key(world: &World, public: Vec<u8>) -> PublicError {
+    let rejection = TpmIdentity::parse(&world.tpm.ek_cert(), &public).unwrap_err();
+    assert_eq!(rejection.code(), Code::AkMalformed);
+    match rejection {
+        Rejection::AkMalformed(error) => error,
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn attestation_key_is_read_strictly() {
+    // type 0, nameAlg 2, attributes 4, authPolicy size 8, symmetric 10, scheme 12, hash 14, keyBits 16, exponent 18, modulus 22.
+    assert_eq!(patched(0, &[0x00, 0x23]), PublicError::Type(0x0023));
+    assert_eq!(patched(2, &[0x00, 0x04]), PublicError::NameAlg(0x0004));
+    assert_eq!(patched(10, &[0x00, 0x06]), PublicError::Symmetric(0x0006));
+    assert_eq!(patched(12, &[0x00, 0x16]), PublicError::Scheme { scheme: 0x0016, hash: 0x000b });
+    assert_eq!(patched(14, &[0x00, 0x04]), PublicError::Scheme { scheme: 0x0014, hash: 0x0004 });
+    assert_eq!(patched(16, &[0x04, 0x00]), PublicError::Bits(1024));
+    assert_eq!(patched(16, &[0x0c, 0x00]), PublicError::Modulus(3072));
+    assert_eq!(patched(18, &[0, 0, 0, 3]), PublicError::Exponent(3));
+    assert_eq!(patched(24, &[0x00]), PublicError::Modulus(2048));
+    let world = World::new();
+    let public = world.tpm.offer().ak_public;
+    assert_eq!(refused_key(&world, [&public[..], &[0]].concat()), PublicError::Trailing(1));
+    assert_eq!(refused_key(&world, vec![0; 1025]), PublicError::Size(1025));
+    for len in 0..public.len() {
+        assert_eq!(refused_key(&world, public[..len].to_vec()), PublicError::Short);
+    }
+}

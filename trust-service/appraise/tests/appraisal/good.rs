@@ -1,0 +1,79 @@
+//! Good evidence, and what the verdict says of it.
+
+use crate::world::{VERITY, World, roots};
+use ccnode_appraise::{EkRoot, TrustLevel, boot_aggregate_pcrs};
+use ccnode_evidence::Sha256Digest;
+use ccnode_protocol::PoolName;
+use ccnode_testkit::{Boot, pcr};
+
+#[test]
+fn good_node_is_judged_good() {
+    let world = World::new();
+    let verdict = world.run().unwrap();
+    assert_eq!(verdict.level, TrustLevel::HypervisorVtpm);
+    assert_eq!(verdict.node_id, world.identity().unwrap().node_id());
+    assert_eq!(verdict.ak_name, world.identity().unwrap().ak_name());
+    assert_eq!((verdict.platform, verdict.image), world.pairs[0]);
+    assert_eq!(verdict.verity_hash, VERITY);
+    assert_eq!(verdict.image_name, "worker 1");
+    assert_eq!(verdict.csr.as_ref().unwrap().node_name().as_str(), "workers-aaaaaaaaaa");
+    assert_eq!(verdict.counters.reset_count, 1);
+    assert!(verdict.counters.safe);
+    assert_eq!(verdict.pcrs.0.len(), 16);
+    assert_eq!(
+        serde_json::to_value(&verdict.tee_pubkey).unwrap(),
+        serde_json::to_value(world.key.public()).unwrap()
+    );
+}
+
+#[test]
+fn request_may_be_absent() {
+    let world = World { csr: None, ..World::new() };
+    assert_eq!(world.run().unwrap().csr, None);
+}
+
+#[test]
+fn ima_may_be_off() {
+    let world = World::new();
+    let on = world.run().unwrap().pcrs;
+    assert_eq!(on.get(pcr(10)), boot_aggregate_pcrs(&on).unwrap().last());
+    world.tpm.reboot(Boot::standard().without_ima());
+    assert_eq!(world.run().unwrap().pcrs.get(pcr(10)), Some(&Sha256Digest::ZERO));
+}
+
+#[test]
+fn counters_follow_the_boots() {
+    let world = World::new();
+    let first = world.run().unwrap().counters;
+    world.tpm.reboot(Boot::standard());
+    let second = world.run().unwrap().counters;
+    assert!(first < second);
+    assert_eq!(second.reset_count, 2);
+}
+
+#[test]
+fn names_derive_from_the_endorsement_key() {
+    let world = World::new();
+    let pool: PoolName = "workers".parse().unwrap();
+    let name = world.identity().unwrap().default_name(&pool);
+    assert_eq!(name.as_str().len(), "workers-".len() + 10);
+    assert_eq!(World::new().identity().unwrap().default_name(&pool), name, "the name is the key's");
+    let longest: PoolName = "p".repeat(40).parse().unwrap();
+    assert!(world.identity().unwrap().default_name(&longest).as_str().starts_with("pppp"));
+}
+
+#[test]
+fn weakest_root_gives_the_level() {
+    let mut world = World::new();
+    world.roots = roots(&world.maker, TrustLevel::DiscreteTpm);
+    assert_eq!(world.run().unwrap().level, TrustLevel::DiscreteTpm);
+    world.roots.push(EkRoot::parse(world.maker.intermediate(), TrustLevel::HypervisorVtpm).unwrap());
+    assert_eq!(world.run().unwrap().level, TrustLevel::HypervisorVtpm);
+}
+
+#[test]
+fn pinned_intermediate_is_enough() {
+    let mut world = World::new();
+    world.roots.remove(0);
+    assert!(world.run().is_ok());
+}
