@@ -62,6 +62,15 @@ impl Mark {
         (mark.encode() == *page).then_some(mark)
     }
 
+    /// Whether a grant to format `volume` at `generation` may use a partition with this mark: a blank one, or one on
+    /// which a format of this very volume was begun, under this grant or an earlier one.
+    pub fn permits(&self, volume: &VolumeId, generation: u64) -> bool {
+        match self {
+            Mark::Blank => true,
+            Mark::Journal(journal) => journal.volume == *volume && journal.generation <= generation,
+        }
+    }
+
     /// The page of this mark.
     pub fn encode(&self) -> [u8; LEN] {
         let mut bytes = Vec::with_capacity(LEN);
@@ -113,6 +122,25 @@ mod tests {
         assert_eq!(page[SUM..], Sha256::digest(&page[..SUM])[..]);
         let page = journal().encode();
         assert!(page.starts_with(b"ccnode-format/1\0\xff\xff\xff\xff\xff\xff\xff\xfe28632274-"));
+    }
+
+    #[test]
+    fn t03_only_a_blank_or_own_half_made_partition_is_formatted() {
+        let (ours, other) = ("a/root".parse().unwrap(), "b/root".parse().unwrap());
+        let begun = |volume: &VolumeId, generation| {
+            let uuid = "28632274-8c8a-493f-835b-da802e1c576b".into();
+            Mark::Journal(Journal { volume: volume.clone(), uuid, generation })
+        };
+        assert!(Mark::Blank.permits(&ours, 1));
+        assert!(begun(&ours, 2).permits(&ours, 2));
+        assert!(begun(&ours, 1).permits(&ours, 2));
+        assert!(!begun(&ours, 3).permits(&ours, 2));
+        assert!(!begun(&other, 2).permits(&ours, 2));
+        // A volume that someone formatted before bears no mark at all.
+        assert_eq!(Mark::read(&[0; LEN]), None);
+        let mut luks = [0; LEN];
+        luks[..6].copy_from_slice(b"LUKS\xba\xbe");
+        assert_eq!(Mark::read(&luks), None);
     }
 
     #[test]

@@ -138,6 +138,15 @@ fn t01_a_patched_header_with_right_checksums_is_not_the_registered_one() {
 }
 
 #[test]
+fn t05_an_older_header_of_the_same_volume_is_refused() {
+    let current = changed(|json| json["tokens"]["0"]["generation"] = json!(2));
+    let older = judge(good(), &ALLOW).unwrap();
+    assert!(older.clone().require_digest(&older.digest()).is_ok());
+    let refused = older.require_digest(&HeaderDigest::of(&current)).unwrap_err();
+    assert_eq!(refused.code(), "luks-header-digest");
+}
+
+#[test]
 fn t01_one_patched_copy_is_refused_and_named() {
     let cut = METADATA_SIZE as usize;
     let other = changed(|json| json["segments"]["0"]["encryption"] = json!("cipher_null-ecb"));
