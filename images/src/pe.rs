@@ -220,4 +220,4 @@ fn section(entry: &[u8], file: usize) -> Result<Section, PeError> {
 
 #[cfg(test)]
 #[path = "pe_tests.rs"]
-mod tests;
+pub(crate) mod tests;

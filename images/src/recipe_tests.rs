@@ -1,1 +1,111 @@
-//! Tests of the module recipe.
+//! Tests of recipes: the one that ships is good, and each refusal is produced.
+
+use super::*;
+use std::fs;
+
+const SHIPPED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/recipes/debian-12-worker");
+
+/// The shipped recipe in a folder of its own, with `edit` applied to its text.
+fn edited(edit: impl Fn(String) -> String) -> Result<Recipe, RecipeError> {
+    let dir = tempfile::tempdir().unwrap();
+    fs::copy(format!("{SHIPPED}/node.toml"), dir.path().join("node.toml")).unwrap();
+    let text = fs::read_to_string(format!("{SHIPPED}/recipe.toml")).unwrap();
+    let changed = edit(text.clone());
+    assert!(changed != text, "the edit did nothing");
+    fs::write(dir.path().join("recipe.toml"), changed).unwrap();
+    Recipe::read(&dir.path().join("recipe.toml"))
+}
+
+fn replaced(from: &str, to: &str) -> Result<Recipe, RecipeError> {
+    edited(|text| text.replacen(from, to, 1))
+}
+
+#[test]
+fn shipped_recipe_is_good() {
+    let recipe = Recipe::read(Path::new(&format!("{SHIPPED}/recipe.toml"))).unwrap();
+    assert_eq!(recipe.name, "debian-12-worker");
+    assert_eq!(recipe.certificates, ["/etc/ccnode/ca-current.pem"]);
+    assert!(recipe.kernel.cmdline.contains(" lockdown=integrity "));
+    assert!(recipe.root.overlay.unwrap().join("usr/lib/ccnode-demo/kubelet").is_file());
+    assert_eq!(recipe.platform, Platform { machine: "q35".into(), cpus: 1, memory: 768 });
+}
+
+#[test]
+fn command_line_is_checked() {
+    let error = replaced("\"systemd.gpt_auto=no\", ", "").unwrap_err();
+    assert!(matches!(error, RecipeError::Cmdline(CmdlineError::Lacks { word: "systemd.gpt_auto=no", .. })));
+}
+
+#[test]
+fn unknown_members_are_refused_with_their_line() {
+    for (from, to) in [
+        ("version = ", "colour = \"red\"\nversion = "),
+        ("suite = ", "sweet = 1\nsuite = "),
+        ("machine = ", "engine = 1\nmachine = "),
+        ("layout = \"luks-root\"", "layout = \"raid\""),
+    ] {
+        let error = replaced(from, to).unwrap_err();
+        assert!(matches!(error, RecipeError::Toml { .. }), "{error}");
+        assert!(error.to_string().contains("line "), "{error}");
+    }
+}
+
+#[test]
+fn values_are_checked() {
+    for (from, to, field) in [
+        ("\"debian-12-worker\"", "\"a b\"", "name"),
+        ("version = \"1\"", "version = \"\"", "version"),
+        ("\"bookworm\"", "\"book/worm\"", "root.suite"),
+        ("\"udev\"", "\"--exec\"", "root.packages"),
+        ("\"xts\"", "\"../xts\"", "kernel.modules"),
+        ("enable = [\"kubelet.service\"]", "enable = [\"kubelet\"]", "root.enable"),
+        ("\"getty.target\"", "\"-getty.target\"", "root.mask"),
+        ("root = \"640M\"", "root = \"640\"", "disk.root"),
+        ("root = \"640M\"", "esp = \"0M\"", "disk.esp"),
+        ("overlay = ", "files = [{ path = \"etc/x\", source = \"x\" }]\noverlay = ", "root.files.path"),
+        ("overlay = ", "files = [{ path = \"/../x\", source = \"x\" }]\noverlay = ", "root.files.path"),
+        (
+            "overlay = ",
+            "files = [{ path = \"/x\", source = \"x\", mode = \"9\" }]\noverlay = ",
+            "root.files.mode",
+        ),
+    ] {
+        let error = replaced(from, to).unwrap_err();
+        assert!(matches!(error, RecipeError::Value { field: f, .. } if f == field), "{field}: {error}");
+    }
+}
+
+#[test]
+fn sizes_have_units() {
+    assert_eq!(replaced("root = \"640M\"", "root = \"4G\"").unwrap().disk.root, Some(4096));
+}
+
+#[test]
+fn node_configuration_must_pin_a_certificate() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::copy(format!("{SHIPPED}/recipe.toml"), dir.path().join("recipe.toml")).unwrap();
+    let read = |config: &str| {
+        fs::write(dir.path().join("node.toml"), config).unwrap();
+        Recipe::read(&dir.path().join("recipe.toml"))
+    };
+    for config in [
+        "",
+        "[service]\nca = []\n",
+        "[service]\nca = [\"/etc/ssl/ca.pem\"]\n",
+        "[service]\nca = [\"/etc/ccnode/../ca.pem\"]\n",
+        "[service]\nca = [1]\n",
+    ] {
+        assert!(matches!(read(config), Err(RecipeError::NoCertificate(_))), "{config}");
+    }
+    assert!(matches!(read("[service"), Err(RecipeError::Config { .. })));
+    let two = read("[service]\nca = [\"/etc/ccnode/a.pem\", \"/etc/ccnode/b.pem\"]\n").unwrap();
+    assert_eq!(two.certificates, ["/etc/ccnode/a.pem", "/etc/ccnode/b.pem"]);
+}
+
+#[test]
+fn missing_files_are_named() {
+    let error = Recipe::read(Path::new("/nowhere/recipe.toml")).unwrap_err();
+    assert!(error.to_string().starts_with("recipe /nowhere/recipe.toml can't be read"), "{error}");
+    let error = replaced("config = \"node.toml\"", "config = \"other.toml\"").unwrap_err();
+    assert!(matches!(error, RecipeError::Read { what: "node configuration", .. }), "{error}");
+}

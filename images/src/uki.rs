@@ -57,6 +57,11 @@ impl Uki {
         Ok(Self { stub, sections })
     }
 
+    /// The stub, without payload.
+    pub fn stub(&self) -> &[u8] {
+        &self.stub
+    }
+
     /// The content of a section.
     pub fn section(&self, name: &str) -> Option<&[u8]> {
         self.sections.iter().find(|(n, _)| n == name).map(|(_, content)| content.as_slice())
