@@ -42,3 +42,45 @@ fn expected(event: &Event) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vectors;
+    use ccnode_evidence::{PcrIndex, PcrSet};
+    use ccnode_tpm_eventlog::EventLog;
+
+    const LOGS: &[&str] = &[
+        "gce/coreos_36_shielded_vm_no_secure_boot_eventlog",
+        "gce/cos-85-amd-sev.bin",
+        "gce/cos-93-amd-sev.bin",
+        "gce/eventlogwithsp800155.bin",
+        "gce/rhel8-uefi.bin",
+        "gce/ubuntu-1804-amd-sev.bin",
+        "gce/ubuntu-2104-no-secure-boot.bin",
+        "gce/ubuntu-2404-amd-sevsnp.bin",
+        "pc/arch-linux-workstation.bin",
+        "pc/crypto_agile_eventlog",
+        "pc/event-arch-linux.bin",
+        "pc/keylime-binary_bios_measurements",
+        "vm/event-bootorder.bin",
+        "vm/event-moklisttrusted.bin",
+        "vm/event-sd-boot-fedora37.bin",
+    ];
+
+    fn judge(log: &[u8]) -> Result<BootEvents, Rejection> {
+        let log = EventLog::parse(log).unwrap();
+        let five: PcrSet = PcrIndex::new(PCR).into_iter().collect();
+        let quoted = log.replay(HashAlg::Sha256).unwrap().pcrs();
+        BootEvents::check(&log.matches(&quoted, five).unwrap())
+    }
+
+    #[test]
+    fn real_firmware_proves_its_boot_events() {
+        for name in LOGS {
+            let Some(log) = vectors::read(&format!("tcg-eventlog/{name}")) else { return };
+            let judged = judge(&log);
+            assert!(judged.is_ok(), "{name}: {}", judged.unwrap_err());
+        }
+    }
+}

@@ -57,3 +57,22 @@ fn sized(bytes: &[u8]) -> Vec<u8> {
     let len = u16::try_from(bytes.len()).unwrap_or(u16::MAX);
     [&len.to_be_bytes(), bytes].concat()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ccnode_evidence::Sha256Digest;
+
+    #[test]
+    fn t06_golden() {
+        // Computed with another implementation of HMAC and AES-CFB from seed 00…1f, the Name of `object` and the secret 5a….
+        let want = "0044002056b26b311be9b8ef3def06f8e4c9f78fd9bb7f9e07409bca67a2776cfcc1e8eab4f42dd41bb57c42a5fe30afd75ce2831d8d\
+                    0b6189ddf3f660385ade1e1f9dc1f2c4";
+        let mut seed = [0; 32];
+        for (i, byte) in (0u8..).zip(seed.iter_mut()) {
+            *byte = i;
+        }
+        let name = [&[0x00, 0x0b][..], &Sha256Digest::of(b"object").0].concat();
+        assert_eq!(hex::encode(id_object(&seed, &name, &Secret::new([0x5a; 32]))), want);
+    }
+}

@@ -12,5 +12,5 @@ mod tpm;
 
 pub use boot::{Boot, CAP, pcr};
 pub use maker::{EkProfile, MakerCa, NOW};
-pub use session::{Answer, attest, attest_with, auth_request, kubelet_csr};
+pub use session::{Answer, attest, attest_with, attest_with_init_data, auth_request, kubelet_csr};
 pub use tpm::{AK_ATTRIBUTES, Lies, Seat, SoftTpm, SoftTpmError};

@@ -46,10 +46,20 @@ pub fn attest_with(
     logs: EventLogs,
     quote: impl FnOnce([u8; 32]) -> QuoteParts,
 ) -> Attestation {
+    attest_with_init_data(answer, logs, None, quote)
+}
+
+/// The same with the body of init-data (format `toml`) that the host handed in.
+pub fn attest_with_init_data(
+    answer: &Answer<'_>,
+    logs: EventLogs,
+    init_data: Option<&str>,
+    quote: impl FnOnce([u8; 32]) -> QuoteParts,
+) -> Attestation {
     let tee_pubkey = answer.key.public();
     let bound = Bound {
         csr: answer.csr.as_deref().map(Sha256Digest::of),
-        init_data: None,
+        init_data: init_data.map(|body| Sha256Digest::of(body.as_bytes())),
         event_logs: Some(logs.digest().expect("canonical JSON")),
     };
     let transcript = Transcript { additional_evidence: "", nonce: answer.nonce, tee_pubkey: &tee_pubkey };
@@ -70,8 +80,9 @@ pub fn attest_with(
     let runtime_data =
         RuntimeData { stock: serde_json::from_value(stock).expect("runtime data"), ccnode: Some(ext) };
     let tee_evidence = serde_json::json!({"primary_evidence": primary, "additional_evidence": ""});
+    let init_data = init_data.map(|body| serde_json::json!({"format": "toml", "body": body}));
     Attestation {
-        init_data: None,
+        init_data: init_data.map(|data| serde_json::from_value(data).expect("init-data")),
         runtime_data,
         tee_evidence: serde_json::from_value(tee_evidence).expect("evidence"),
     }

@@ -3,7 +3,7 @@
 use crate::world::{VERITY, World, with_evidence};
 use ccnode_appraise::{LogKind, Refused, Rejection};
 use ccnode_evidence::{Base64Url, Code, EventLogs, Sha256Digest};
-use ccnode_testkit::{Boot, Lies, pcr};
+use ccnode_testkit::{Answer, Boot, Lies, attest_with_init_data, pcr};
 use ccnode_tpm_eventlog::MatchError;
 
 const CMDLINE: &str = "console=ttyS0 lockdown=integrity";
@@ -256,9 +256,19 @@ fn init_data_must_be_allowed_and_sent() {
     assert_eq!(rejection.code(), Code::InitDataNotAllowed);
     assert_eq!(rejection.pcr(), Some(pcr(8)));
     // Allowed, and not sent: nobody knows what PCR 8 holds.
-    let world = World { allow_init_data: true, ..World::new() };
+    let mut world = World { allow_init_data: true, ..World::new() };
     world.tpm.reboot(boot);
     assert!(matches!(world.refused().rejection, Rejection::InitData { allowed: true, .. }));
+    let send = |world: &World, body: &str| {
+        let answer = Answer { nonce: &world.nonce, secret: &world.secret, key: &world.key, csr: None };
+        let logs = world.tpm.read_logs();
+        let sent = attest_with_init_data(&answer, logs, Some(body), |data| world.tpm.sign_quote(data));
+        world.judge(&sent).map_err(|refused| refused.rejection)
+    };
+    assert_eq!(send(&world, "x = 1").unwrap().init_data, Some(Sha256Digest::of(b"x = 1")));
+    assert!(matches!(send(&world, "x = 2"), Err(Rejection::InitData { allowed: true, .. })));
+    world.allow_init_data = false;
+    assert!(matches!(send(&world, "x = 1"), Err(Rejection::InitData { allowed: false, .. })));
 }
 
 #[test]

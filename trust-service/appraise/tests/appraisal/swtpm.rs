@@ -9,8 +9,8 @@ use ccnode_evidence::{
     Secret, Sha256Digest,
 };
 use ccnode_protocol::jwe::EphemeralKey;
-use ccnode_testkit::{Answer, MakerCa, attest_with, pcr};
-use rsa::pkcs8::EncodePublicKey as _;
+use ccnode_testkit::{Answer, MakerCa, Seat, SoftTpm, attest_with, pcr};
+use rsa::pkcs8::{DecodePublicKey as _, EncodePublicKey as _, LineEnding};
 use rsa::rand_core::OsRng;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, TcpListener};
@@ -238,6 +238,29 @@ fn t06_swtpm_activates_what_is_made_here() {
     let mixed = TpmIdentity::parse(&machine.ek_cert(), &other.ak_public()).unwrap();
     let (credential, encrypted) = mixed.make_credential(&secret, &mut OsRng).unwrap();
     assert!(machine.activate(&credential, &encrypted).is_none(), "another attestation key");
+}
+
+#[test]
+fn software_tpm_opens_what_other_tools_make() {
+    let dir = tempfile::tempdir().unwrap();
+    let tpm = SoftTpm::new(&MakerCa::new("Test Maker"), Seat::A);
+    let offer = tpm.offer();
+    let cert = x509_parser::parse_x509_certificate(&offer.ek_cert).unwrap().1;
+    let pem = rsa::RsaPublicKey::from_public_key_der(cert.public_key().raw)
+        .unwrap()
+        .to_public_key_pem(LineEnding::LF);
+    std::fs::write(dir.path().join("ek.pem"), pem.unwrap()).unwrap();
+    std::fs::write(dir.path().join("secret"), [0x5a; 32]).unwrap();
+    let name = hex::encode(TpmIdentity::parse(&offer.ek_cert, &offer.ak_public).unwrap().ak_name());
+    let done = Command::new("tpm2_makecredential")
+        .args(["-T", "none", "-G", "rsa", "-u", "ek.pem", "-s", "secret", "-o", "blob", "-n", &name])
+        .current_dir(dir.path())
+        .output()
+        .expect("tpm2-tools are missing: apt-get install tpm2-tools");
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    let blob = std::fs::read(dir.path().join("blob")).unwrap();
+    let (credential, secret) = blob[8..].split_at(2 + 0x44);
+    assert_eq!(*tpm.open(credential, secret).unwrap().expose(), [0x5a; 32]);
 }
 
 #[test]
