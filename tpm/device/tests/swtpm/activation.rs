@@ -1,12 +1,11 @@
 //! Credential activation, against credentials that tpm2_makecredential wrote.
 
-use crate::fixture::{Swtpm, run, wait};
-use crate::relay::{ACTIVATE, GET_RANDOM, Relay};
+use crate::fixture::{Swtpm, program, run, wait};
+use crate::relay::{ACTIVATE, FLUSH, GET_RANDOM, PCR_READ, QUOTE, Relay, START_AUTH_SESSION};
 use ccnode_evidence::{Code, EvidenceSource as _, Identity};
 use ccnode_tpm_device::{CredentialFault, DeviceError, DeviceHandle};
 use sha2::{Digest as _, Sha256};
 use std::fs;
-use std::process::Command;
 
 const SECRET: [u8; 32] = *b"\x01\x02 the activation secret, 32B \xfe\xff";
 
@@ -15,12 +14,12 @@ pub(crate) fn make_credential(tpm: &Swtpm, who: &Identity, secret: &[u8]) -> (Ve
     let dir = tpm.dir();
     fs::write(dir.join("ek.der"), &who.ek_cert).unwrap();
     fs::write(dir.join("secret"), secret).unwrap();
-    let key = run(Command::new("openssl")
+    let key = run(program("openssl")
         .args(["x509", "-inform", "der", "-noout", "-pubkey", "-in"])
         .arg(dir.join("ek.der")));
     fs::write(dir.join("ek.pem"), key).unwrap();
     let name = format!("000b{}", hex::encode(Sha256::digest(&who.ak_public)));
-    run(Command::new("tpm2_makecredential")
+    run(program("tpm2_makecredential")
         .args(["-T", "none", "-G", "rsa", "-u", "ek.pem", "-s", "secret", "-n", &name, "-o", "credential"])
         .current_dir(dir));
     split(&fs::read(dir.join("credential")).unwrap())
@@ -87,13 +86,13 @@ fn t06_credential_for_another_endorsement_key_is_refused() {
     drop(handle);
     // The same TPM with a certificate of nothing: a key pair from elsewhere stands for another TPM's.
     let dir = tpm.dir();
-    run(Command::new("openssl").args(["genrsa", "-out", "foreign.key", "2048"]).current_dir(dir));
-    run(Command::new("openssl")
+    run(program("openssl").args(["genrsa", "-out", "foreign.key", "2048"]).current_dir(dir));
+    run(program("openssl")
         .args(["rsa", "-in", "foreign.key", "-pubout", "-out", "foreign.pem"])
         .current_dir(dir));
     fs::write(dir.join("secret"), SECRET).unwrap();
     let name = format!("000b{}", hex::encode(Sha256::digest(&who.ak_public)));
-    run(Command::new("tpm2_makecredential")
+    run(program("tpm2_makecredential")
         .args([
             "-T",
             "none",
@@ -152,6 +151,14 @@ fn t21_secret_does_not_cross_the_wire_in_clear() {
     assert_eq!(random.expose().len(), 80);
 
     let seen = relay.seen();
+    // Encryption is worth nothing without a salt that the bus can't read: each session is salted to the endorsement key.
+    let sessions: Vec<_> = seen.iter().filter(|e| e.code == START_AUTH_SESSION).collect();
+    assert_eq!(sessions.len(), 2);
+    for session in sessions {
+        assert_eq!(session.command[10..14], [0x81, 0x01, 0x00, 0x01], "tpmKey");
+        let nonce = usize::from(u16::from_be_bytes(session.command[18..20].try_into().unwrap()));
+        assert_eq!(session.command[20 + nonce..][..2], [0x01, 0x00], "size of encryptedSalt");
+    }
     let answer = &seen.iter().find(|e| e.code == ACTIVATE).unwrap().answer;
     assert_eq!(answer[6..10], [0; 4]);
     // The answer's first parameter is the TPM2B_DIGEST, 32 bytes long and encrypted.
@@ -179,9 +186,9 @@ fn prepared_activation_is_one_command_and_a_flush() {
     let before = relay.seen().len();
     wait(handle.activate(credential, secret)).unwrap();
     let codes: Vec<u32> = relay.seen()[before..].iter().map(|e| e.code).collect();
-    assert_eq!(codes, [ACTIVATE, 0x165]);
+    assert_eq!(codes, [ACTIVATE, FLUSH]);
     let before = relay.seen().len();
     wait(handle.quote([0; 32])).unwrap();
     let codes: Vec<u32> = relay.seen()[before..].iter().map(|e| e.code).collect();
-    assert_eq!(codes, [0x17e, 0x17e, 0x158]);
+    assert_eq!(codes, [PCR_READ, PCR_READ, QUOTE]);
 }

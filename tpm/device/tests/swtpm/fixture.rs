@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 const INSTALL: &str = "apt-get install -y swtpm swtpm-tools tpm2-tools openssl";
+/// The shell's status for a program that is not there.
+const NOT_FOUND: i32 = 127;
 
 /// State of a TPM as it left the factory, made once for all runs and copied for each test.
 fn template(name: &str, options: &[&str]) -> PathBuf {
@@ -45,7 +47,7 @@ fn manufacture(dir: &Path, options: &[&str]) {
     for sub in ["ca", "state"] {
         fs::create_dir(dir.join(sub)).unwrap();
     }
-    run(Command::new("swtpm_setup")
+    run(program("swtpm_setup")
         .args(["--tpm2", "--lock-nvram", "--tpm-state"])
         .arg(dir.join("state"))
         .arg("--config")
@@ -55,13 +57,23 @@ fn manufacture(dir: &Path, options: &[&str]) {
         .args(options));
 }
 
-/// Runs a tool and returns its standard output; a missing tool fails with the command that installs it.
+/// A command whose process inherits nothing but its standard streams. The TSS opens its sockets without close-on-exec;
+/// a tool or TPM that held the connection of a test beside would keep that test's TPM busy.
+pub(crate) fn program(name: &str) -> Command {
+    const CLOSE_AND_EXEC: &str = r#"for fd in /proc/self/fd/*; do
+        fd=${fd##*/}; [ "$fd" -gt 2 ] && eval "exec $fd>&-"
+    done; exec "$@""#;
+    let mut command = Command::new("bash");
+    command.args(["-c", CLOSE_AND_EXEC, "bash", name]).stdin(Stdio::null());
+    command
+}
+
+/// Runs a program to its end and returns its standard output; a missing one fails with the command that installs it.
 pub(crate) fn run(command: &mut Command) -> Vec<u8> {
-    let Output { status, stdout, stderr } = match command.stdin(Stdio::null()).output() {
-        Ok(output) => output,
-        Err(e) => panic!("{command:?}: {e}; install it: {INSTALL}"),
-    };
-    assert!(status.success(), "{command:?}: {status}\n{}", String::from_utf8_lossy(&stderr));
+    let Output { status, stdout, stderr } = command.output().unwrap();
+    let stderr = String::from_utf8_lossy(&stderr);
+    assert_ne!(status.code(), Some(NOT_FOUND), "{stderr}install it: {INSTALL}");
+    assert!(status.success(), "{command:?}: {status}\n{stderr}");
     stdout
 }
 
@@ -118,7 +130,7 @@ impl Swtpm {
 
     /// Runs one of tpm2-tools on this TPM, which must have no other client at the time.
     pub(crate) fn tool(&self, tool: &str, args: &[&str]) -> String {
-        let mut command = Command::new(tool);
+        let mut command = program(tool);
         command.args(args).args(["-T", &self.tcti_text()]).current_dir(self.dir());
         String::from_utf8(run(&mut command)).unwrap()
     }
@@ -174,20 +186,16 @@ pub(crate) fn free_pair() -> u16 {
 }
 
 fn spawn(state: &Path, port: u16) -> Child {
-    let mut command = Command::new("swtpm");
-    command
+    program("swtpm")
         .args(["socket", "--tpm2", "--flags", "not-need-init,startup-clear", "--tpmstate"])
         .arg(format!("dir={}", state.display()))
         .args(["--server", &format!("type=tcp,port={port},bindaddr=127.0.0.1")])
         .args(["--ctrl", &format!("type=tcp,port={},bindaddr=127.0.0.1", port + 1)])
         .args(["--log", &format!("file={}/swtpm.log", state.display())])
-        .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(Stdio::null());
-    match command.spawn() {
-        Ok(child) => child,
-        Err(e) => panic!("swtpm: {e}; install it: {INSTALL}"),
-    }
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
 }
 
 /// The child once it listens; `None` if it ended, its ports being taken.
@@ -196,7 +204,8 @@ fn ready(mut child: Child, port: u16) -> Option<Child> {
     // The control port is asked: swtpm takes one connection on the data port and ends when it closes.
     let control = SocketAddrV4::new(Ipv4Addr::LOCALHOST, port + 1);
     while Instant::now() < until {
-        if child.try_wait().unwrap().is_some() {
+        if let Some(status) = child.try_wait().unwrap() {
+            assert_ne!(status.code(), Some(NOT_FOUND), "swtpm is missing; install it: {INSTALL}");
             return None;
         }
         if TcpStream::connect(control).is_ok() {

@@ -39,8 +39,9 @@ fn nothing_is_left_after_failures() {
     let handle = tpm.open();
     let blob = |len: u8| [vec![0, len], vec![1; usize::from(len)]].concat();
     for _ in 0..8 {
-        // More failures than a TPM has slots for sessions.
-        wait(handle.activate(blob(68), blob(200))).unwrap_err();
+        // More failures than a TPM has slots for sessions: each must have freed its own.
+        let error = wait(handle.activate(blob(68), blob(200))).unwrap_err();
+        assert!(matches!(error, DeviceError::CredentialRefused(_)), "{error:?}");
     }
     drop(handle);
     assert_eq!(tpm.volatile_handles(), "");

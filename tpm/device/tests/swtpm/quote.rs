@@ -1,6 +1,6 @@
 //! The quote: what it covers, who signed it, and what happens when PCRs move meanwhile.
 
-use crate::fixture::{Swtpm, run, wait};
+use crate::fixture::{Swtpm, program, run, wait};
 use crate::relay::{QUOTE, Relay, extend_command};
 use ccnode_evidence::{Code, EvidenceSource as _, PcrIndex, PcrSet, QuoteParts, Sha256Digest};
 use ccnode_tpm_device::{DeviceError, QUOTE_ATTEMPTS};
@@ -9,7 +9,6 @@ use rsa::pkcs8::DecodePublicKey as _;
 use rsa::signature::Verifier as _;
 use rsa::{RsaPublicKey, sha2::Sha256};
 use std::fs;
-use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 const QUALIFYING: [u8; 32] = [0x5a; 32];
@@ -54,10 +53,10 @@ fn quote_is_accepted_by_tpm2_checkquote() {
     fs::write(dir.join("message"), &quote.message).unwrap();
     fs::write(dir.join("signature"), &quote.signature).unwrap();
     fs::write(dir.join("ak.der"), &quote.ak_public).unwrap();
-    run(Command::new("openssl")
+    run(program("openssl")
         .args(["pkey", "-pubin", "-inform", "der", "-in", "ak.der", "-out", "ak.pem"])
         .current_dir(dir));
-    run(Command::new("tpm2_checkquote")
+    run(program("tpm2_checkquote")
         .args([
             "-u",
             "ak.pem",

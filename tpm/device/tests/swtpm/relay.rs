@@ -10,6 +10,9 @@ use std::thread;
 /// TPM_CC of the commands that tests look for.
 pub(crate) const QUOTE: u32 = 0x158;
 pub(crate) const ACTIVATE: u32 = 0x147;
+pub(crate) const START_AUTH_SESSION: u32 = 0x176;
+pub(crate) const PCR_READ: u32 = 0x17e;
+pub(crate) const FLUSH: u32 = 0x165;
 pub(crate) const GET_RANDOM: u32 = 0x17b;
 
 /// One command as it crossed the wire, with its answer.
