@@ -1,1 +1,28 @@
-//! Placeholder.
+//! The trust service: decides which nodes get their keys, and remembers why.
+//!
+//! [`serve::Server`] opens a folder that [`init::init`] made. Decisions are pure where they can be ([`enrol`], appraisal in
+//! `ccnode-appraise`), and each is one transaction of the [`store`] together with its row in the [`audit`] log.
+
+pub mod admin;
+pub mod audit;
+pub mod config;
+pub mod cookie;
+pub mod enrol;
+pub mod expiry;
+pub mod extract;
+pub mod files;
+pub mod finish;
+pub mod init;
+pub mod issuer;
+pub mod kbs;
+pub mod keys;
+pub mod node_api;
+pub mod pki;
+pub mod problem;
+pub mod references;
+pub mod release;
+pub mod serve;
+pub mod service;
+pub mod store;
+pub mod tls;
+pub mod token;

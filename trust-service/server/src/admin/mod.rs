@@ -1,0 +1,134 @@
+//! The administration interface: one table of routes behind one guard that denies by default.
+
+mod nodes;
+mod pools;
+mod records;
+mod tuples;
+
+use crate::audit;
+use crate::finish::CorrelationId;
+use crate::pki::CLUSTER_ADMIN;
+use crate::problem::{Refusal, printable};
+use crate::service::Service;
+use crate::store::{AuditEntry, Store, StoreError};
+use crate::tls::Peer;
+use axum::Router;
+use axum::extract::{FromRequestParts, Request, State};
+use axum::http::request::Parts;
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{MethodRouter, delete, get, post};
+use ccnode_evidence::Code;
+use ccnode_protocol::admin;
+use std::sync::Arc;
+
+/// Every route there is. The router is made of this table, and so are the tests of its guard.
+pub fn routes<S: Store>() -> Vec<(&'static str, MethodRouter<Arc<Service<S>>>)> {
+    vec![
+        (admin::POOLS, get(pools::list::<S>).post(pools::create::<S>)),
+        (admin::POOL, get(pools::show::<S>).patch(pools::edit::<S>).delete(pools::delete::<S>)),
+        (admin::PAIRS, post(pools::allow::<S>)),
+        (admin::PAIR, delete(pools::disallow::<S>)),
+        (admin::EK_ROOTS, post(pools::add_ek_root::<S>)),
+        (admin::EK_ROOT, delete(pools::remove_ek_root::<S>)),
+        (admin::IMAGES, get(tuples::images::<S>).post(tuples::register_image::<S>)),
+        (admin::IMAGE, get(tuples::image::<S>).delete(tuples::delete_image::<S>)),
+        (admin::PLATFORMS, get(tuples::platforms::<S>).post(tuples::register_platform::<S>)),
+        (admin::PLATFORM, get(tuples::platform::<S>).delete(tuples::delete_platform::<S>)),
+        (admin::NODES, get(nodes::list::<S>)),
+        (admin::NODE, get(nodes::show::<S>).delete(nodes::delete::<S>)),
+        (admin::NODE_APPROVE, post(nodes::approve::<S>)),
+        (admin::NODE_REVOKE, post(nodes::revoke::<S>)),
+        (admin::NODE_REGRANT, post(nodes::regrant::<S>)),
+        (admin::REFUSALS, get(records::refusals::<S>)),
+        (admin::REFUSAL, get(records::refusal::<S>)),
+        (admin::AUDIT, get(records::audit_rows::<S>)),
+    ]
+}
+
+/// The router; the guard stands before every route and before the answer that there is none.
+pub fn router<S: Store>(service: &Arc<Service<S>>) -> Router {
+    routes::<S>()
+        .into_iter()
+        .fold(Router::new(), |router, (path, handlers)| router.route(path, handlers))
+        .fallback(crate::serve::unknown)
+        .method_not_allowed_fallback(crate::serve::unknown)
+        .layer(from_fn_with_state(service.clone(), guard::<S>))
+        .with_state(service.clone())
+}
+
+/// An administrator, as the certificate says.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Admin {
+    /// The certificate's common name.
+    pub name: String,
+    /// The request's correlation id.
+    pub correlation_id: String,
+}
+
+/// Lets administrators of the role through, and nobody else.
+async fn guard<S: Store>(
+    State(service): State<Arc<Service<S>>>,
+    CorrelationId(correlation_id): CorrelationId,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let client = request.extensions().get::<Peer>().and_then(|peer| peer.client.clone());
+    let Some(client) = client else {
+        return Refusal::new(Code::AdminUnauthenticated, "the connection has no client certificate")
+            .into_response();
+    };
+    let admin = Admin { name: printable(&client.name), correlation_id };
+    if !client.roles.iter().any(|role| role == CLUSTER_ADMIN) {
+        let path = printable(request.uri().path());
+        if let Err(error) = denied(&service, &admin, &path).await {
+            tracing::error!(%error, "a denied administrator could not be audited");
+        }
+        let text = format!("`{}` has not the role {CLUSTER_ADMIN}", admin.name);
+        return Refusal::new(Code::RoleMissing, text).into_response();
+    }
+    request.extensions_mut().insert(admin);
+    next.run(request).await
+}
+
+async fn denied<S: Store>(service: &Service<S>, admin: &Admin, path: &str) -> Result<(), StoreError> {
+    let mut tx = service.store.write().await?;
+    let entry = admin.entry("admin.denied", path, serde_json::json!({}));
+    audit::append(&mut tx, service.now(), entry).await?;
+    crate::store::Tx::commit(tx).await
+}
+
+impl Admin {
+    /// An audit entry of this administrator's request.
+    fn entry(
+        &self,
+        action: &'static str,
+        object: impl ToString,
+        detail: serde_json::Value,
+    ) -> AuditEntry<'_> {
+        AuditEntry {
+            actor: format!("admin:{}", self.name),
+            action,
+            object: object.to_string(),
+            detail,
+            correlation_id: &self.correlation_id,
+        }
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Admin {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Refusal> {
+        let none = || Refusal::new(Code::AdminUnauthenticated, "no administrator stands behind this request");
+        parts.extensions.get::<Self>().cloned().ok_or_else(none)
+    }
+}
+
+fn absent(kind: &str, name: impl std::fmt::Display) -> Refusal {
+    Refusal::new(Code::NotFound, format!("there is no {kind} `{name}`"))
+}
+
+fn conflict(text: impl std::fmt::Display) -> Refusal {
+    Refusal::new(Code::Conflict, text)
+}

@@ -1,0 +1,197 @@
+//! Nodes: listed, approved, revoked, given a new root, retired.
+
+use super::{Admin, absent, conflict};
+use crate::audit;
+use crate::extract::{Filter, Json, Part};
+use crate::problem::{Refusal, printable};
+use crate::release::new_volume;
+use crate::service::Service;
+use crate::store::{NodeRow, Store, Tx, VolumeRow};
+use axum::extract::State;
+use axum::http::StatusCode;
+use ccnode_evidence::Code;
+use ccnode_protocol::NodeName;
+use ccnode_protocol::admin::{NodeAction, NodeFilter, NodeRecord, NodeState, VolumeRecord, VolumeState};
+use serde_json::json;
+use std::sync::Arc;
+
+const REASON: usize = 1024;
+
+type Answer = Result<axum::Json<NodeRecord>, Refusal>;
+
+pub(super) async fn list<S: Store>(
+    State(service): State<Arc<Service<S>>>,
+    _: Admin,
+    Filter(filter): Filter<NodeFilter>,
+) -> Result<axum::Json<Vec<NodeRecord>>, Refusal> {
+    let mut tx = service.store.read().await?;
+    let mut out = Vec::new();
+    for row in tx.nodes(&filter).await? {
+        out.push(assemble(&mut tx, row).await?);
+    }
+    Ok(axum::Json(out))
+}
+
+pub(super) async fn show<S: Store>(
+    State(service): State<Arc<Service<S>>>,
+    _: Admin,
+    Part(name): Part<NodeName>,
+) -> Answer {
+    let mut tx = service.store.read().await?;
+    let row = find(&mut tx, &name).await?;
+    assemble(&mut tx, row).await.map(axum::Json)
+}
+
+/// What put it in quarantine becomes the record: the next boot is compared with it.
+pub(super) async fn approve<S: Store>(
+    State(service): State<Arc<Service<S>>>,
+    admin: Admin,
+    Part(name): Part<NodeName>,
+    Json(action): Json<NodeAction>,
+) -> Answer {
+    let reason = reason(action)?;
+    let mut tx = service.store.write().await?;
+    let mut row = find(&mut tx, &name).await?;
+    let from = row.state;
+    if matches!(from, NodeState::Active | NodeState::Retired) {
+        return Err(conflict(format!("node `{name}` is {}", word(from))));
+    }
+    if let Some(seen) = row.seen.take() {
+        row.ak_name = seen.ak_name;
+        row.counters = Some(seen.counters);
+    }
+    row.state = NodeState::Active;
+    row.reason = None;
+    tx.update_node(&row).await?;
+    let detail = json!({"from": from, "reason": reason, "ak-name": row.ak_name, "counters": row.counters});
+    done(&service, tx, row, admin.entry("node.approve", &name, detail)).await
+}
+
+pub(super) async fn revoke<S: Store>(
+    State(service): State<Arc<Service<S>>>,
+    admin: Admin,
+    Part(name): Part<NodeName>,
+    Json(action): Json<NodeAction>,
+) -> Answer {
+    let reason = reason(action)?;
+    let mut tx = service.store.write().await?;
+    let mut row = find(&mut tx, &name).await?;
+    let from = row.state;
+    if matches!(from, NodeState::Revoked | NodeState::Retired) {
+        return Err(conflict(format!("node `{name}` is {}", word(from))));
+    }
+    row.state = NodeState::Revoked;
+    row.reason = reason.clone();
+    tx.update_node(&row).await?;
+    let entry = admin.entry("node.revoke", &name, json!({"from": from, "reason": reason}));
+    done(&service, tx, row, entry).await
+}
+
+/// Every volume gets a new key and the state `none`; the old key is forgotten, and with it what is on the disk.
+pub(super) async fn regrant<S: Store>(
+    State(service): State<Arc<Service<S>>>,
+    admin: Admin,
+    Part(name): Part<NodeName>,
+    Json(action): Json<NodeAction>,
+) -> Answer {
+    let reason = reason(action)?;
+    let mut tx = service.store.write().await?;
+    let row = find(&mut tx, &name).await?;
+    if row.state == NodeState::Retired {
+        return Err(conflict(format!("node `{name}` is retired")));
+    }
+    for volume in tx.volumes(&row.identity).await? {
+        let fresh = new_volume(&service, &row, volume.record.id.clone())?;
+        // The generation goes on, and beyond every grant that is still out.
+        let generation = volume.record.generation.saturating_add(1);
+        let fresh = VolumeRow { record: VolumeRecord { generation, ..fresh.record }, ..fresh };
+        swap(&mut tx, &volume, &fresh).await?;
+    }
+    done(&service, tx, row, admin.entry("node.regrant", &name, json!({"reason": reason}))).await
+}
+
+/// First the keys are forgotten and the record stays as `retired`; deleted once more, the record goes too.
+pub(super) async fn delete<S: Store>(
+    State(service): State<Arc<Service<S>>>,
+    admin: Admin,
+    Part(name): Part<NodeName>,
+) -> Result<StatusCode, Refusal> {
+    let mut tx = service.store.write().await?;
+    let mut row = find(&mut tx, &name).await?;
+    let entry = if row.state == NodeState::Retired {
+        tx.delete_node(&row.identity).await?;
+        admin.entry("node.delete", &name, json!({"identity": row.identity}))
+    } else {
+        for volume in tx.volumes(&row.identity).await? {
+            let record = VolumeRecord { state: VolumeState::Retired, ..volume.record.clone() };
+            swap(&mut tx, &volume, &VolumeRow { record, unlock_key: None, ..volume.clone() }).await?;
+        }
+        row.state = NodeState::Retired;
+        tx.update_node(&row).await?;
+        admin.entry("node.retire", &name, json!({"identity": row.identity}))
+    };
+    audit::append(&mut tx, service.now(), entry).await?;
+    tx.commit().await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+async fn swap<T: Tx>(tx: &mut T, from: &VolumeRow, to: &VolumeRow) -> Result<(), Refusal> {
+    match tx.swap_volume(from.version(), to).await? {
+        true => Ok(()),
+        false => Err(conflict(format!("volume `{}` moved on", from.record.id))),
+    }
+}
+
+fn reason(action: NodeAction) -> Result<Option<String>, Refusal> {
+    match action.reason {
+        Some(text) if text.len() > REASON => Err(Refusal::new(
+            Code::MalformedRequest,
+            format!("reason: {} bytes, {REASON} at most", text.len()),
+        )),
+        reason => Ok(reason.map(|text| printable(&text))),
+    }
+}
+
+fn word(state: NodeState) -> &'static str {
+    match state {
+        NodeState::Pending => "pending",
+        NodeState::Active => "active",
+        NodeState::Quarantined => "quarantined",
+        NodeState::Revoked => "revoked",
+        NodeState::Retired => "retired",
+    }
+}
+
+async fn find<T: Tx>(tx: &mut T, name: &NodeName) -> Result<NodeRow, Refusal> {
+    tx.node_named(name).await?.ok_or_else(|| absent("node", name))
+}
+
+async fn done<S: Store>(
+    service: &Service<S>,
+    mut tx: S::Tx,
+    row: NodeRow,
+    entry: crate::store::AuditEntry<'_>,
+) -> Answer {
+    audit::append(&mut tx, service.now(), entry).await?;
+    let record = assemble(&mut tx, row).await?;
+    tx.commit().await?;
+    Ok(axum::Json(record))
+}
+
+async fn assemble<T: Tx>(tx: &mut T, row: NodeRow) -> Result<NodeRecord, Refusal> {
+    let volumes = tx.volumes(&row.identity).await?.into_iter().map(|v| v.record).collect();
+    Ok(NodeRecord {
+        identity: row.identity,
+        name: row.name,
+        pool: row.pool,
+        state: row.state,
+        reason: row.reason,
+        level: row.level,
+        counters: row.counters,
+        platform: row.platform,
+        image: row.image,
+        volumes,
+        created: row.created,
+        attested: row.attested,
+    })
+}

@@ -1,0 +1,164 @@
+//! The audit log: each decision a row in its own transaction, chained by hashes, anchored by signed checkpoints.
+
+use crate::store::{AuditEntry, Store, StoreError, Tx};
+use crate::token::TokenKey;
+use ccnode_evidence::{Base64Url, Sha256Digest};
+use ccnode_protocol::admin::AuditRow;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// Name of the checkpoint file in the service's folder.
+pub const CHECKPOINT: &str = "audit-checkpoint.json";
+
+/// What is wrong with a log.
+#[derive(Debug, thiserror::Error)]
+pub enum AuditFault {
+    /// The store failed.
+    #[error(transparent)]
+    Store(StoreError),
+    /// Rows are missing.
+    #[error("row {due} is missing; the next one is row {found}")]
+    Gap {
+        /// The first missing row.
+        due: u64,
+        /// What comes instead.
+        found: u64,
+    },
+    /// A row does not hash to its own hash.
+    #[error("row {0} was changed")]
+    Changed(u64),
+    /// A row does not follow on the one before.
+    #[error("row {0} does not follow on the row before it")]
+    Unchained(u64),
+    /// A row has no canonical form.
+    #[error("row {seq} has no canonical form: {source}")]
+    Canonical {
+        /// Which row.
+        seq: u64,
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// Rows that a checkpoint vouches for are gone.
+    #[error("the log ends at row {last}, and a checkpoint vouches for row {checkpoint}: its end was cut off")]
+    Truncated {
+        /// Last row there is.
+        last: u64,
+        /// Last row there was.
+        checkpoint: u64,
+    },
+    /// The log was rewritten.
+    #[error("row {0} is not the one that the checkpoint vouches for: the log was rewritten")]
+    Rewritten(u64),
+    /// The checkpoint was not signed by this service.
+    #[error("the checkpoint's signature is not this service's")]
+    Signature,
+}
+
+/// Appends an entry; the row commits or rolls back with the caller's transaction.
+pub async fn append<T: Tx>(tx: &mut T, now: u64, entry: AuditEntry<'_>) -> Result<(), StoreError> {
+    let last = tx.last_audit().await?;
+    let (seq, prev) = last.map_or((1, Sha256Digest::ZERO), |row| (row.seq.saturating_add(1), row.hash));
+    let mut row = AuditRow {
+        seq,
+        time: now,
+        actor: entry.actor,
+        action: entry.action.to_owned(),
+        object: entry.object,
+        detail: entry.detail,
+        correlation_id: entry.correlation_id.to_owned(),
+        prev,
+        hash: Sha256Digest::ZERO,
+    };
+    row.hash = hash(&row).map_err(|source| StoreError::Corrupt { column: "audit.detail", source })?;
+    tx.insert_audit(&row).await?;
+    Ok(())
+}
+
+/// SHA-256 over the canonical JSON (RFC 8785) of all members but `hash`.
+pub fn hash(row: &AuditRow) -> Result<Sha256Digest, serde_json::Error> {
+    let mut value = serde_json::to_value(row)?;
+    if let Value::Object(members) = &mut value {
+        members.remove("hash");
+    }
+    serde_json_canonicalizer::to_vec(&value).map(|bytes| Sha256Digest::of(&bytes))
+}
+
+/// A signed statement that the log had this row.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Checkpoint {
+    /// The newest row's number.
+    pub seq: u64,
+    /// Its hash.
+    pub hash: Sha256Digest,
+    /// When this was signed, seconds since 1970.
+    pub time: u64,
+    /// ECDSA P-256 with SHA-256 over the canonical JSON of the other members, by the token key.
+    pub signature: Base64Url,
+}
+
+impl Checkpoint {
+    /// Signs the state of the log; `None` for an empty one.
+    pub async fn take<S: Store>(store: &S, key: &TokenKey, now: u64) -> Result<Option<Self>, StoreError> {
+        let last = store.read().await?.last_audit().await?;
+        Ok(last.map(|row| {
+            let signature = key.sign(&statement(row.seq, &row.hash, now)).into();
+            Self { seq: row.seq, hash: row.hash, time: now, signature }
+        }))
+    }
+
+    fn check(&self, key: &TokenKey) -> Result<(), AuditFault> {
+        match key.verify(&statement(self.seq, &self.hash, self.time), &self.signature.0) {
+            true => Ok(()),
+            false => Err(AuditFault::Signature),
+        }
+    }
+}
+
+fn statement(seq: u64, hash: &Sha256Digest, time: u64) -> Vec<u8> {
+    format!("ccnode audit/1 {seq} {hash} {time}").into_bytes()
+}
+
+/// Walks the whole log, and compares it with a checkpoint where there is one. Answers the number of rows.
+pub async fn verify<S: Store>(
+    store: &S,
+    checkpoint: Option<(&Checkpoint, &TokenKey)>,
+) -> Result<u64, AuditFault> {
+    if let Some((checkpoint, key)) = checkpoint {
+        checkpoint.check(key)?;
+    }
+    let mut tx = store.read().await.map_err(AuditFault::Store)?;
+    let (mut last, mut prev) = (0, Sha256Digest::ZERO);
+    loop {
+        let rows = tx.audit_from(last + 1).await.map_err(AuditFault::Store)?;
+        if rows.is_empty() {
+            break;
+        }
+        for row in rows {
+            let due = last + 1;
+            if row.seq != due {
+                return Err(AuditFault::Gap { due, found: row.seq });
+            }
+            if row.prev != prev {
+                return Err(AuditFault::Unchained(row.seq));
+            }
+            let hash = hash(&row).map_err(|source| AuditFault::Canonical { seq: row.seq, source })?;
+            if hash != row.hash {
+                return Err(AuditFault::Changed(row.seq));
+            }
+            if let Some((checkpoint, _)) = checkpoint
+                && checkpoint.seq == row.seq
+                && checkpoint.hash != row.hash
+            {
+                return Err(AuditFault::Rewritten(row.seq));
+            }
+            (last, prev) = (row.seq, row.hash);
+        }
+    }
+    match checkpoint {
+        Some((checkpoint, _)) if checkpoint.seq > last => {
+            Err(AuditFault::Truncated { last, checkpoint: checkpoint.seq })
+        }
+        _ => Ok(last),
+    }
+}

@@ -1,0 +1,253 @@
+//! The service's configuration, `config.toml` in its folder.
+
+use ccnode_protocol::limits;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Name of the file in the service's folder.
+pub const FILE: &str = "config.toml";
+
+/// Why the configuration can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file can't be read.
+    #[error("{path}: {source}", path = path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Not TOML of this form.
+    #[error("{path}: {source}", path = path.display())]
+    Toml {
+        /// Which file.
+        path: PathBuf,
+        /// Where and why.
+        source: Box<toml::de::Error>,
+    },
+}
+
+/// What `config.toml` says; every member has a default but the addresses.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Config {
+    /// Where nodes come in.
+    pub listen: SocketAddr,
+    /// Where administrators come in.
+    pub admin_listen: SocketAddr,
+    /// From challenge to the last request of a session.
+    #[serde(default = "session_lifetime")]
+    pub session_lifetime: Lifetime,
+    /// How long a grant to format, fill and register works.
+    #[serde(default = "grant_lifetime")]
+    pub grant_lifetime: Lifetime,
+    /// Of the kubelets' certificates.
+    #[serde(default = "certificate_lifetime")]
+    pub certificate_lifetime: Lifetime,
+    /// The cluster of pools that name none.
+    #[serde(default)]
+    pub cluster: Option<ClusterConfig>,
+    /// What a peer may take.
+    #[serde(default)]
+    pub limits: Limits,
+    /// How much is kept of refusals.
+    #[serde(default)]
+    pub keep: Keep,
+}
+
+/// Where the kubelets of most pools find their API server.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct ClusterConfig {
+    /// URL of the API server.
+    pub server: String,
+    /// PEM file of the CA above the API server's certificate, relative to the service's folder.
+    pub ca_file: PathBuf,
+}
+
+/// Limits of one listener.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Limits {
+    /// Open connections; one more is closed at once.
+    pub connections: usize,
+    /// Open connections from one address.
+    pub connections_per_address: usize,
+    /// Bytes of a request's body.
+    pub body: usize,
+    /// Bytes of a request's head.
+    pub head: usize,
+    /// Header fields of a request.
+    pub headers: usize,
+    /// From the connection to the end of the TLS handshake.
+    pub handshake: Lifetime,
+    /// From the first byte of a request's head, or from the last response, to the head's end.
+    pub head_time: Lifetime,
+    /// From the end of a request's head to the response.
+    pub request_time: Lifetime,
+    /// Of a connection as a whole.
+    pub connection_time: Lifetime,
+    /// Appraisals at a time; others wait.
+    pub appraisals: usize,
+    /// Refusals of unproven peers that are recorded per minute; more are only counted.
+    pub unproven_per_minute: u32,
+}
+
+/// How many refusals are kept, per pool.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
+pub struct Keep {
+    /// Of proven TPMs.
+    pub refusals: u32,
+    /// Of peers that proved nothing.
+    pub unproven: u32,
+    /// Event logs of proven TPMs.
+    pub evidence: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        let seconds = |s| Lifetime(Duration::from_secs(s));
+        Self {
+            connections: 512,
+            connections_per_address: 64,
+            body: limits::REQUEST_BODY,
+            head: 32 * 1024,
+            headers: 32,
+            handshake: seconds(10),
+            head_time: seconds(10),
+            request_time: seconds(30),
+            connection_time: seconds(300),
+            appraisals: 4,
+            unproven_per_minute: 60,
+        }
+    }
+}
+
+impl Default for Keep {
+    fn default() -> Self {
+        Self { refusals: 1000, unproven: 200, evidence: 32 }
+    }
+}
+
+fn session_lifetime() -> Lifetime {
+    Lifetime(Duration::from_secs(300))
+}
+
+fn grant_lifetime() -> Lifetime {
+    Lifetime(Duration::from_secs(3600))
+}
+
+fn certificate_lifetime() -> Lifetime {
+    Lifetime(Duration::from_secs(24 * 3600))
+}
+
+impl Config {
+    /// The defaults at these addresses.
+    pub fn new(listen: SocketAddr, admin_listen: SocketAddr) -> Self {
+        Self {
+            listen,
+            admin_listen,
+            session_lifetime: session_lifetime(),
+            grant_lifetime: grant_lifetime(),
+            certificate_lifetime: certificate_lifetime(),
+            cluster: None,
+            limits: Limits::default(),
+            keep: Keep::default(),
+        }
+    }
+
+    /// Reads `config.toml` of the folder `dir`.
+    pub fn load(dir: &Path) -> Result<Self, ConfigError> {
+        let path = dir.join(FILE);
+        let text = std::fs::read_to_string(&path)
+            .map_err(|source| ConfigError::Read { path: path.clone(), source })?;
+        toml::from_str(&text).map_err(|source| ConfigError::Toml { path, source: Box::new(source) })
+    }
+}
+
+/// A positive span of time: `"300ms"`, `"30s"`, `"5m"`, `"24h"`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Lifetime(pub Duration);
+
+impl Lifetime {
+    /// Whole seconds.
+    pub fn seconds(self) -> u64 {
+        self.0.as_secs()
+    }
+}
+
+const UNITS: [(&str, u64); 4] = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000)];
+
+impl std::fmt::Display for Lifetime {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let millis = u64::try_from(self.0.as_millis()).unwrap_or(u64::MAX);
+        let (unit, factor) =
+            UNITS.into_iter().rev().find(|(_, factor)| millis.is_multiple_of(*factor)).unwrap_or(("ms", 1));
+        write!(f, "{}{unit}", millis / factor)
+    }
+}
+
+impl std::str::FromStr for Lifetime {
+    type Err = LifetimeError;
+
+    fn from_str(text: &str) -> Result<Self, LifetimeError> {
+        let bad = || LifetimeError(text.chars().take(40).collect());
+        let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, unit) = text.split_at_checked(digits).ok_or_else(bad)?;
+        let factor = UNITS.into_iter().find(|(name, _)| *name == unit).ok_or_else(bad)?.1;
+        let number: u64 = number.parse().map_err(|_| bad())?;
+        match number.checked_mul(factor) {
+            Some(millis) if millis > 0 => Ok(Self(Duration::from_millis(millis))),
+            _ => Err(bad()),
+        }
+    }
+}
+
+/// Text that is no span of time.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no span of time: a positive number and ms, s, m or h")]
+pub struct LifetimeError(String);
+
+impl Serialize for Lifetime {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Lifetime {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        String::deserialize(d)?.parse().map_err(D::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config() -> Config {
+        Config::new("127.0.0.1:8443".parse().unwrap(), "127.0.0.1:8444".parse().unwrap())
+    }
+
+    #[test]
+    fn survives_toml_and_is_strict() {
+        let text = toml::to_string(&config()).unwrap();
+        assert_eq!(toml::from_str::<Config>(&text).unwrap(), config());
+        let text = "listen = \"127.0.0.1:1\"\nadmin-listen = \"127.0.0.1:2\"\n";
+        assert_eq!(toml::from_str::<Config>(text).unwrap().session_lifetime.to_string(), "5m");
+        assert!(toml::from_str::<Config>(&format!("{text}typo = 1\n")).is_err());
+    }
+
+    #[test]
+    fn spans_of_time() {
+        for text in ["1ms", "30s", "5m", "24h"] {
+            assert_eq!(text.parse::<Lifetime>().unwrap().to_string(), text);
+        }
+        for text in ["", "s", "0s", "1d", "-1s", "1.5s", "99999999999999999999s", "18446744073709551615h"] {
+            assert!(text.parse::<Lifetime>().is_err(), "{text}");
+        }
+    }
+}

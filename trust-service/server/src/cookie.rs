@@ -1,0 +1,130 @@
+//! The sealed, stateless session cookie: between challenge and attestation the service remembers nothing.
+
+use crate::keys::{KeyError, Sealer};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD as B64;
+use ccnode_evidence::{Base64Url, Nonce, Secret};
+use ccnode_protocol::{COOKIE, PoolName};
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+const PLACE: &str = "session cookie/1";
+/// Larger cookies are not opened: an EK certificate of the largest size in base64 twice, and the rest.
+const LIMIT: usize = 16 * 1024;
+
+/// What a challenge was made of.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Session {
+    /// The challenge's nonce.
+    pub nonce: Nonce,
+    /// The EK certificate that was offered, DER.
+    pub ek_cert: Base64Url,
+    /// The attestation key that was offered, TPMT_PUBLIC.
+    pub ak: Base64Url,
+    /// What the credential holds.
+    pub secret: Secret<32>,
+    /// The pool that the node's configuration names.
+    pub pool: PoolName,
+    /// Seconds since 1970.
+    pub expires: u64,
+}
+
+/// Why there is no session.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum CookieError {
+    /// No cookie of the name.
+    #[error("the request has no cookie `{COOKIE}`")]
+    Missing,
+    /// Not one that this service sealed.
+    #[error("the cookie `{COOKIE}` was not made by this service, or was changed")]
+    Unknown,
+    /// Sealed by this service, too long ago.
+    #[error("the session ended at {expires} (seconds since 1970), and now is {now}")]
+    Expired {
+        /// Its end.
+        expires: u64,
+        /// The service's clock.
+        now: u64,
+    },
+}
+
+impl Session {
+    /// The cookie's value.
+    pub fn seal(&self, sealer: &Sealer) -> Result<String, KeyError> {
+        // A struct of strings and numbers always has a JSON form.
+        let plain = Zeroizing::new(serde_json::to_vec(self).unwrap_or_default());
+        sealer.seal(PLACE, &plain).map(|bytes| B64.encode(bytes))
+    }
+
+    /// Opens the value of a `Cookie` header.
+    pub fn open(sealer: &Sealer, header: Option<&str>, now: u64) -> Result<Self, CookieError> {
+        let value = header.and_then(value).ok_or(CookieError::Missing)?;
+        if value.len() > LIMIT {
+            return Err(CookieError::Unknown);
+        }
+        let sealed = B64.decode(value).map_err(|_| CookieError::Unknown)?;
+        let plain = sealer.open(PLACE, &sealed).map_err(|_| CookieError::Unknown)?;
+        let session: Self = serde_json::from_slice(&plain).map_err(|_| CookieError::Unknown)?;
+        if session.expires < now {
+            return Err(CookieError::Expired { expires: session.expires, now });
+        }
+        Ok(session)
+    }
+}
+
+/// Our cookie among those of a header (RFC 6265, section 4.2).
+fn value(header: &str) -> Option<&str> {
+    let mut pairs = header.split(';').filter_map(|pair| pair.trim().split_once('='));
+    pairs.find(|(name, _)| *name == COOKIE).map(|(_, value)| value.trim_matches('"'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::keys::Kek;
+
+    fn session() -> Session {
+        Session {
+            nonce: Nonce([1; 32]),
+            ek_cert: vec![0; 4096].into(),
+            ak: vec![0; 1024].into(),
+            secret: Secret::new([2; 32]),
+            pool: "workers".parse().unwrap(),
+            expires: 100,
+        }
+    }
+
+    #[test]
+    fn largest_session_survives_and_ends() {
+        let sealer = Kek::generate().sealer("cookie");
+        let header = format!("a=b; {COOKIE}={}; c=d", session().seal(&sealer).unwrap());
+        let open = |now| Session::open(&sealer, Some(&header), now);
+        assert_eq!(open(100).unwrap().secret, session().secret);
+        assert_eq!(open(101).unwrap_err(), CookieError::Expired { expires: 100, now: 101 });
+    }
+
+    #[test]
+    fn only_our_own_are_opened() {
+        let sealer = Kek::generate().sealer("cookie");
+        let open = |header: Option<&str>| Session::open(&sealer, header, 0).unwrap_err();
+        assert_eq!(open(None), CookieError::Missing);
+        assert_eq!(open(Some("other=1")), CookieError::Missing);
+        assert_eq!(open(Some(&format!("{COOKIE}=x"))), CookieError::Unknown);
+        assert_eq!(open(Some(&format!("{COOKIE}={}", "A".repeat(LIMIT + 1)))), CookieError::Unknown);
+        let foreign = session().seal(&Kek::generate().sealer("cookie")).unwrap();
+        assert_eq!(open(Some(&format!("{COOKIE}={foreign}"))), CookieError::Unknown);
+    }
+
+    #[test]
+    fn t09_no_byte_can_be_changed() {
+        let sealer = Kek::generate().sealer("cookie");
+        let sealed = B64.decode(session().seal(&sealer).unwrap()).unwrap();
+        for at in (0..sealed.len()).step_by(97) {
+            let mut bad = sealed.clone();
+            bad[at] ^= 0x10;
+            let header = format!("{COOKIE}={}", B64.encode(bad));
+            assert_eq!(Session::open(&sealer, Some(&header), 0).unwrap_err(), CookieError::Unknown);
+        }
+    }
+}

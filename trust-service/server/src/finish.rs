@@ -1,0 +1,154 @@
+//! The outermost layer of both listeners: correlation id, deadline, and the one place that records and answers refusals.
+
+use crate::audit;
+use crate::problem::{Refusal, admin_status, node_status, printable};
+use crate::service::Service;
+use crate::store::{AuditEntry, RefusalRow, Store, StoreError, Tx as _};
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse as _, Response};
+use ccnode_evidence::Code;
+use ccnode_protocol::admin::{RefusalRecord, RefusedBy};
+use ccnode_protocol::{PROBLEM_TYPE_BASE, Problem};
+use serde_json::json;
+use std::sync::Arc;
+use std::time::Instant;
+use tracing::Instrument as _;
+
+/// The id under which a request is found in log, audit and answer.
+#[derive(Clone, Debug)]
+pub struct CorrelationId(pub String);
+
+/// Which listener.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Side {
+    /// Nodes'.
+    Node,
+    /// Administrators'.
+    Admin,
+}
+
+/// Runs a request and completes its answer.
+pub async fn finish<S: Store>(
+    State((service, side)): State<(Arc<Service<S>>, Side)>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let id = uuid::Uuid::new_v4().simple().to_string();
+    request.extensions_mut().insert(CorrelationId(id.clone()));
+    let path = printable(&request.uri().path().chars().take(200).collect::<String>());
+    let span = tracing::info_span!("request", id, method = %request.method(), path);
+    let start = Instant::now();
+    async {
+        let limit = service.config.limits.request_time.0;
+        let Ok(mut response) = tokio::time::timeout(limit, next.run(request)).await else {
+            tracing::warn!("request took longer than {limit:?}");
+            return timeout(&id);
+        };
+        if let Some(refusal) = response.extensions_mut().remove::<Refusal>() {
+            response = answer(&service, side, &refusal, &id).await;
+        }
+        let ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
+        tracing::debug!(status = response.status().as_u16(), ms, "answered");
+        response
+    }
+    .instrument(span)
+    .await
+}
+
+async fn answer<S: Store>(service: &Service<S>, side: Side, refusal: &Refusal, id: &str) -> Response {
+    let about = &refusal.about;
+    let node = about.node.as_ref().map(ToString::to_string);
+    tracing::info!(code = %refusal.code, detail = refusal.detail, node, proven = about.proven, "refused");
+    let status = match side {
+        Side::Node => node_status(refusal.code),
+        Side::Admin => admin_status(refusal.code),
+    };
+    if side == Side::Node
+        && !matches!(refusal.code, Code::Internal | Code::NotFound)
+        && let Err(error) = record(service, refusal, id).await
+    {
+        // The refusal stands, recorded or not.
+        tracing::error!(%error, "the refusal could not be recorded");
+    }
+    body(status, &refusal.problem(id))
+}
+
+/// Stores and audits a refusal: of proven peers always, of others as far as the bucket allows.
+pub async fn record<S: Store>(service: &Service<S>, refusal: &Refusal, id: &str) -> Result<(), StoreError> {
+    let about = &refusal.about;
+    let left_out = match about.proven {
+        true => 0,
+        false => match service.unproven.take(Instant::now()) {
+            Some(left_out) => left_out,
+            None => return Ok(()),
+        },
+    };
+    let now = service.now();
+    let mut tx = service.store.write().await?;
+    // Pools that don't exist would give each peer a quota of its own.
+    let pool = match &about.pool {
+        Some(name) => tx.pool(name).await?.map(|row| row.name),
+        None => None,
+    };
+    let record = RefusalRecord {
+        id: 0,
+        time: now,
+        by: about.by,
+        node: about.node.clone(),
+        pool: pool.clone(),
+        code: refusal.code,
+        detail: refusal.detail.clone(),
+        pcr: about.pcr,
+        event: about.event.clone(),
+        closest: about.closest.clone(),
+        differences: about.differences.clone(),
+        image: about.image,
+        platform: about.platform,
+        correlation_id: about.correlation_id.clone().unwrap_or_else(|| id.to_owned()),
+        has_evidence: about.kept.is_some(),
+        kept: about.kept.clone(),
+    };
+    let number = tx.insert_refusal(&RefusalRow { record, proven: about.proven }).await?;
+    let keep = &service.config.keep;
+    tx.trim_refusals(pool.as_ref(), keep.refusals, keep.unproven, keep.evidence).await?;
+    let name = about.node.as_ref().map_or("?".to_owned(), ToString::to_string);
+    let who = if about.proven { "node" } else { "unproven" };
+    let mut detail =
+        json!({"refusal": number, "code": refusal.code, "detail": refusal.detail, "pcr": about.pcr});
+    if let (serde_json::Value::Object(members), true) = (&mut detail, left_out > 0) {
+        members.insert("left-out-before".into(), left_out.into());
+    }
+    let entry = AuditEntry {
+        actor: format!("{who}:{name}"),
+        action: if about.by == RefusedBy::Node { "node.refused" } else { "session.refused" },
+        object: pool.map_or("?".to_owned(), |p| p.to_string()),
+        detail,
+        correlation_id: id,
+    };
+    audit::append(&mut tx, now, entry).await?;
+    tx.commit().await
+}
+
+fn timeout(id: &str) -> Response {
+    let problem = Problem {
+        kind: format!("{PROBLEM_TYPE_BASE}RequestTimeout"),
+        detail: "the request took too long".into(),
+        code: None,
+        correlation_id: Some(id.to_owned()),
+        pcr: None,
+        event: None,
+        closest: None,
+    };
+    body(StatusCode::REQUEST_TIMEOUT, &problem)
+}
+
+fn body(status: StatusCode, problem: &Problem) -> Response {
+    let text = serde_json::to_vec(problem).unwrap_or_default();
+    let mut response = (status, Body::from(text)).into_response();
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, json);
+    response
+}

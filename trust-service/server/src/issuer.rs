@@ -1,0 +1,109 @@
+//! The `cluster-ca` issuer: kubelet client certificates for the name that the service chose.
+
+use crate::pki::{self, PkiError};
+use ccnode_appraise::{Csr, CsrError};
+use ccnode_protocol::NodeName;
+use rcgen::{DnType, ExtendedKeyUsagePurpose, Issuer, KeyPair, KeyUsagePurpose, SubjectPublicKeyInfo};
+use time::{Duration, OffsetDateTime};
+
+/// Certificates start five minutes back, for clocks that lag.
+const BACKDATED: Duration = Duration::minutes(5);
+
+/// Why no certificate is issued.
+#[derive(Debug, thiserror::Error)]
+pub enum IssueError {
+    /// The request is not one for this node.
+    #[error("certificate request: {0}")]
+    Csr(#[source] CsrError),
+    /// rcgen could not use the key or sign.
+    #[error("certificate: {0}")]
+    Sign(#[source] rcgen::Error),
+}
+
+/// A CA that the API server trusts for clients. It could sign any identity: only this function may use it.
+pub struct ClusterCa {
+    issuer: Issuer<'static, KeyPair>,
+    lifetime: Duration,
+}
+
+impl std::fmt::Debug for ClusterCa {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ClusterCa(redacted)")
+    }
+}
+
+impl ClusterCa {
+    /// From certificate and key in PEM.
+    pub fn new(cert: &str, key: &str, lifetime: std::time::Duration) -> Result<Self, PkiError> {
+        let key = KeyPair::from_pem(key).map_err(PkiError::Make)?;
+        let issuer = Issuer::from_ca_cert_pem(cert, key).map_err(PkiError::Make)?;
+        let lifetime = Duration::try_from(lifetime).unwrap_or(Duration::DAY);
+        Ok(Self { issuer, lifetime })
+    }
+
+    /// Signs the request's key for `node`. Of the request only the key is used; subject, usages and times are ours.
+    pub fn issue(&self, node: &NodeName, csr: &[u8], now: OffsetDateTime) -> Result<String, IssueError> {
+        let request = Csr::parse(csr).map_err(IssueError::Csr)?;
+        request.check_name(node).map_err(IssueError::Csr)?;
+        let key = SubjectPublicKeyInfo::from_der(request.spki_der()).map_err(IssueError::Sign)?;
+        let mut params = pki::params(now, BACKDATED, self.lifetime);
+        params.distinguished_name.push(DnType::OrganizationName, "system:nodes");
+        params.distinguished_name.push(DnType::CommonName, format!("system:node:{node}"));
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        params.signed_by(&key, &self.issuer).map(|cert| cert.pem()).map_err(IssueError::Sign)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rcgen::CertificateParams;
+
+    fn setup() -> (ClusterCa, NodeName) {
+        let (ca, _) = pki::ca("cluster", OffsetDateTime::now_utc()).unwrap();
+        let key = String::from_utf8(ca.key.expose().to_vec()).unwrap();
+        let day = std::time::Duration::from_secs(86400);
+        (ClusterCa::new(&ca.cert, &key, day).unwrap(), "workers-a".parse().unwrap())
+    }
+
+    fn csr(edit: impl FnOnce(&mut CertificateParams)) -> Vec<u8> {
+        let key = pki::new_key().unwrap();
+        let mut params = CertificateParams::default();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params.distinguished_name.push(DnType::OrganizationName, "system:nodes");
+        params.distinguished_name.push(DnType::CommonName, "system:node:workers-a");
+        edit(&mut params);
+        params.serialize_request(&key).unwrap().der().to_vec()
+    }
+
+    #[test]
+    fn issues_a_short_client_certificate() {
+        let (ca, node) = setup();
+        let now = OffsetDateTime::now_utc();
+        let pem = ca.issue(&node, &csr(|_| ()), now).unwrap();
+        let der = pki::der_of_pem(&pem).unwrap();
+        let cert = pki::parse(&der).unwrap();
+        assert_eq!(cert.subject().to_string(), "O=system:nodes, CN=system:node:workers-a");
+        let eku = cert.extended_key_usage().unwrap().unwrap().value;
+        assert!(eku.client_auth && !eku.server_auth && !eku.any);
+        assert!(!cert.is_ca() && cert.subject_alternative_name().unwrap().is_none());
+        assert_eq!(cert.validity().not_before.timestamp(), now.unix_timestamp() - 300);
+        assert_eq!(cert.validity().not_after.timestamp(), now.unix_timestamp() + 86400);
+    }
+
+    #[test]
+    fn refuses_other_names_and_bytes() {
+        let (ca, node) = setup();
+        let now = OffsetDateTime::now_utc();
+        let refused = |csr: &[u8]| match ca.issue(&node, csr, now) {
+            Err(IssueError::Csr(error)) => error,
+            other => panic!("{other:?}"),
+        };
+        let other = csr(|p| p.distinguished_name.push(DnType::CommonName, "system:node:workers-b"));
+        assert!(matches!(refused(&other), CsrError::Name { .. }));
+        let masters = csr(|p| p.distinguished_name.push(DnType::OrganizationName, "system:masters"));
+        assert!(matches!(refused(&masters), CsrError::Subject));
+        assert!(matches!(refused(b"x"), CsrError::Der));
+    }
+}

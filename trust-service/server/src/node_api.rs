@@ -1,0 +1,269 @@
+//! The node's own paths: grants are spent here, and its refusals reported.
+
+use crate::audit;
+use crate::cookie::Session;
+use crate::extract::Json;
+use crate::finish::{self, CorrelationId};
+use crate::issuer::IssueError;
+use crate::keys::secret_hash;
+use crate::problem::{Refusal, printable};
+use crate::service::Service;
+use crate::store::{AuditEntry, GrantKind, GrantRow, NodeRow, PoolRow, SessionVerdict, Store, Tx, VolumeRow};
+use axum::extract::State;
+use axum::http::StatusCode;
+use ccnode_appraise::TpmIdentity;
+use ccnode_evidence::codes::By;
+use ccnode_evidence::{Code, Secret, Sha256Digest};
+use ccnode_protocol::NodeRefusal;
+use ccnode_protocol::admin::{RefusedBy, VolumeRecord, VolumeState};
+use ccnode_protocol::grants::{Certificate, CertificateRequest, Cluster, Formatted, Ready};
+use serde_json::json;
+use std::sync::Arc;
+use subtle::ConstantTimeEq as _;
+use time::OffsetDateTime;
+
+/// Longest correlation id that a node may choose.
+const CORRELATION_ID: usize = 64;
+
+/// The active node behind an accepted session.
+pub async fn attested<T: Tx>(
+    tx: &mut T,
+    session: &Session,
+) -> Result<(NodeRow, SessionVerdict, PoolRow), Refusal> {
+    let unknown = || Refusal::new(Code::SessionUnknown, "this session has no accepted attestation");
+    let row = tx.session(&session.nonce).await?.ok_or_else(unknown)?;
+    let verdict = row.verdict.ok_or_else(unknown)?;
+    let (node, pool) = active(tx, &row.identity).await?;
+    Ok((node, verdict, pool))
+}
+
+/// A node that is active now, whatever it was when it attested.
+async fn active<T: Tx>(tx: &mut T, identity: &Sha256Digest) -> Result<(NodeRow, PoolRow), Refusal> {
+    let gone = || Refusal::new(Code::NodeUnknown, "the node's record was deleted").proven();
+    let node = tx.node(identity).await?.ok_or_else(gone)?;
+    if let Some(refusal) = Refusal::of_state(node.state, &node.name, node.reason.as_deref()) {
+        return Err(refusal.of(&node.pool, &node.name).proven());
+    }
+    let pool = tx.pool(&node.pool).await?.ok_or_else(|| Refusal::internal("the node's pool is gone"))?;
+    Ok((node, pool))
+}
+
+/// The cluster that a pool's nodes join.
+pub fn cluster<S>(service: &Service<S>, pool: &PoolRow) -> Result<Cluster, Refusal> {
+    pool.cluster.clone().or_else(|| service.cluster.clone()).ok_or_else(|| {
+        Refusal::new(
+            Code::Conflict,
+            format!("pool {} has no cluster, and the service has no default one", pool.name),
+        )
+    })
+}
+
+/// A grant of this kind whose secret the peer knows, and its active node. Expiry is the caller's: repeats outlive it.
+async fn grant<T: Tx>(
+    tx: &mut T,
+    kind: GrantKind,
+    id: &str,
+    secret: &Secret<32>,
+) -> Result<(GrantRow, NodeRow), Refusal> {
+    let unknown = || Refusal::new(Code::GrantUnknown, "no grant of this id and secret");
+    let grant = tx.grant(id).await?.ok_or_else(unknown)?;
+    let same = bool::from(secret_hash(secret).0.ct_eq(&grant.secret_hash.0));
+    if !same || grant.kind != kind {
+        return Err(unknown());
+    }
+    let (node, _) = active(tx, &grant.identity).await?;
+    Ok((grant, node))
+}
+
+fn unexpired(grant: &GrantRow, now: u64) -> Result<(), Refusal> {
+    match grant.expires < now {
+        true => Err(Refusal::new(
+            Code::GrantExpired,
+            format!("the grant ended at {} (seconds since 1970), and now is {now}", grant.expires),
+        )),
+        false => Ok(()),
+    }
+}
+
+/// The volume of a format grant, if it is still at the grant's generation.
+async fn volume<T: Tx>(tx: &mut T, grant: &GrantRow, generation: u64) -> Result<VolumeRow, Refusal> {
+    let id = grant.volume.as_deref().unwrap_or_default();
+    let volume = tx.volume(id).await?.ok_or_else(|| Refusal::internal("the grant's volume is gone"))?;
+    if grant.generation != Some(generation) || volume.record.generation != generation {
+        let text = format!("{id} is at generation {}, the request at {generation}", volume.record.generation);
+        return Err(Refusal::new(Code::GenerationStale, text));
+    }
+    match volume.record.state {
+        VolumeState::Retired => {
+            Err(Refusal::new(Code::VolumeRetired, format!("the key of {id} was forgotten")))
+        }
+        _ => Ok(volume),
+    }
+}
+
+/// One transition by compare-and-swap, with its audit row.
+async fn advance<S: Store>(
+    service: &Service<S>,
+    mut tx: S::Tx,
+    id: &str,
+    node: &NodeRow,
+    from: &VolumeRow,
+    record: VolumeRecord,
+) -> Result<StatusCode, Refusal> {
+    let entry = AuditEntry {
+        actor: format!("node:{}", node.name),
+        action: if record.state == VolumeState::Ready { "volume.ready" } else { "volume.formatted" },
+        object: record.id.clone(),
+        detail: json!({
+            "generation": record.generation, "header-digest": record.header_digest,
+            "populated-from": record.populated_from,
+        }),
+        correlation_id: id,
+    };
+    let to = VolumeRow { record, ..from.clone() };
+    if !tx.swap_volume(from.version(), &to).await? {
+        return Err(Refusal::new(Code::GenerationStale, format!("{} moved on", to.record.id)));
+    }
+    audit::append(&mut tx, service.now(), entry).await?;
+    tx.commit().await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// `POST /ccnode/v1/volumes/formatted`: granted → formatted.
+pub async fn formatted<S: Store>(
+    State(service): State<Arc<Service<S>>>,
+    CorrelationId(id): CorrelationId,
+    Json(request): Json<Formatted>,
+) -> Result<StatusCode, Refusal> {
+    let mut tx = service.store.write().await?;
+    let (grant, node) = grant(&mut tx, GrantKind::Format, &request.grant, &request.secret).await?;
+    let about = |refusal: Refusal| refusal.of(&node.pool, &node.name).proven();
+    let from = volume(&mut tx, &grant, request.generation).await.map_err(about)?;
+    let record = &from.record;
+    if record.header_digest == Some(request.header_digest) {
+        return Ok(StatusCode::NO_CONTENT);
+    }
+    if record.state != VolumeState::Granted {
+        let text = format!("{} was formatted under this grant with another header", record.id);
+        return Err(about(Refusal::new(Code::GrantSpent, text)));
+    }
+    unexpired(&grant, service.now()).map_err(about)?;
+    let to = VolumeRecord {
+        state: VolumeState::Formatted,
+        header_digest: Some(request.header_digest),
+        ..record.clone()
+    };
+    advance(&service, tx, &id, &node, &from, to).await.map_err(about)
+}
+
+/// `POST /ccnode/v1/volumes/ready`: formatted → ready.
+pub async fn ready<S: Store>(
+    State(service): State<Arc<Service<S>>>,
+    CorrelationId(id): CorrelationId,
+    Json(request): Json<Ready>,
+) -> Result<StatusCode, Refusal> {
+    let mut tx = service.store.write().await?;
+    let (grant, node) = grant(&mut tx, GrantKind::Format, &request.grant, &request.secret).await?;
+    let about = |refusal: Refusal| refusal.of(&node.pool, &node.name).proven();
+    let from = volume(&mut tx, &grant, request.generation).await.map_err(about)?;
+    let record = &from.record;
+    if request.populated_from != grant.verity_hash {
+        let text = format!(
+            "{} was copied from {}, and the attested image declares {}",
+            record.id, request.populated_from, grant.verity_hash
+        );
+        return Err(about(Refusal::new(Code::PopulatedFromOther, text)));
+    }
+    match record.state {
+        VolumeState::Ready => return Ok(StatusCode::NO_CONTENT),
+        VolumeState::Formatted => {}
+        state => {
+            let text = format!("{} is {state:?}; `formatted` comes before `ready`", record.id);
+            return Err(about(Refusal::new(Code::Conflict, text)));
+        }
+    }
+    unexpired(&grant, service.now()).map_err(about)?;
+    let to = VolumeRecord {
+        state: VolumeState::Ready,
+        populated_from: Some(request.populated_from),
+        ..record.clone()
+    };
+    advance(&service, tx, &id, &node, &from, to).await.map_err(about)
+}
+
+/// `POST /ccnode/v1/certificate`: one certificate for the request that the transcript bound.
+pub async fn certificate<S: Store>(
+    State(service): State<Arc<Service<S>>>,
+    CorrelationId(id): CorrelationId,
+    Json(request): Json<CertificateRequest>,
+) -> Result<axum::Json<Certificate>, Refusal> {
+    let mut tx = service.store.write().await?;
+    let (grant, node) = grant(&mut tx, GrantKind::Certificate, &request.grant, &request.secret).await?;
+    let about = |refusal: Refusal| refusal.of(&node.pool, &node.name).proven();
+    if grant.csr_digest != Some(Sha256Digest::of(&request.csr.0)) {
+        let text = "the certificate request is not the one that the attested transcript bound";
+        return Err(about(Refusal::new(Code::CsrRefused, text)));
+    }
+    if let Some(chain) = grant.certificate {
+        return Ok(axum::Json(Certificate { chain }));
+    }
+    let now = service.now();
+    unexpired(&grant, now).map_err(about)?;
+    let clock = OffsetDateTime::from_unix_timestamp(i64::try_from(now).unwrap_or(i64::MAX))
+        .map_err(Refusal::internal)?;
+    let chain = service.cluster_ca.issue(&node.name, &request.csr.0, clock).map_err(|error| match error {
+        IssueError::Csr(reason) => about(Refusal::new(Code::CsrRefused, reason)),
+        IssueError::Sign(_) => Refusal::internal(error),
+    })?;
+    if !tx.set_grant_certificate(&grant.id, &chain).await? {
+        return Err(about(Refusal::new(Code::GrantSpent, "the certificate grant was used just now")));
+    }
+    let entry = AuditEntry {
+        actor: format!("node:{}", node.name),
+        action: "certificate.issued",
+        object: node.name.to_string(),
+        detail: json!({
+            "csr": grant.csr_digest, "certificate": Sha256Digest::of(chain.as_bytes()),
+            "lifetime": service.config.certificate_lifetime,
+        }),
+        correlation_id: &id,
+    };
+    audit::append(&mut tx, now, entry).await?;
+    tx.commit().await?;
+    Ok(axum::Json(Certificate { chain }))
+}
+
+/// `POST /ccnode/v1/refusals`: a refusal that the node decided itself. What it says is recorded as its claim.
+pub async fn refusals<S: Store>(
+    State(service): State<Arc<Service<S>>>,
+    CorrelationId(id): CorrelationId,
+    session: Session,
+    Json(report): Json<NodeRefusal>,
+) -> Result<StatusCode, Refusal> {
+    if report.code.by() != By::Node {
+        let text = format!("`{}` is no code that a node decides", report.code);
+        return Err(Refusal::new(Code::MalformedRequest, text));
+    }
+    let graphic = report.correlation_id.bytes().all(|b| b.is_ascii_graphic());
+    if report.correlation_id.len() > CORRELATION_ID || !graphic {
+        return Err(Refusal::new(
+            Code::MalformedRequest,
+            "correlation-id: at most 64 printable ASCII characters",
+        ));
+    }
+    let identity = TpmIdentity::parse(&session.ek_cert.0, &session.ak.0).map_err(|r| Refusal::from(&r))?;
+    let mut tx = service.store.read().await?;
+    let node = tx.node(&identity.node_id()).await?;
+    let proven = tx.session(&session.nonce).await?.is_some();
+    drop(tx);
+    let (pool, name) = match node {
+        Some(node) => (node.pool, node.name),
+        None => (session.pool.clone(), identity.default_name(&session.pool)),
+    };
+    let mut refusal = Refusal::new(report.code, printable(&report.detail)).of(&pool, &name);
+    refusal.about.proven = proven;
+    refusal.about.by = RefusedBy::Node;
+    refusal.about.correlation_id = Some(report.correlation_id);
+    finish::record(&service, &refusal, &id).await?;
+    Ok(StatusCode::NO_CONTENT)
+}

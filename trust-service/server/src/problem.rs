@@ -1,0 +1,238 @@
+//! Refusals: made where something is decided, recorded and answered in one place.
+
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use ccnode_appraise::{Refused, Rejection};
+use ccnode_evidence::{Code, Sha256Digest};
+use ccnode_protocol::admin::{Kept, NodeState, RefusedBy};
+use ccnode_protocol::{NodeName, PROBLEM_TYPE_BASE, PoolName, Problem};
+
+/// Longest sentence that is stored or sent.
+const DETAIL: usize = 2048;
+
+/// A decision against a request. Handlers return it; [`crate::finish`] records, logs and answers it.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    /// The stable code.
+    pub code: Code,
+    /// The sentence with its values; safe to print.
+    pub detail: String,
+    /// What it is about.
+    pub about: Box<About>,
+}
+
+/// What a refusal is about.
+#[derive(Clone, Debug)]
+pub struct About {
+    /// Who refused.
+    pub by: RefusedBy,
+    /// The pool.
+    pub pool: Option<PoolName>,
+    /// The node.
+    pub node: Option<NodeName>,
+    /// Whether the EK chain and the activation were proven: only then does the answer explain.
+    pub proven: bool,
+    /// The PCR at fault.
+    pub pcr: Option<u8>,
+    /// The event at fault.
+    pub event: Option<String>,
+    /// The closest known tuple.
+    pub closest: Option<String>,
+    /// All differences from it.
+    pub differences: Vec<String>,
+    /// The image that matched.
+    pub image: Option<Sha256Digest>,
+    /// The platform that matched.
+    pub platform: Option<Sha256Digest>,
+    /// What is kept of the evidence.
+    pub kept: Option<Kept>,
+    /// The node's own correlation id, where the node refused.
+    pub correlation_id: Option<String>,
+}
+
+impl Default for About {
+    fn default() -> Self {
+        Self {
+            by: RefusedBy::Service,
+            pool: None,
+            node: None,
+            proven: false,
+            pcr: None,
+            event: None,
+            closest: None,
+            differences: Vec::new(),
+            image: None,
+            platform: None,
+            kept: None,
+            correlation_id: None,
+        }
+    }
+}
+
+impl Refusal {
+    /// A refusal that is about nobody in particular yet.
+    pub fn new(code: Code, detail: impl std::fmt::Display) -> Self {
+        Self { code, detail: printable(&detail.to_string()), about: Box::default() }
+    }
+
+    /// A failure of the service itself. The cause goes into its log, never into the answer.
+    pub fn internal(cause: impl std::fmt::Display) -> Self {
+        tracing::error!(%cause, "internal error");
+        Self::new(Code::Internal, "the service failed; its log has the cause under this correlation id")
+    }
+
+    /// Appraisal's refusal.
+    pub fn appraised(refused: Refused) -> Self {
+        let Refused { rejection, kept } = refused;
+        let mut refusal = Self::from(&rejection);
+        let about = &mut *refusal.about;
+        about.proven = kept.activation_proven;
+        about.pcr = rejection.pcr().map(|pcr| pcr.get());
+        about.event = rejection.event().map(|text| printable(&text));
+        about.closest = rejection.closest().map(printable);
+        about.differences = rejection.differences().iter().map(|d| printable(&d.sentence)).collect();
+        about.image = kept.image;
+        about.platform = kept.platform;
+        about.kept = match (kept.activation_proven, kept.logs, kept.pcrs) {
+            (true, Some(logs), Some(pcrs)) => Some(Kept { logs, pcrs }),
+            _ => None,
+        };
+        refusal
+    }
+
+    /// Names the pool and the node that it is about.
+    #[must_use]
+    pub fn of(mut self, pool: &PoolName, node: &NodeName) -> Self {
+        self.about.pool = Some(pool.clone());
+        self.about.node = Some(node.clone());
+        self
+    }
+
+    /// Says that the peer proved who it is.
+    #[must_use]
+    pub fn proven(mut self) -> Self {
+        self.about.proven = true;
+        self
+    }
+
+    /// What a node in another state than active is told.
+    pub fn of_state(state: NodeState, name: &NodeName, reason: Option<&str>) -> Option<Self> {
+        let code = match state {
+            NodeState::Active => return None,
+            NodeState::Pending => Code::NodePending,
+            NodeState::Quarantined => Code::NodeQuarantined,
+            NodeState::Revoked => Code::NodeRevoked,
+            NodeState::Retired => Code::NodeRetired,
+        };
+        let because = reason.map(|r| format!(": {r}")).unwrap_or_default();
+        Some(Self::new(code, format!("{} {name}{because}", code.meaning().trim_end_matches('.'))))
+    }
+
+    /// The body of the answer.
+    pub fn problem(&self, correlation_id: &str) -> Problem {
+        let about = &self.about;
+        let explained = about.proven && about.by == RefusedBy::Service;
+        Problem {
+            kind: format!("{PROBLEM_TYPE_BASE}{}", variant(self.code)),
+            detail: self.detail.clone(),
+            code: Some(self.code),
+            correlation_id: Some(correlation_id.to_owned()),
+            pcr: about.pcr.filter(|_| explained),
+            event: about.event.clone().filter(|_| explained),
+            closest: about.closest.clone().filter(|_| explained),
+        }
+    }
+}
+
+impl From<&Rejection> for Refusal {
+    fn from(rejection: &Rejection) -> Self {
+        Self::new(rejection.code(), rejection)
+    }
+}
+
+impl From<crate::store::StoreError> for Refusal {
+    fn from(error: crate::store::StoreError) -> Self {
+        Self::internal(error)
+    }
+}
+
+// The answer is completed by the outermost layer, which knows the correlation id and records it.
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let mut response = StatusCode::INTERNAL_SERVER_ERROR.into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// The stock error that is closest.
+fn variant(code: Code) -> &'static str {
+    match code {
+        Code::ResourceUnknown => "PolicyDeny",
+        Code::Internal => "Internal",
+        Code::NotFound => "NotFound",
+        Code::Conflict => "Conflict",
+        Code::BodyTooLarge => "BodyTooLarge",
+        Code::AdminUnauthenticated | Code::RoleMissing => "AdminAuth",
+        _ => "AttestationError",
+    }
+}
+
+/// The status of a refusal towards nodes: the stock service answers 401 for all that is no limit and no failure.
+pub fn node_status(code: Code) -> StatusCode {
+    match code {
+        Code::NotFound => StatusCode::NOT_FOUND,
+        Code::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        Code::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        _ => StatusCode::UNAUTHORIZED,
+    }
+}
+
+/// The status of a refusal towards administrators.
+pub fn admin_status(code: Code) -> StatusCode {
+    match code {
+        Code::AdminUnauthenticated => StatusCode::UNAUTHORIZED,
+        Code::RoleMissing => StatusCode::FORBIDDEN,
+        Code::NotFound => StatusCode::NOT_FOUND,
+        Code::Conflict => StatusCode::CONFLICT,
+        Code::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        Code::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        _ => StatusCode::BAD_REQUEST,
+    }
+}
+
+/// Text of others on its way to terminals: no control characters, no more than [`DETAIL`] bytes.
+pub fn printable(text: &str) -> String {
+    let mut out = String::new();
+    for c in text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }) {
+        if out.len() + c.len_utf8() > DETAIL {
+            break;
+        }
+        out.push(c);
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_proven_peer_is_told_more() {
+        let mut refusal = Refusal::new(Code::ImageUnknown, "x");
+        refusal.about.pcr = Some(11);
+        refusal.about.event = Some("e".into());
+        refusal.about.closest = Some("c".into());
+        let problem = refusal.problem("id");
+        assert_eq!((problem.pcr, problem.event, problem.closest), (None, None, None));
+        let problem = refusal.proven().problem("id");
+        assert_eq!((problem.pcr, problem.event.as_deref()), (Some(11), Some("e")));
+        assert_eq!(problem.closest.as_deref(), Some("c"));
+    }
+
+    #[test]
+    fn text_of_others_is_tamed() {
+        assert_eq!(printable("a\u{1b}[2Jb\n"), "a\u{fffd}[2Jb\u{fffd}");
+        assert_eq!(printable(&"é".repeat(DETAIL)).len(), DETAIL);
+    }
+}

@@ -1,0 +1,79 @@
+//! A pool's references as appraisal wants them, and appraisal's words as the store keeps them.
+
+use crate::store::{PoolRow, StoreError, Tx};
+use ccnode_appraise::EkRoot;
+use ccnode_evidence::{ImageTuple, PlatformTuple, Sha256Digest};
+use ccnode_protocol::admin::{Counters, TrustLevel};
+
+/// All that one appraisal compares with.
+#[derive(Debug)]
+pub struct References {
+    platforms: Vec<PlatformTuple>,
+    images: Vec<ImageTuple>,
+    pairs: Vec<(Sha256Digest, Sha256Digest)>,
+    ek_roots: Vec<EkRoot>,
+    allow_init_data: bool,
+}
+
+impl References {
+    /// Reads them in the transaction's snapshot. Tuples are known to every pool; pairs and roots are the pool's own.
+    pub async fn load<T: Tx>(tx: &mut T, pool: &PoolRow) -> Result<Self, StoreError> {
+        let root = |root: ccnode_protocol::admin::EkRoot| EkRoot {
+            // The store has just made this PEM of its own DER.
+            cert_der: crate::pki::der_of_pem(&root.certificate).unwrap_or_default(),
+            level: appraised(root.level),
+        };
+        Ok(Self {
+            platforms: tx.platforms().await?.into_iter().map(|row| row.tuple).collect(),
+            images: tx.images().await?.into_iter().map(|row| row.tuple).collect(),
+            pairs: tx
+                .pairs(Some(&pool.name))
+                .await?
+                .into_iter()
+                .map(|(_, p)| (p.platform, p.image))
+                .collect(),
+            ek_roots: tx.ek_roots(&pool.name).await?.into_iter().map(root).collect(),
+            allow_init_data: pool.allow_init_data,
+        })
+    }
+
+    /// As appraisal takes them.
+    pub fn borrow(&self) -> ccnode_appraise::References<'_> {
+        ccnode_appraise::References {
+            platforms: &self.platforms,
+            images: &self.images,
+            pairs: &self.pairs,
+            ek_roots: &self.ek_roots,
+            allow_init_data: self.allow_init_data,
+        }
+    }
+}
+
+fn appraised(level: TrustLevel) -> ccnode_appraise::TrustLevel {
+    match level {
+        TrustLevel::HypervisorVtpm => ccnode_appraise::TrustLevel::HypervisorVtpm,
+        TrustLevel::DiscreteTpm => ccnode_appraise::TrustLevel::DiscreteTpm,
+        TrustLevel::Tee => ccnode_appraise::TrustLevel::Tee,
+        TrustLevel::TeeBoundVtpm => ccnode_appraise::TrustLevel::TeeBoundVtpm,
+    }
+}
+
+/// A level as it is stored.
+pub fn level(level: ccnode_appraise::TrustLevel) -> TrustLevel {
+    match level {
+        ccnode_appraise::TrustLevel::HypervisorVtpm => TrustLevel::HypervisorVtpm,
+        ccnode_appraise::TrustLevel::DiscreteTpm => TrustLevel::DiscreteTpm,
+        ccnode_appraise::TrustLevel::Tee => TrustLevel::Tee,
+        ccnode_appraise::TrustLevel::TeeBoundVtpm => TrustLevel::TeeBoundVtpm,
+    }
+}
+
+/// Counters as they are stored.
+pub fn counters(counters: &ccnode_appraise::Counters) -> Counters {
+    Counters {
+        reset_count: counters.reset_count,
+        restart_count: counters.restart_count,
+        clock: counters.clock,
+        safe: counters.safe,
+    }
+}

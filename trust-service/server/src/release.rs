@@ -1,0 +1,241 @@
+//! What an accepted session is given: its volume's key and its grants, within the bounds of one boot.
+
+use crate::audit;
+use crate::cookie::Session;
+use crate::finish::CorrelationId;
+use crate::keys::{random, secret_hash};
+use crate::node_api::{attested, cluster};
+use crate::problem::Refusal;
+use crate::service::Service;
+use crate::store::{
+    AuditEntry, GrantKind, GrantRow, NodeRow, PoolRow, SessionRow, SessionVerdict, Store, Tx, VolumeRow,
+};
+use axum::extract::State;
+use ccnode_evidence::{Code, Secret};
+use ccnode_protocol::NodeName;
+use ccnode_protocol::admin::{Pair, VolumeRecord, VolumeState};
+use ccnode_protocol::grants::{Grant, Grants, VolumeAction, VolumeGrant};
+use ccnode_protocol::jwe::{self, Jwe};
+use serde_json::json;
+use std::sync::Arc;
+use zeroize::Zeroizing;
+
+/// Sessions with a release per boot (reset count of the TPM).
+pub const RELEASES_PER_BOOT: u32 = 3;
+
+/// `GET /ccnode/v1/grants`: the grants, encrypted to the attested key. Repeated within a session it answers the same.
+pub async fn grants<S: Store>(
+    State(service): State<Arc<Service<S>>>,
+    CorrelationId(id): CorrelationId,
+    session: Session,
+) -> Result<axum::Json<Jwe>, Refusal> {
+    let mut tx = service.store.write().await?;
+    let (node, verdict, pool) = attested(&mut tx, &session).await?;
+    let about = |refusal: Refusal| refusal.of(&node.pool, &node.name).proven();
+    let row = tx.session(&session.nonce).await?.ok_or_else(|| Refusal::internal("the session vanished"))?;
+    let (grants, action) = match &row.grants {
+        Some(sealed) => (again(&service, &mut tx, &row, sealed).await.map_err(about)?, "session.repeated"),
+        None => {
+            let made = release(&service, &mut tx, &row, &node, &verdict, &pool).await.map_err(about)?;
+            (made, "session.granted")
+        }
+    };
+    let plain = Zeroizing::new(serde_json::to_vec(&grants).map_err(Refusal::internal)?);
+    let jwe = jwe::seal(&verdict.tee_pubkey, &plain)
+        .map_err(|e| about(Refusal::new(Code::MalformedRequest, format!("runtime-data.tee-pubkey: {e}"))))?;
+    let entry = AuditEntry {
+        actor: format!("node:{}", node.name),
+        action,
+        object: grants.root.id.clone(),
+        detail: json!({
+            "generation": grants.root.generation,
+            "action": match grants.root.action { VolumeAction::Open { .. } => "open", VolumeAction::Format { .. } => "format" },
+            "image": verdict.image, "reset-count": verdict.reset_count,
+        }),
+        correlation_id: &id,
+    };
+    audit::append(&mut tx, service.now(), entry).await?;
+    tx.commit().await?;
+    Ok(axum::Json(jwe))
+}
+
+/// The same grants once more, unless the volume moved on meanwhile.
+async fn again<S: Store>(
+    service: &Service<S>,
+    tx: &mut S::Tx,
+    row: &SessionRow,
+    sealed: &[u8],
+) -> Result<Grants, Refusal> {
+    let plain = service.at_rest.open(&SessionRow::place(&row.nonce), sealed).map_err(Refusal::internal)?;
+    let mut grants: Grants = serde_json::from_slice(&plain).map_err(Refusal::internal)?;
+    let volume = tx.volume(&grants.root.id).await?;
+    let current = volume.as_ref().map(|v| v.record.generation);
+    if current != Some(grants.root.generation) {
+        let text = format!(
+            "{} is at generation {current:?}, this session's grant at {}",
+            grants.root.id, grants.root.generation
+        );
+        return Err(Refusal::new(Code::GenerationStale, text));
+    }
+    grants.time = service.now();
+    Ok(grants)
+}
+
+async fn release<S: Store>(
+    service: &Service<S>,
+    tx: &mut S::Tx,
+    row: &SessionRow,
+    node: &NodeRow,
+    verdict: &SessionVerdict,
+    pool: &PoolRow,
+) -> Result<Grants, Refusal> {
+    let now = service.now();
+    let releases = if node.release_reset == verdict.reset_count { node.releases } else { 0 };
+    if releases >= RELEASES_PER_BOOT {
+        let text =
+            format!("{} had {releases} sessions with a release in boot {}", node.name, verdict.reset_count);
+        return Err(Refusal::new(Code::ReleasesExhausted, text));
+    }
+    let pair = Pair { platform: verdict.platform, image: verdict.image };
+    if !tx.pairs(Some(&pool.name)).await?.iter().any(|(_, allowed)| *allowed == pair) {
+        let text = format!("pool {} no longer allows this platform and image together", pool.name);
+        return Err(Refusal::new(Code::PairNotAllowed, text));
+    }
+    let expires = now.saturating_add(service.config.grant_lifetime.seconds());
+    let root = root(service, tx, node, verdict, pool, expires).await?;
+    let mut certificate =
+        GrantRow { csr_digest: verdict.csr, ..grant_row(GrantKind::Certificate, node, verdict, expires) };
+    let certificate = issue(tx, &mut certificate).await?;
+    let grants = Grants {
+        version: 1,
+        node: node.name.clone(),
+        time: now,
+        root,
+        certificate,
+        cluster: cluster(service, pool)?,
+    };
+    let counted = NodeRow { release_reset: verdict.reset_count, releases: releases + 1, ..node.clone() };
+    tx.update_node(&counted).await?;
+    let plain = Zeroizing::new(serde_json::to_vec(&grants).map_err(Refusal::internal)?);
+    let sealed = service.at_rest.seal(&SessionRow::place(&row.nonce), &plain).map_err(Refusal::internal)?;
+    tx.set_session_grants(&row.nonce, &sealed).await?;
+    Ok(grants)
+}
+
+/// The root volume: opened where it is ready, else made anew under the next generation.
+async fn root<S: Store>(
+    service: &Service<S>,
+    tx: &mut S::Tx,
+    node: &NodeRow,
+    verdict: &SessionVerdict,
+    pool: &PoolRow,
+    expires: u64,
+) -> Result<VolumeGrant, Refusal> {
+    let id = root_id(&node.name);
+    let volume = match tx.volume(&id).await? {
+        Some(volume) => volume,
+        None => {
+            let volume = new_volume(service, node, id)?;
+            tx.insert_volume(&volume).await?;
+            volume
+        }
+    };
+    let record = &volume.record;
+    let sealed = match (&volume.unlock_key, record.state) {
+        (Some(sealed), state) if state != VolumeState::Retired => sealed,
+        _ => {
+            return Err(Refusal::new(Code::VolumeRetired, format!("the key of {} was forgotten", record.id)));
+        }
+    };
+    let key = service.at_rest.open(&VolumeRow::place(&record.id), sealed).map_err(Refusal::internal)?;
+    let unlock_key = Secret::try_from(key.as_slice()).map_err(Refusal::internal)?;
+    if record.state == VolumeState::Ready {
+        let (Some(header_digest), Some(populated_from)) = (record.header_digest, record.populated_from)
+        else {
+            return Err(Refusal::internal(format!("{} is ready and has no digests", record.id)));
+        };
+        if populated_from != verdict.verity_hash {
+            let text = format!(
+                "{} was copied from a root with verity hash {populated_from}, and the image declares {}",
+                record.id, verdict.verity_hash
+            );
+            return Err(Refusal::new(Code::PopulatedFromOther, text));
+        }
+        let action = VolumeAction::Open { header_digest, populated_from };
+        return Ok(grant_of(record, record.generation, unlock_key, action));
+    }
+    let generation = record.generation.saturating_add(1);
+    let next = VolumeRow {
+        record: VolumeRecord {
+            state: VolumeState::Granted,
+            generation,
+            header_digest: None,
+            populated_from: None,
+            ..record.clone()
+        },
+        ..volume.clone()
+    };
+    if !tx.swap_volume(volume.version(), &next).await? {
+        return Err(Refusal::new(Code::GenerationStale, format!("{} moved on", record.id)));
+    }
+    let mut grant = GrantRow {
+        volume: Some(record.id.clone()),
+        generation: Some(generation),
+        ..grant_row(GrantKind::Format, node, verdict, expires)
+    };
+    let grant = issue(tx, &mut grant).await?;
+    let action = VolumeAction::Format { entropy: random(), on_foreign_disk: pool.on_foreign_disk, grant };
+    Ok(grant_of(record, generation, unlock_key, action))
+}
+
+fn grant_of(
+    record: &VolumeRecord,
+    generation: u64,
+    unlock_key: Secret<32>,
+    action: VolumeAction,
+) -> VolumeGrant {
+    VolumeGrant { id: record.id.clone(), uuid: record.uuid.clone(), generation, unlock_key, action }
+}
+
+/// The id of a node's root volume.
+pub fn root_id(node: &NodeName) -> String {
+    format!("{node}/root")
+}
+
+/// A volume with a key of its own, never granted.
+pub fn new_volume<S>(service: &Service<S>, node: &NodeRow, id: String) -> Result<VolumeRow, Refusal> {
+    let sealed =
+        service.at_rest.seal(&VolumeRow::place(&id), random().expose()).map_err(Refusal::internal)?;
+    let record = VolumeRecord {
+        id,
+        uuid: uuid::Uuid::new_v4().to_string(),
+        state: VolumeState::None,
+        generation: 0,
+        header_digest: None,
+        populated_from: None,
+    };
+    Ok(VolumeRow { identity: node.identity, record, unlock_key: Some(sealed) })
+}
+
+fn grant_row(kind: GrantKind, node: &NodeRow, verdict: &SessionVerdict, expires: u64) -> GrantRow {
+    GrantRow {
+        id: uuid::Uuid::new_v4().simple().to_string(),
+        kind,
+        secret_hash: ccnode_evidence::Sha256Digest::ZERO,
+        identity: node.identity,
+        volume: None,
+        generation: None,
+        verity_hash: verdict.verity_hash,
+        csr_digest: None,
+        expires,
+        certificate: None,
+    }
+}
+
+/// Gives a grant its secret; the row keeps only the hash.
+async fn issue<T: Tx>(tx: &mut T, row: &mut GrantRow) -> Result<Grant, Refusal> {
+    let secret = random();
+    row.secret_hash = secret_hash(&secret);
+    tx.insert_grant(row).await?;
+    Ok(Grant { id: row.id.clone(), secret, expires: row.expires })
+}

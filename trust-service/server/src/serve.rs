@@ -1,0 +1,303 @@
+//! Two listeners, their accept loops with bounds, and an orderly end.
+
+use crate::finish::{Side, finish};
+use crate::problem::Refusal;
+use crate::service::{OpenError, Service, read};
+use crate::store::{SqliteStore, Store};
+use crate::tls::{self, Client, Material, Peer, TlsError};
+use crate::{admin, audit, kbs, node_api, release};
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::from_fn_with_state;
+use axum::routing::{get, post};
+use ccnode_evidence::Code;
+use ccnode_protocol::{ATTEST, AUTH, CERTIFICATE, FORMATTED, GRANTS, READY, REFUSALS};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use rustls::ServerConfig;
+use std::collections::HashMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+use tower::Service as _;
+
+/// How long open requests may take after the signal to end.
+const GRACE: Duration = Duration::from_secs(10);
+/// How often a checkpoint of the audit log is written.
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(60);
+/// Pause after a failed accept (no file descriptors, say).
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Why the service does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The folder can't be used.
+    #[error(transparent)]
+    Open(OpenError),
+    /// TLS can't be set up.
+    #[error(transparent)]
+    Tls(TlsError),
+    /// The address can't be listened on.
+    #[error("{address}: {source}")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// A bound service, not yet accepting.
+pub struct Server {
+    dir: PathBuf,
+    service: Arc<Service<SqliteStore>>,
+    node: Endpoint,
+    admin: Endpoint,
+}
+
+struct Endpoint {
+    listener: TcpListener,
+    address: SocketAddr,
+    tls: Arc<ServerConfig>,
+    router: Router,
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Server({}, admin {})", self.node.address, self.admin.address)
+    }
+}
+
+impl Server {
+    /// Opens the folder and both ports.
+    pub async fn bind(dir: &Path) -> Result<Self, ServeError> {
+        let service = Arc::new(Service::open(dir).await.map_err(ServeError::Open)?);
+        let file = |name: &str| read(dir.join(name)).map_err(ServeError::Open);
+        let (cert, key, ca) = (file("tls/cert.pem")?, file("tls/key.pem")?, file("tls/ca.pem")?);
+        let material = Material { cert: &cert, key: &key, ca: &ca };
+        let node_tls = tls::node(&material).map_err(ServeError::Tls)?;
+        let admin_tls = tls::admin(&material).map_err(ServeError::Tls)?;
+        crate::expiry::warn(dir, service.now());
+        let node = Endpoint::bind(service.config.listen, node_tls, node_router(&service)).await?;
+        let admin_router = wrap(admin::router(&service), &service, Side::Admin);
+        let admin = Endpoint::bind(service.config.admin_listen, admin_tls, admin_router).await?;
+        Ok(Self { dir: dir.to_owned(), service, node, admin })
+    }
+
+    /// Where nodes come in; the port is the real one where the configuration says 0.
+    pub fn address(&self) -> SocketAddr {
+        self.node.address
+    }
+
+    /// Where administrators come in.
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin.address
+    }
+
+    /// The service behind the listeners.
+    pub fn service(&self) -> &Arc<Service<SqliteStore>> {
+        &self.service
+    }
+
+    /// Serves until `stop` is ready, lets open requests end, and closes the store.
+    pub async fn run(self, stop: impl Future<Output = ()>) {
+        let (ending, end) = watch::channel(false);
+        let Self { dir, service, node, admin } = self;
+        let mut tasks = JoinSet::new();
+        tasks.spawn(node.accept(service.clone(), end.clone()));
+        tasks.spawn(admin.accept(service.clone(), end.clone()));
+        tasks.spawn(checkpoints(dir.clone(), service.clone(), end));
+        stop.await;
+        tracing::info!("ending");
+        let _ = ending.send(true);
+        while tasks.join_next().await.is_some() {}
+        checkpoint(&dir, &service).await;
+        service.store.close().await;
+    }
+}
+
+fn node_router<S: Store>(service: &Arc<Service<S>>) -> Router {
+    let router = Router::new()
+        .route(AUTH, post(kbs::auth::<S>))
+        .route(ATTEST, post(kbs::attest::<S>))
+        .route("/kbs/v0/resource/{repository}/{type}/{tag}", get(kbs::resource::<S>))
+        .route(GRANTS, get(release::grants::<S>))
+        .route(FORMATTED, post(node_api::formatted::<S>))
+        .route(READY, post(node_api::ready::<S>))
+        .route(CERTIFICATE, post(node_api::certificate::<S>))
+        .route(REFUSALS, post(node_api::refusals::<S>))
+        .fallback(unknown)
+        .method_not_allowed_fallback(unknown)
+        .with_state(service.clone());
+    wrap(router, service, Side::Node)
+}
+
+/// What both listeners have around their routes; the last layer is the outermost.
+fn wrap<S: Store>(router: Router, service: &Arc<Service<S>>, side: Side) -> Router {
+    router
+        .layer(DefaultBodyLimit::max(service.config.limits.body))
+        .layer(from_fn_with_state((service.clone(), side), finish::<S>))
+}
+
+pub(crate) async fn unknown() -> Refusal {
+    Refusal::new(Code::NotFound, "there is nothing at this path")
+}
+
+/// Ready once the service ends.
+async fn ended(end: &mut watch::Receiver<bool>) {
+    // An error says that the sender is gone, which is an end too.
+    let _ = end.wait_for(|ended| *ended).await;
+}
+
+/// Open connections by address.
+type Counts = Arc<Mutex<HashMap<IpAddr, usize>>>;
+
+/// One connection's place among those of its address; given back on drop.
+struct Place(Counts, IpAddr);
+
+impl Place {
+    fn take(counts: &Counts, address: IpAddr, total: usize, per_address: usize) -> Option<Self> {
+        let mut map = counts.lock().unwrap_or_else(PoisonError::into_inner);
+        if map.values().sum::<usize>() >= total {
+            return None;
+        }
+        let count = map.entry(address).or_default();
+        if *count >= per_address {
+            return None;
+        }
+        *count += 1;
+        Some(Self(counts.clone(), address))
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = map.get_mut(&self.1) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                map.remove(&self.1);
+            }
+        }
+    }
+}
+
+impl Endpoint {
+    async fn bind(address: SocketAddr, tls: Arc<ServerConfig>, router: Router) -> Result<Self, ServeError> {
+        let fail = |source| ServeError::Listen { address, source };
+        let listener = TcpListener::bind(address).await.map_err(fail)?;
+        let address = listener.local_addr().map_err(fail)?;
+        Ok(Self { listener, address, tls, router })
+    }
+
+    async fn accept<S: Store>(self, service: Arc<Service<S>>, mut end: watch::Receiver<bool>) {
+        let counts = Counts::default();
+        let acceptor = TlsAcceptor::from(self.tls);
+        let limits = &service.config.limits;
+        let mut open = JoinSet::new();
+        loop {
+            let accepted = tokio::select! {
+                accepted = self.listener.accept() => accepted,
+                Some(_) = open.join_next() => continue,
+                () = ended(&mut end) => break,
+            };
+            let (stream, peer) = match accepted {
+                Ok(pair) => pair,
+                Err(error) => {
+                    tracing::warn!(%error, "accept failed");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            let Some(place) =
+                Place::take(&counts, peer.ip(), limits.connections, limits.connections_per_address)
+            else {
+                tracing::debug!(%peer, "too many connections");
+                continue;
+            };
+            let (acceptor, router) = (acceptor.clone(), self.router.clone());
+            let (service, end) = (service.clone(), end.clone());
+            open.spawn(async move {
+                let whole = connection(stream, peer, acceptor, router, &service, end);
+                if tokio::time::timeout(service.config.limits.connection_time.0, whole).await.is_err() {
+                    tracing::debug!(%peer, "connection took too long");
+                }
+                drop(place);
+            });
+        }
+        drop(self.listener);
+        let rest = async { while open.join_next().await.is_some() {} };
+        if tokio::time::timeout(GRACE, rest).await.is_err() {
+            tracing::warn!("requests were cut off");
+        }
+    }
+}
+
+async fn connection<S: Store>(
+    stream: TcpStream,
+    address: SocketAddr,
+    acceptor: TlsAcceptor,
+    router: Router,
+    service: &Service<S>,
+    mut end: watch::Receiver<bool>,
+) {
+    let limits = &service.config.limits;
+    // Small responses would wait for the peer's delayed acknowledgement.
+    let _ = stream.set_nodelay(true);
+    let stream = match tokio::time::timeout(limits.handshake.0, acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => stream,
+        Ok(Err(error)) => return tracing::debug!(%address, %error, "TLS handshake failed"),
+        Err(_) => return tracing::debug!(%address, "TLS handshake took too long"),
+    };
+    let certificates = stream.get_ref().1.peer_certificates();
+    let client = certificates.and_then(|chain| chain.first()).and_then(Client::of);
+    let peer = Peer { address, client };
+    let requests = hyper::service::service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
+        request.extensions_mut().insert(peer.clone());
+        router.clone().call(request)
+    });
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.head_time.0)
+        .max_headers(limits.headers)
+        .max_buf_size(limits.head)
+        .serve_connection(TokioIo::new(stream), requests);
+    let mut connection = std::pin::pin!(connection);
+    let done = tokio::select! {
+        done = connection.as_mut() => done,
+        () = ended(&mut end) => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = done {
+        tracing::debug!(%address, %error, "connection ended");
+    }
+}
+
+async fn checkpoints(dir: PathBuf, service: Arc<Service<SqliteStore>>, mut end: watch::Receiver<bool>) {
+    loop {
+        checkpoint(&dir, &service).await;
+        tokio::select! {
+            () = tokio::time::sleep(CHECKPOINT_EVERY) => {}
+            () = ended(&mut end) => return,
+        }
+    }
+}
+
+/// Writes a signed checkpoint of the audit log; a copy of it elsewhere shows later whether the log was cut off.
+async fn checkpoint<S: Store>(dir: &Path, service: &Service<S>) {
+    let written = match audit::Checkpoint::take(&service.store, &service.token, service.now()).await {
+        Ok(Some(checkpoint)) => crate::files::replace(&dir.join(audit::CHECKPOINT), &checkpoint),
+        Ok(None) => Ok(()),
+        Err(error) => return tracing::error!(%error, "no checkpoint of the audit log"),
+    };
+    if let Err(error) = written {
+        tracing::error!(%error, "no checkpoint of the audit log");
+    }
+}

@@ -1,0 +1,171 @@
+//! What every request sees: configuration, store, keys and the bounds on what unproven peers may cause.
+
+use crate::config::{Config, ConfigError};
+use crate::issuer::ClusterCa;
+use crate::keys::{Kek, KeyError, Sealer};
+use crate::pki::PkiError;
+use crate::store::{SqliteStore, Store, StoreError};
+use crate::token::{TokenKey, TokenKeyError};
+use ccnode_protocol::grants::Cluster;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use tokio::sync::Semaphore;
+use zeroize::Zeroizing;
+
+/// Why a service can't be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The configuration can't be used.
+    #[error(transparent)]
+    Config(ConfigError),
+    /// The key-encryption key can't be used.
+    #[error(transparent)]
+    Key(KeyError),
+    /// The database can't be used.
+    #[error(transparent)]
+    Store(StoreError),
+    /// A file can't be read.
+    #[error("{path}: {source}", path = path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The cluster CA can't be used.
+    #[error("cluster-ca: {0}")]
+    ClusterCa(#[source] PkiError),
+    /// The token key can't be used.
+    #[error("token/key.pem: {0}")]
+    Token(#[source] TokenKeyError),
+}
+
+/// A trust service over a store.
+#[derive(Debug)]
+pub struct Service<S> {
+    /// What it remembers.
+    pub store: S,
+    /// How it is configured.
+    pub config: Config,
+    /// Seals what lies in the store.
+    pub at_rest: Sealer,
+    /// Seals session cookies.
+    pub cookies: Sealer,
+    /// Signs tokens and checkpoints.
+    pub token: TokenKey,
+    /// Signs kubelet certificates.
+    pub cluster_ca: ClusterCa,
+    /// The cluster of pools that name none.
+    pub cluster: Option<Cluster>,
+    /// Appraisals at a time.
+    pub appraisals: Arc<Semaphore>,
+    /// Records of unproven peers.
+    pub unproven: Bucket,
+}
+
+/// The purpose of the store's sealer, under [`Kek::sealer`]; tools that open the store with its key use it too.
+pub const AT_REST: &str = "store";
+const COOKIES: &str = "cookies";
+
+/// Reads a text file of the service's folder.
+pub fn read(path: PathBuf) -> Result<Zeroizing<String>, OpenError> {
+    match std::fs::read_to_string(&path) {
+        Ok(text) => Ok(Zeroizing::new(text)),
+        Err(source) => Err(OpenError::Read { path, source }),
+    }
+}
+
+impl Service<SqliteStore> {
+    /// Opens the folder that `ccnode-trust init` made.
+    pub async fn open(dir: &Path) -> Result<Self, OpenError> {
+        let config = Config::load(dir).map_err(OpenError::Config)?;
+        let kek = Kek::load(&dir.join("kek.key")).map_err(OpenError::Key)?;
+        let store = SqliteStore::open(&dir.join("db.sqlite"), false).await.map_err(OpenError::Store)?;
+        let token = TokenKey::from_pem(&read(dir.join("token/key.pem"))?).map_err(OpenError::Token)?;
+        let cluster_ca = ClusterCa::new(
+            &read(dir.join("cluster-ca/cert.pem"))?,
+            &read(dir.join("cluster-ca/key.pem"))?,
+            config.certificate_lifetime.0,
+        )
+        .map_err(OpenError::ClusterCa)?;
+        let cluster = match &config.cluster {
+            Some(c) => Some(Cluster {
+                server: c.server.clone(),
+                ca: read(dir.join(&c.ca_file))?.as_str().to_owned(),
+            }),
+            None => None,
+        };
+        Ok(Self {
+            store,
+            at_rest: kek.sealer(AT_REST),
+            cookies: kek.sealer(COOKIES),
+            token,
+            cluster_ca,
+            cluster,
+            appraisals: Arc::new(Semaphore::new(config.limits.appraisals)),
+            unproven: Bucket::new(config.limits.unproven_per_minute),
+            config,
+        })
+    }
+}
+
+impl<S: Store> Service<S> {
+    /// Seconds since 1970 by the service's clock.
+    pub fn now(&self) -> u64 {
+        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
+    }
+}
+
+/// A token bucket: so many records a minute, and a count of those that were left out.
+#[derive(Debug)]
+pub struct Bucket {
+    per_minute: u32,
+    state: Mutex<Level>,
+}
+
+#[derive(Debug)]
+struct Level {
+    tokens: f64,
+    at: Instant,
+    left_out: u64,
+}
+
+impl Bucket {
+    /// A full bucket.
+    pub fn new(per_minute: u32) -> Self {
+        let state = Level { tokens: f64::from(per_minute), at: Instant::now(), left_out: 0 };
+        Self { per_minute, state: Mutex::new(state) }
+    }
+
+    /// Takes a token at `now`: the number of records left out since the last one taken, or `None` if the bucket is empty.
+    pub fn take(&self, now: Instant) -> Option<u64> {
+        let mut level = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let capacity = f64::from(self.per_minute);
+        let gained = now.saturating_duration_since(level.at).as_secs_f64() * capacity / 60.0;
+        level.tokens = (level.tokens + gained).min(capacity);
+        level.at = now;
+        if level.tokens < 1.0 {
+            level.left_out += 1;
+            return None;
+        }
+        level.tokens -= 1.0;
+        Some(std::mem::take(&mut level.left_out))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn bucket_empties_fills_and_counts() {
+        let bucket = Bucket::new(2);
+        let start = Instant::now();
+        assert_eq!([(); 4].map(|()| bucket.take(start)), [Some(0), Some(0), None, None]);
+        assert_eq!(bucket.take(start + Duration::from_secs(31)), Some(2));
+        assert_eq!(bucket.take(start + Duration::from_secs(31)), None);
+    }
+}

@@ -1,0 +1,152 @@
+//! What the service remembers: the `Store` trait with its rows. Decisions are made above, once, for every store.
+
+mod rows;
+mod sqlite;
+
+pub use rows::{
+    AuditEntry, GrantKind, GrantRow, NodeRow, PoolRow, RefusalRow, Seen, SessionRow, SessionVerdict, Tuple,
+    VolumeRow,
+};
+pub use sqlite::SqliteStore;
+
+use ccnode_evidence::{ImageTuple, Nonce, PlatformTuple, Sha256Digest};
+use ccnode_protocol::admin::{AuditFilter, AuditRow, EkRoot, NodeFilter, Pair, RefusalFilter, VolumeState};
+use ccnode_protocol::{NodeName, PoolName};
+use std::future::Future;
+
+/// Why the store failed. None of it is a decision: callers answer `internal`.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database refused or failed.
+    #[error("database: {0}")]
+    Sql(#[source] sqlx::Error),
+    /// The schema could not be brought up to date.
+    #[error("migration: {0}")]
+    Migrate(#[source] sqlx::migrate::MigrateError),
+    /// A column holds what this version does not read.
+    #[error("column `{column}` holds something unreadable: {source}")]
+    Corrupt {
+        /// Which column.
+        column: &'static str,
+        /// Why.
+        source: serde_json::Error,
+    },
+    /// A number that does not fit into the column.
+    #[error("column `{0}`: the number is too large")]
+    Range(&'static str),
+}
+
+type Result<T> = std::result::Result<T, StoreError>;
+
+/// A durable store with serializable writes.
+///
+/// An implementer owes: `write` gives a transaction that sees the latest commit and runs alone until it is committed or
+/// dropped (which rolls it back); a committed transaction survives power loss; `read` gives one consistent snapshot.
+pub trait Store: Clone + Send + Sync + 'static {
+    /// A transaction.
+    type Tx: Tx;
+    /// A snapshot to read from.
+    fn read(&self) -> impl Future<Output = Result<Self::Tx>> + Send;
+    /// The one writer.
+    fn write(&self) -> impl Future<Output = Result<Self::Tx>> + Send;
+}
+
+/// Rows, inside one transaction. `insert_*` answer `false` where the key exists; `delete_*` and `update_*` where it does not.
+#[expect(missing_docs, reason = "names say it: one row in, one row out; exceptions are documented")]
+pub trait Tx: Send {
+    fn commit(self) -> impl Future<Output = Result<()>> + Send;
+
+    fn pools(&mut self) -> impl Future<Output = Result<Vec<PoolRow>>> + Send;
+    fn pool(&mut self, name: &PoolName) -> impl Future<Output = Result<Option<PoolRow>>> + Send;
+    fn insert_pool(&mut self, row: &PoolRow) -> impl Future<Output = Result<bool>> + Send;
+    fn update_pool(&mut self, row: &PoolRow) -> impl Future<Output = Result<bool>> + Send;
+    /// Takes its EK roots and pairs along; the caller has made sure that no node is in it.
+    fn delete_pool(&mut self, name: &PoolName) -> impl Future<Output = Result<bool>> + Send;
+
+    fn ek_roots(&mut self, pool: &PoolName) -> impl Future<Output = Result<Vec<EkRoot>>> + Send;
+    fn insert_ek_root(&mut self, pool: &PoolName, root: &EkRoot)
+    -> impl Future<Output = Result<bool>> + Send;
+    fn delete_ek_root(
+        &mut self,
+        pool: &PoolName,
+        id: &Sha256Digest,
+    ) -> impl Future<Output = Result<bool>> + Send;
+
+    fn images(&mut self) -> impl Future<Output = Result<Vec<Tuple<ImageTuple>>>> + Send;
+    fn image(&mut self, id: &Sha256Digest) -> impl Future<Output = Result<Option<Tuple<ImageTuple>>>> + Send;
+    fn insert_image(&mut self, row: &Tuple<ImageTuple>) -> impl Future<Output = Result<bool>> + Send;
+    fn delete_image(&mut self, id: &Sha256Digest) -> impl Future<Output = Result<bool>> + Send;
+
+    fn platforms(&mut self) -> impl Future<Output = Result<Vec<Tuple<PlatformTuple>>>> + Send;
+    fn platform(
+        &mut self,
+        id: &Sha256Digest,
+    ) -> impl Future<Output = Result<Option<Tuple<PlatformTuple>>>> + Send;
+    fn insert_platform(&mut self, row: &Tuple<PlatformTuple>) -> impl Future<Output = Result<bool>> + Send;
+    fn delete_platform(&mut self, id: &Sha256Digest) -> impl Future<Output = Result<bool>> + Send;
+
+    /// Of one pool, or of all with the pool's name.
+    fn pairs(
+        &mut self,
+        pool: Option<&PoolName>,
+    ) -> impl Future<Output = Result<Vec<(PoolName, Pair)>>> + Send;
+    fn insert_pair(&mut self, pool: &PoolName, pair: &Pair) -> impl Future<Output = Result<bool>> + Send;
+    fn delete_pair(&mut self, pool: &PoolName, pair: &Pair) -> impl Future<Output = Result<bool>> + Send;
+
+    fn nodes(&mut self, filter: &NodeFilter) -> impl Future<Output = Result<Vec<NodeRow>>> + Send;
+    fn node(&mut self, identity: &Sha256Digest) -> impl Future<Output = Result<Option<NodeRow>>> + Send;
+    fn node_named(&mut self, name: &NodeName) -> impl Future<Output = Result<Option<NodeRow>>> + Send;
+    fn insert_node(&mut self, row: &NodeRow) -> impl Future<Output = Result<bool>> + Send;
+    fn update_node(&mut self, row: &NodeRow) -> impl Future<Output = Result<bool>> + Send;
+    /// Takes its volumes and grants along.
+    fn delete_node(&mut self, identity: &Sha256Digest) -> impl Future<Output = Result<bool>> + Send;
+
+    fn volumes(&mut self, identity: &Sha256Digest) -> impl Future<Output = Result<Vec<VolumeRow>>> + Send;
+    fn volume(&mut self, id: &str) -> impl Future<Output = Result<Option<VolumeRow>>> + Send;
+    fn insert_volume(&mut self, row: &VolumeRow) -> impl Future<Output = Result<bool>> + Send;
+    /// Compare-and-swap: writes `row` only where state and generation are still those of `from`.
+    fn swap_volume(
+        &mut self,
+        from: (VolumeState, u64),
+        row: &VolumeRow,
+    ) -> impl Future<Output = Result<bool>> + Send;
+
+    /// Spends the nonce: `false` where it was spent before.
+    fn insert_session(&mut self, row: &SessionRow) -> impl Future<Output = Result<bool>> + Send;
+    fn session(&mut self, nonce: &Nonce) -> impl Future<Output = Result<Option<SessionRow>>> + Send;
+    /// Keeps what was released, sealed, so that a repeated request is answered alike.
+    fn set_session_grants(
+        &mut self,
+        nonce: &Nonce,
+        grants: &[u8],
+    ) -> impl Future<Output = Result<bool>> + Send;
+
+    fn grant(&mut self, id: &str) -> impl Future<Output = Result<Option<GrantRow>>> + Send;
+    fn insert_grant(&mut self, row: &GrantRow) -> impl Future<Output = Result<bool>> + Send;
+    fn set_grant_certificate(&mut self, id: &str, pem: &str) -> impl Future<Output = Result<bool>> + Send;
+
+    /// Removes sessions that expired, and grants that expired a day before `now`.
+    fn purge(&mut self, now: u64) -> impl Future<Output = Result<()>> + Send;
+
+    /// Newest first, without evidence.
+    fn refusals(&mut self, filter: &RefusalFilter) -> impl Future<Output = Result<Vec<RefusalRow>>> + Send;
+    /// With evidence, where there is some.
+    fn refusal(&mut self, id: u64) -> impl Future<Output = Result<Option<RefusalRow>>> + Send;
+    /// Answers the new row's number; `row.id` is not read.
+    fn insert_refusal(&mut self, row: &RefusalRow) -> impl Future<Output = Result<u64>> + Send;
+    /// Keeps the newest `proven` proven and `unproven` unproven refusals of a pool, and the evidence of the newest `evidence`.
+    fn trim_refusals(
+        &mut self,
+        pool: Option<&PoolName>,
+        proven: u32,
+        unproven: u32,
+        evidence: u32,
+    ) -> impl Future<Output = Result<()>> + Send;
+
+    fn last_audit(&mut self) -> impl Future<Output = Result<Option<AuditRow>>> + Send;
+    fn insert_audit(&mut self, row: &AuditRow) -> impl Future<Output = Result<bool>> + Send;
+    /// Newest first.
+    fn audit(&mut self, filter: &AuditFilter) -> impl Future<Output = Result<Vec<AuditRow>>> + Send;
+    /// Oldest first, from a sequence number on, at most 1000.
+    fn audit_from(&mut self, seq: u64) -> impl Future<Output = Result<Vec<AuditRow>>> + Send;
+}

@@ -1,0 +1,205 @@
+//! The rows of a store, as the decisions see them.
+
+use ccnode_evidence::{Nonce, Sha256Digest};
+use ccnode_protocol::admin::{
+    Counters, NodeState, OnUnknown, RefusalRecord, Rule, TrustLevel, VolumeRecord, VolumeState,
+};
+use ccnode_protocol::grants::{Cluster, OnForeignDisk};
+use ccnode_protocol::{NodeName, PoolName, TeePubKey};
+use serde::{Deserialize, Serialize};
+
+/// A pool's own settings; roots and pairs are rows of their own.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PoolRow {
+    /// Its name.
+    pub name: PoolName,
+    /// What happens to unknown TPMs.
+    pub on_unknown: OnUnknown,
+    /// What is loosened.
+    pub rules: Vec<Rule>,
+    /// What a root partition that holds something else means.
+    pub on_foreign_disk: OnForeignDisk,
+    /// Whether PCR 8 may hold init-data.
+    pub allow_init_data: bool,
+    /// The cluster of its own.
+    pub cluster: Option<Cluster>,
+    /// Seconds since 1970.
+    pub created: u64,
+}
+
+/// A registered tuple with its id.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Tuple<T> {
+    /// The tuple's own id.
+    pub id: Sha256Digest,
+    /// Seconds since 1970.
+    pub registered: u64,
+    /// The tuple.
+    pub tuple: T,
+}
+
+/// What a proven quote said that put a node in quarantine; an approval takes it over.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Seen {
+    /// Name of the attestation key.
+    pub ak_name: String,
+    /// Its counters.
+    pub counters: Counters,
+}
+
+/// A node.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NodeRow {
+    /// SHA-256 of the endorsement key's Name.
+    pub identity: Sha256Digest,
+    /// The name that the service chose.
+    pub name: NodeName,
+    /// Its pool.
+    pub pool: PoolName,
+    /// Where it stands.
+    pub state: NodeState,
+    /// Why.
+    pub reason: Option<String>,
+    /// Of its last verdict.
+    pub level: Option<TrustLevel>,
+    /// Name of its attestation key, hex.
+    pub ak_name: String,
+    /// Of its last verdict.
+    pub counters: Option<Counters>,
+    /// What an approval takes over.
+    pub seen: Option<Seen>,
+    /// Of its last verdict.
+    pub platform: Option<Sha256Digest>,
+    /// Of its last verdict.
+    pub image: Option<Sha256Digest>,
+    /// The reset count that `releases` counts for.
+    pub release_reset: u32,
+    /// Sessions with a release in that boot.
+    pub releases: u32,
+    /// Seconds since 1970.
+    pub created: u64,
+    /// Last verdict, seconds since 1970.
+    pub attested: Option<u64>,
+}
+
+/// A volume and its sealed unlock key.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct VolumeRow {
+    /// Whose.
+    pub identity: Sha256Digest,
+    /// What an administrator sees.
+    pub record: VolumeRecord,
+    /// Sealed for [`VolumeRow::place`]; none once retired.
+    pub unlock_key: Option<Vec<u8>>,
+}
+
+impl VolumeRow {
+    /// The additional data of its sealed key.
+    pub fn place(id: &str) -> String {
+        format!("volumes/{id}/unlock-key")
+    }
+
+    /// State and generation, which a swap compares.
+    pub fn version(&self) -> (VolumeState, u64) {
+        (self.record.state, self.record.generation)
+    }
+}
+
+/// What an accepted session may ask for.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct SessionVerdict {
+    /// TPM boot that attested.
+    pub reset_count: u32,
+    /// The key that grants are encrypted to.
+    pub tee_pubkey: TeePubKey,
+    /// The platform that matched.
+    pub platform: Sha256Digest,
+    /// The image that matched.
+    pub image: Sha256Digest,
+    /// dm-verity root hash of the attested image.
+    pub verity_hash: Sha256Digest,
+    /// Digest of the bound certificate request.
+    pub csr: Option<Sha256Digest>,
+}
+
+/// A spent nonce.
+#[derive(Clone, Debug)]
+pub struct SessionRow {
+    /// The challenge's nonce.
+    pub nonce: Nonce,
+    /// Who attested.
+    pub identity: Sha256Digest,
+    /// Seconds since 1970; gone afterwards.
+    pub expires: u64,
+    /// None where the evidence was refused.
+    pub verdict: Option<SessionVerdict>,
+    /// The grants as first released, sealed for [`SessionRow::place`].
+    pub grants: Option<Vec<u8>>,
+}
+
+impl SessionRow {
+    /// The additional data of its sealed grants.
+    pub fn place(nonce: &Nonce) -> String {
+        format!("sessions/{}/grants", nonce.text())
+    }
+}
+
+/// What a grant is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GrantKind {
+    /// Format and fill one volume.
+    Format,
+    /// One certificate.
+    Certificate,
+}
+
+/// A grant; of its secret only the hash is kept.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct GrantRow {
+    /// Public identifier.
+    pub id: String,
+    /// What it is for.
+    pub kind: GrantKind,
+    /// SHA-256 of the secret.
+    pub secret_hash: Sha256Digest,
+    /// Whose.
+    pub identity: Sha256Digest,
+    /// The volume of a format grant.
+    pub volume: Option<String>,
+    /// The generation of a format grant.
+    pub generation: Option<u64>,
+    /// dm-verity root hash of the attested image.
+    pub verity_hash: Sha256Digest,
+    /// Digest of the bound request of a certificate grant.
+    pub csr_digest: Option<Sha256Digest>,
+    /// Seconds since 1970.
+    pub expires: u64,
+    /// What was issued for it.
+    pub certificate: Option<String>,
+}
+
+/// A refusal with what the keeping rules need.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RefusalRow {
+    /// What an administrator sees.
+    pub record: RefusalRecord,
+    /// Whether the EK chain and the activation were proven: such rows have a quota of their own.
+    pub proven: bool,
+}
+
+/// What goes into an audit row; sequence and hashes are the log's.
+#[derive(Clone, PartialEq, Debug)]
+pub struct AuditEntry<'a> {
+    /// Who.
+    pub actor: String,
+    /// What.
+    pub action: &'static str,
+    /// On what.
+    pub object: String,
+    /// Values; never a secret.
+    pub detail: serde_json::Value,
+    /// The request's.
+    pub correlation_id: &'a str,
+}

@@ -1,0 +1,101 @@
+//! Columns to types and back; what does not parse is `Corrupt`, never a default.
+
+use super::{Result, StoreError};
+use serde::Serialize;
+use serde::de::{DeserializeOwned, Error as _};
+use serde_json::Value;
+use sqlx::Row as _;
+use sqlx::sqlite::{SqliteQueryResult, SqliteRow};
+
+pub(super) fn sql(error: sqlx::Error) -> StoreError {
+    StoreError::Sql(error)
+}
+
+/// Whether exactly one row changed.
+pub(super) fn one(result: std::result::Result<SqliteQueryResult, sqlx::Error>) -> Result<bool> {
+    Ok(result.map_err(sql)?.rows_affected() == 1)
+}
+
+/// A value whose JSON form is a string, as that string: names, digests, enums.
+pub(super) fn word<T: Serialize>(column: &'static str, value: &T) -> Result<String> {
+    match serde_json::to_value(value) {
+        Ok(Value::String(text)) => Ok(text),
+        Ok(_) => Err(StoreError::Corrupt { column, source: serde_json::Error::custom("not a word") }),
+        Err(source) => Err(StoreError::Corrupt { column, source }),
+    }
+}
+
+pub(super) fn word_or_null<T: Serialize>(column: &'static str, value: &Option<T>) -> Result<Option<String>> {
+    value.as_ref().map(|v| word(column, v)).transpose()
+}
+
+pub(super) fn json<T: Serialize>(column: &'static str, value: &T) -> Result<String> {
+    serde_json::to_string(value).map_err(|source| StoreError::Corrupt { column, source })
+}
+
+pub(super) fn json_or_null<T: Serialize>(column: &'static str, value: &Option<T>) -> Result<Option<String>> {
+    value.as_ref().map(|v| json(column, v)).transpose()
+}
+
+/// Numbers of SQLite are signed.
+pub(super) fn number(column: &'static str, value: u64) -> Result<i64> {
+    i64::try_from(value).map_err(|_| StoreError::Range(column))
+}
+
+pub(super) trait Columns {
+    fn text(&self, column: &'static str) -> Result<String>;
+    fn text_or_null(&self, column: &'static str) -> Result<Option<String>>;
+    fn bytes_or_null(&self, column: &'static str) -> Result<Option<Vec<u8>>>;
+    fn signed(&self, column: &'static str) -> Result<Option<i64>>;
+
+    fn parse<T: DeserializeOwned>(&self, column: &'static str) -> Result<T> {
+        from_word(column, self.text(column)?)
+    }
+
+    fn parse_or_null<T: DeserializeOwned>(&self, column: &'static str) -> Result<Option<T>> {
+        self.text_or_null(column)?.map(|text| from_word(column, text)).transpose()
+    }
+
+    fn json<T: DeserializeOwned>(&self, column: &'static str) -> Result<T> {
+        from_json(column, &self.text(column)?)
+    }
+
+    fn json_or_null<T: DeserializeOwned>(&self, column: &'static str) -> Result<Option<T>> {
+        self.text_or_null(column)?.map(|text| from_json(column, &text)).transpose()
+    }
+
+    fn number<T: TryFrom<i64>>(&self, column: &'static str) -> Result<T> {
+        self.number_or_null(column)?.ok_or(StoreError::Range(column))
+    }
+
+    fn number_or_null<T: TryFrom<i64>>(&self, column: &'static str) -> Result<Option<T>> {
+        let narrow = |n| T::try_from(n).map_err(|_| StoreError::Range(column));
+        self.signed(column)?.map(narrow).transpose()
+    }
+}
+
+fn from_word<T: DeserializeOwned>(column: &'static str, text: String) -> Result<T> {
+    serde_json::from_value(Value::String(text)).map_err(|source| StoreError::Corrupt { column, source })
+}
+
+fn from_json<T: DeserializeOwned>(column: &'static str, text: &str) -> Result<T> {
+    serde_json::from_str(text).map_err(|source| StoreError::Corrupt { column, source })
+}
+
+impl Columns for SqliteRow {
+    fn text(&self, column: &'static str) -> Result<String> {
+        self.try_get(column).map_err(sql)
+    }
+
+    fn text_or_null(&self, column: &'static str) -> Result<Option<String>> {
+        self.try_get(column).map_err(sql)
+    }
+
+    fn bytes_or_null(&self, column: &'static str) -> Result<Option<Vec<u8>>> {
+        self.try_get(column).map_err(sql)
+    }
+
+    fn signed(&self, column: &'static str) -> Result<Option<i64>> {
+        self.try_get(column).map_err(sql)
+    }
+}
