@@ -230,6 +230,8 @@ fn t06_swtpm_activates_what_is_made_here() {
     let (machine, other) = (Machine::start(), Machine::start());
     let identity = machine.identity();
     assert_eq!(identity.ak_name(), machine.file("ak.name"));
+    machine.tool("tpm2_readpublic", "-c 0x81010001 -n ek.name");
+    assert_eq!(identity.node_id(), Sha256Digest::of(&machine.file("ek.name")));
     let secret = Secret::new([0x5a; 32]);
     let (credential, encrypted) = identity.make_credential(&secret, &mut OsRng).unwrap();
     assert_eq!(machine.activate(&credential, &encrypted).unwrap(), secret);
