@@ -73,7 +73,7 @@ impl Baseline {
     ///
     /// # Errors
     /// When the boot or the peer fails.
-    pub fn run(&mut self, peer: Peer, round: usize) -> Result<f64> {
+    pub fn run(&self, peer: Peer, round: usize) -> Result<f64> {
         let said = self.boot(peer.word(), &format!("{}-{round}", peer.word()))?;
         let number = |key: &str| said.get(key).and_then(|v| v.parse::<f64>().ok());
         let (mapped, exit) = (number("mapped_ms"), number("exit_ms"));
@@ -117,36 +117,19 @@ impl Peer {
     }
 }
 
-/// Times both peers in `rounds` boots each, taking turns so that a busy host slows both alike.
+/// The figures of both peers.
 #[must_use]
-pub fn measure(dir: &Path, init: Result<PathBuf>, rounds: usize) -> Section {
-    let title =
-        "Peers: start of the command to /dev/mapper/x, first run in a fresh boot (direct kernel boot)";
-    let (mut cryptsetup, mut systemd) = (Vec::new(), Vec::new());
-    let mut failures = Vec::new();
-    let mut notes = Vec::new();
-    match init.and_then(|init| Baseline::prepare(dir, &init)) {
-        Err(error) => failures.push(format!("{error:#}")),
-        Ok(mut baseline) => {
-            for round in 1..=rounds {
-                for (peer, times) in [(Peer::Cryptsetup, &mut cryptsetup), (Peer::Systemd, &mut systemd)] {
-                    match baseline.run(peer, round) {
-                        Ok(ms) => times.push(ms),
-                        Err(error) => failures.push(format!("{error:#}")),
-                    }
-                }
-            }
-            notes.extend_from_slice(baseline.notes());
-        }
-    }
+pub fn section(cryptsetup: &[f64], systemd: &[f64], notes: &[String], failures: &[String]) -> Section {
     let figure = |name, times: &[f64]| match (times, failures.first()) {
         ([], Some(failure)) => Figure::unmeasured(name, "ms", failure),
         _ => Figure::median(name, times, "ms"),
     };
-    let figures = vec![figure(CRYPTSETUP, &cryptsetup), figure(SYSTEMD, &systemd)];
+    let figures = vec![figure(CRYPTSETUP, cryptsetup), figure(SYSTEMD, systemd)];
+    let mut notes = notes.to_vec();
     if !failures.is_empty() && figures.iter().any(|f| f.value.is_ok()) {
         notes.push(format!("{} boots failed: {}", failures.len(), failures.join("; ")));
     }
+    let title = "Peers: start of the command to /dev/mapper/x, first run in a fresh boot";
     Section { title: title.to_owned(), figures, notes }
 }
 
@@ -213,10 +196,17 @@ mod tests {
 
     #[test]
     fn a_guest_that_was_not_built_leaves_gaps_and_no_numbers() {
-        let dir = tempfile::tempdir().unwrap();
-        let section = measure(dir.path(), Err(anyhow::anyhow!("no guest")), 3);
+        let section = section(&[], &[], &[], &["no guest".to_owned()]);
         let names: Vec<_> = section.figures.iter().map(|f| f.name.as_str()).collect();
         assert_eq!(names, [CRYPTSETUP, SYSTEMD]);
         assert!(section.figures.iter().all(|f| f.value == Err("no guest".into())));
+    }
+
+    #[test]
+    fn a_failure_beside_a_figure_is_told() {
+        let section = section(&[372.0], &[], &["a".to_owned()], &["went off".to_owned()]);
+        assert_eq!(section.figures[0].value, Ok(372.0));
+        assert_eq!(section.figures[1].value, Err("went off".into()));
+        assert_eq!(section.notes, ["a", "1 boots failed: went off"]);
     }
 }

@@ -3,4 +3,6 @@
 pub mod baseline;
 pub mod figures;
 pub mod kernel;
+pub mod ours;
 pub mod peers;
+pub mod sizes;

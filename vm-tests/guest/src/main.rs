@@ -4,9 +4,12 @@ use anyhow::{Context as _, Result, bail};
 use ccnode_attest_client::{AttestError, Client, ClockAtLeast, Deadline, Settings, Subject};
 use ccnode_evidence::EvidenceSource as _;
 use ccnode_tpm_device::{BootRecords, Device, Tcti};
+use nix::libc::O_NONBLOCK;
+use nix::time::{ClockId, clock_gettime};
 use std::fmt::Write as _;
 use std::fs;
-use std::io::{BufRead as _, Write as _};
+use std::io::{BufRead as _, ErrorKind, Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -20,6 +23,7 @@ fn main() {
             "attest" => attest(),
             "effects" => effects(),
             "clock" => clock(),
+            "exec" => exec(),
             "journal" => journal(),
             "status" => Ok(fs::read_to_string("/run/ccnode/status.json").unwrap_or_default()),
             _ => continue,
@@ -86,6 +90,42 @@ fn effects() -> Result<String> {
 
 fn clock() -> Result<String> {
     Ok(format!("clock: {} seconds", SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs()))
+}
+
+/// When the kernel started `/init`, in milliseconds of CLOCK_MONOTONIC: its log has a clock of its own, so a message of
+/// ours with the time in it is put there and read back.
+fn exec() -> Result<String> {
+    let written = Duration::from(clock_gettime(ClockId::CLOCK_MONOTONIC)?);
+    let mark = format!("ccnode-guest: {}", written.as_nanos());
+    let micros = |text: &str| {
+        let log = kernel_log()?;
+        let record = log
+            .iter()
+            .find(|r| r.contains(text))
+            .with_context(|| format!("no `{text}` in the kernel's log"))?;
+        record.split(',').nth(2).and_then(|n| n.parse::<i64>().ok()).context("a record without a time")
+    };
+    fs::OpenOptions::new().write(true).open("/dev/kmsg")?.write_all(mark.as_bytes())?;
+    let ahead = i64::try_from(written.as_micros())? - micros(&mark)?;
+    let exec = micros("Run /init as init process")? + ahead;
+    Ok(format!("exec: {:.1} ms", exec as f64 / 1000.0))
+}
+
+/// Every record of the kernel's log: `priority,number,microseconds,flags;text`.
+fn kernel_log() -> Result<Vec<String>> {
+    let mut log = fs::OpenOptions::new().read(true).custom_flags(O_NONBLOCK).open("/dev/kmsg")?;
+    let mut buffer = [0; 8192];
+    let mut records = Vec::new();
+    loop {
+        match log.read(&mut buffer) {
+            Ok(0) => return Ok(records),
+            Ok(n) => records.push(String::from_utf8_lossy(buffer.get(..n).unwrap_or_default()).into_owned()),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(records),
+            // Records were overwritten while we read: the next read goes on behind the gap.
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 fn journal() -> Result<String> {
