@@ -1,1 +1,11 @@
-//! Placeholder.
+//! What scenarios, demo and bench share: a trust service, an image built once, nodes on it, and hands to tamper with.
+
+pub mod node;
+pub mod secrets;
+pub mod stage;
+pub mod tamper;
+pub mod trust;
+
+pub use node::{Node, Outcome};
+pub use stage::Stage;
+pub use trust::{Trust, TrustDir};

@@ -1,0 +1,42 @@
+//! Every scenario that boots machines; `cargo test -p ccnode-vm-scenarios -- t17` runs those of one row.
+
+mod attacks;
+mod bad_input;
+mod life;
+
+use ccnode_vm_harness::scenario;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ccnode_vm_harness::run(&[
+        scenario!("prediction_equals_the_tpm", life::prediction_equals_the_tpm),
+        scenario!("second_boot_opens_the_same_root", life::second_boot_opens_the_same_root),
+        scenario!("power_cut_mid_format", life::power_cut_mid_format),
+        scenario!("power_cut_mid_copy", life::power_cut_mid_copy),
+        scenario!("power_cut_before_ready", life::power_cut_before_ready),
+        scenario!("refusal_reaches_the_service", life::refusal_reaches_the_service),
+        scenario!("t01_patched_primary_header", attacks::t01_patched_primary_header),
+        scenario!("t01_patched_secondary_header", attacks::t01_patched_secondary_header),
+        scenario!("t02_second_disk_with_the_same_labels", attacks::t02_second_disk_with_the_same_labels),
+        scenario!("t02_plain_ext4_in_place_of_luks", attacks::t02_plain_ext4_in_place_of_luks),
+        scenario!("t03_formatted_by_somebody_else", attacks::t03_formatted_by_somebody_else),
+        scenario!("t13_no_shell_ever", attacks::t13_no_shell_ever),
+        scenario!("t13_corrupt_source", attacks::t13_corrupt_source),
+        scenario!("t14_init_in_the_uki", attacks::t14_init_in_the_uki),
+        scenario!("t14_credential_beside_the_uki", attacks::t14_credential_beside_the_uki),
+        scenario!("t14_unmeasured_channels", attacks::t14_unmeasured_channels),
+        scenario!("t16_one_label_twice", attacks::t16_one_label_twice),
+        scenario!("t17_fetch_again_after_boot", attacks::t17_fetch_again_after_boot),
+        scenario!("t21_secrets_are_nowhere", attacks::t21_secrets_are_nowhere),
+        scenario!("t27_new_uki_over_old_root", attacks::t27_new_uki_over_old_root),
+        scenario!("t28_clock_behind", attacks::t28_clock_behind),
+        scenario!("t28_clock_far_ahead", attacks::t28_clock_far_ahead),
+        scenario!("no_tpm", bad_input::no_tpm),
+        scenario!("tpm_without_certificate", bad_input::tpm_without_certificate),
+        scenario!("tpm_of_another_maker", bad_input::tpm_of_another_maker),
+        scenario!("no_lease", bad_input::no_lease),
+        scenario!("wrong_ca", bad_input::wrong_ca),
+        scenario!("no_root_partition", bad_input::no_root_partition),
+        scenario!("disk_write_error", bad_input::disk_write_error),
+    ])
+}
