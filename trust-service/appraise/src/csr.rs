@@ -9,6 +9,12 @@ use x509_parser::public_key::PublicKey;
 const USER_PREFIX: &str = "system:node:";
 const GROUP: &str = "system:nodes";
 
+/// AlgorithmIdentifier of ecdsa-with-SHA256.
+const ECDSA_SHA256: &[u8] = &[0x30, 0x0a, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x02];
+/// AlgorithmIdentifier of sha256WithRSAEncryption.
+const RSA_SHA256: &[u8] =
+    &[0x30, 0x0d, 0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x0b, 0x05, 0x00];
+
 /// Why a certificate request is refused.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum CsrError {
@@ -21,8 +27,8 @@ pub enum CsrError {
     /// Bytes follow the request.
     #[error("{0} bytes follow the request")]
     Trailing(usize),
-    /// Not signed by the key that it holds.
-    #[error("the signature is not that of the request's key")]
+    /// Not signed by the key that it holds, with SHA-256.
+    #[error("the signature is not that of the request's key with SHA-256")]
     Signature,
     /// Neither P-256 nor RSA of 2048 to 4096 bits.
     #[error("its key is neither P-256 nor RSA of 2048 to 4096 bits")]
@@ -63,10 +69,15 @@ impl Csr {
             return Err(CsrError::Trailing(rest.len()));
         }
         let info = &csr.certification_request_info;
-        match info.subject_pki.parsed() {
-            Ok(PublicKey::EC(point)) if point.key_size() == 256 => {}
-            Ok(PublicKey::RSA(key)) if (2048..=4096).contains(&key.key_size()) => {}
+        let algorithm = match info.subject_pki.parsed() {
+            Ok(PublicKey::EC(point)) if point.key_size() == 256 => ECDSA_SHA256,
+            Ok(PublicKey::RSA(key)) if (2048..=4096).contains(&key.key_size()) => RSA_SHA256,
             _ => return Err(CsrError::Key),
+        };
+        // These stand outside of what is signed, and the parser would take weaker or sloppier ones.
+        let tail = (2..=4).find_map(|head| der.get(head..)?.strip_prefix(info.raw));
+        if !tail.is_some_and(|tail| tail.starts_with(algorithm)) || csr.signature_value.unused_bits != 0 {
+            return Err(CsrError::Signature);
         }
         csr.verify_signature().map_err(|_| CsrError::Signature)?;
         if !info.attributes().is_empty() {

@@ -5,7 +5,12 @@ use ccnode_appraise::{Csr, CsrError, Rejection};
 use ccnode_evidence::Code;
 use ccnode_protocol::NodeName;
 use ccnode_testkit::kubelet_csr;
-use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair, PKCS_ECDSA_P384_SHA384};
+use rcgen::{
+    CertificateParams, DistinguishedName, DnType, KeyPair, PKCS_ECDSA_P384_SHA384, PKCS_RSA_SHA256,
+    PKCS_RSA_SHA384,
+};
+use rsa::pkcs1::DecodeRsaPrivateKey as _;
+use rsa::pkcs8::EncodePrivateKey as _;
 
 fn name() -> NodeName {
     "workers-abcdefghij".parse().unwrap()
@@ -82,10 +87,28 @@ fn key_and_signature_are_checked() {
     let key = KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).unwrap();
     let der = params(&good()).serialize_request(&key).unwrap().der().to_vec();
     assert_eq!(Csr::parse(&der), Err(CsrError::Key));
+    for (algorithm, due) in [(&PKCS_RSA_SHA256, true), (&PKCS_RSA_SHA384, false)] {
+        let key =
+            rsa::RsaPrivateKey::from_pkcs1_der(include_bytes!("../../../testkit/keys/ak-a.der")).unwrap();
+        let key = key.to_pkcs8_der().unwrap().as_bytes().to_vec();
+        let key = KeyPair::from_pkcs8_der_and_sign_algo(&key.into(), algorithm).unwrap();
+        let der = params(&good()).serialize_request(&key).unwrap().der().to_vec();
+        assert_eq!(Csr::parse(&der).map(|_| ()), if due { Ok(()) } else { Err(CsrError::Signature) });
+    }
     let (mut der, _) = kubelet_csr(&name());
     let at = der.windows(9).position(|w| w == b"workers-a").unwrap();
     der[at] = b'x';
     assert_eq!(Csr::parse(&der), Err(CsrError::Signature));
+}
+
+#[test]
+fn every_byte_of_the_request_counts() {
+    let (der, _) = kubelet_csr(&name());
+    for i in 0..der.len() {
+        let mut bad = der.clone();
+        bad[i] ^= 0x01;
+        assert!(Csr::parse(&bad).is_err(), "byte {i}");
+    }
 }
 
 #[test]

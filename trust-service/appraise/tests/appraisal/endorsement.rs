@@ -53,6 +53,20 @@ fn certificate_is_read_strictly() {
 }
 
 #[test]
+fn every_byte_of_the_certificate_counts() {
+    let world = World::new();
+    let cert = world.tpm.ek_cert();
+    assert!(world.judge(&world.answer_with(&world.secret)).is_ok());
+    for i in 0..cert.len() {
+        let mut bad = cert.clone();
+        bad[i] ^= 0x01;
+        world.tpm.lie(Lies { ek_cert: Some(bad), ..Default::default() });
+        let refused = world.identity().is_err() || world.judge(&world.answer_with(&world.secret)).is_err();
+        assert!(refused, "byte {i}");
+    }
+}
+
+#[test]
 fn key_must_be_rsa_of_2048_bits() {
     let maker = MakerCa::new("Test Maker");
     // A smaller key: 1024 bits, that of no TPM 2.0.
@@ -88,15 +102,29 @@ fn expired_certificate_is_named() {
 #[test]
 fn expired_root_counts_too() {
     let maker = MakerCa::valid("Old Maker", (2010, 2022));
-    let tpm = SoftTpm::new(&maker, Seat::A);
+    let tpm = SoftTpm::with(
+        &maker,
+        Seat::A,
+        &EkProfile { years: (2020, 2090), ..Default::default() },
+        Boot::standard(),
+    );
     let mut world = World::of(maker, tpm);
-    world.roots.truncate(1);
-    world.roots.push(EkRoot::parse(world.maker.intermediate(), TrustLevel::DiscreteTpm).unwrap());
+    world.roots[1].level = TrustLevel::DiscreteTpm;
     // The intermediate is pinned, too, and in its validity: it alone leads to the certificate.
     assert_eq!(world.run().unwrap().level, TrustLevel::DiscreteTpm);
-    world.now = UnixTime(4_000_000_000);
-    let refused = world.refused();
-    assert!(matches!(refused.rejection, Rejection::EkCertExpired { .. }), "{}", refused.rejection);
+    // In 2055 the EK's certificate alone is in its validity.
+    world.now = UnixTime(2_682_374_400);
+    let expired = |world: &World| {
+        let refused = world.refused();
+        assert!(
+            matches!(&refused.rejection, Rejection::EkCertExpired { subject, .. } if subject.contains("Old Maker")),
+            "{}",
+            refused.rejection
+        );
+    };
+    expired(&world);
+    world.roots.remove(0);
+    expired(&world);
 }
 
 #[test]

@@ -48,6 +48,13 @@ fn t10_type() {
 }
 
 #[test]
+fn t10_clock() {
+    // magic, tag, signer, extraData, clock, resetCount, restartCount come before `safe`.
+    let got = patched("message", |m| m[4 + 2 + 4 + 34 + 8 + 4 + 4] = 2);
+    assert!(matches!(got, Rejection::QuoteMalformed(QuoteError::Safe(2))), "{got}");
+}
+
+#[test]
 fn t10_extra_data() {
     for extra in [vec![], vec![0; 31], vec![0; 32], vec![0; 48]] {
         let got = lying(Lies { qualifying: Some(extra), ..Default::default() });
