@@ -1,7 +1,7 @@
 //! The build of an image from a recipe: each part cached by what went into it, the results written to one folder.
 
 use crate::apt::Sources;
-use crate::cache::{Cache, Key};
+use crate::cache::{self, Cache, Key};
 use crate::disk::{self, DiskError};
 use crate::initramfs::{self, Contents, InitramfsError};
 use crate::kernel::{self, KernelError};
@@ -261,7 +261,7 @@ fn json<T: Serialize>(value: &T, out: &Path) -> Result<Vec<u8>, BuildError> {
 
 /// The root source over an ext4 image, cached.
 fn verity(image: &Path, cache: &Cache) -> Result<Source, BuildError> {
-    let key = Key::new("source/1").with("image", image.as_os_str().as_encoded_bytes());
+    let key = Key::new("source/1").with("image", cache::name(image).as_bytes());
     let dir = cache.part("source", &key, at(Path::new("cache")), |dir| {
         let made = source::make(&image.join("root.ext4"), &dir.join("source.img"), &key);
         let made = made.map_err(BuildError::Source)?;

@@ -93,6 +93,11 @@ impl Cache {
     }
 }
 
+/// A part's name with its hash: the same in every cache.
+pub(crate) fn name(part: &Path) -> String {
+    part.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

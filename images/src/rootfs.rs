@@ -1,7 +1,7 @@
 //! The root file system: packages by mmdebstrap, the recipe's overlay, the gate's units, as a reproducible ext4 image.
 
 use crate::apt::{self, AptError, Package, Sources};
-use crate::cache::{Cache, Key};
+use crate::cache::{self, Cache, Key};
 use crate::ext4;
 use crate::gpt::Guid;
 use crate::modules::Module;
@@ -105,7 +105,7 @@ pub(crate) fn base(root: &Root, context: &Context<'_>) -> Result<PathBuf, Rootfs
 /// The ext4 image `root.ext4` of a recipe over its packages, cached.
 pub(crate) fn image(root: &Root, base: &Path, context: &Context<'_>) -> Result<PathBuf, RootfsError> {
     let mut key = Key::new("ext4/1")
-        .with("base", base.as_os_str().as_encoded_bytes())
+        .with("base", cache::name(base).as_bytes())
         .with("script", ASSEMBLE.as_bytes())
         .with("release", context.release.as_bytes());
     for (name, text) in UNITS {
