@@ -186,7 +186,11 @@ impl ClientError {
             return Self::tls(url, path, tls);
         }
         if error.is_timeout() {
-            return Self::Unreachable { url, cause: format!("no answer in {} ms", timeout.as_millis()) };
+            let cause = match error.is_connect() {
+                true => "no connection in time".to_owned(),
+                false => format!("no answer in {} ms", timeout.as_millis()),
+            };
+            return Self::Unreachable { url, cause };
         }
         let cause = innermost(error);
         // A connection that ends early is a network failure; bytes that are not HTTP are not.

@@ -44,6 +44,8 @@ impl Boot {
         };
         let mut client = Client::new(settings)?;
         let key = KubeletKey::generate()?;
+        let lost = |_| Refusal::new(Code::NodeInternal, "the TPM's task was lost");
+        let subject = self.tpm(subject).await.map_err(lost)??;
         let source = Timed { device: &device, spent: AtomicU64::new(0) };
         let console = &self.console;
         let retry = |retry| console.retry(Step::Attest, &retry);

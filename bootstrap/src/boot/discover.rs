@@ -13,6 +13,7 @@ use ccnode_tpm_device::{BootRecords, Device, DeviceError, DeviceHandle, Tcti};
 use std::fs;
 use std::path::Path;
 use std::time::Instant;
+use tokio::task::JoinHandle;
 
 const EVENT_LOG: &str = "/sys/kernel/security/tpm0/binary_bios_measurements";
 
@@ -27,6 +28,8 @@ pub struct Discovered {
     pub(super) config: Config,
     pub(super) cmdline: Cmdline,
     pub(super) device: DeviceHandle,
+    /// Length of the firmware's log, for the console.
+    event_log: usize,
 }
 
 /// The logs are read; PCRs don't move from here to the quote.
@@ -34,7 +37,8 @@ pub struct Measured {
     pub(super) config: Config,
     pub(super) cmdline: Cmdline,
     pub(super) device: DeviceHandle,
-    pub(super) subject: Subject,
+    /// Awaited when it is needed: the network comes up while the TPM works.
+    pub(super) subject: JoinHandle<Result<Subject, DeviceError>>,
 }
 
 /// There is an address.
@@ -67,7 +71,7 @@ impl Boot {
         let loaded = list.len();
         modules::load(&list)?;
         self.status.sums.modules_ms += millis(before);
-        let device = match early {
+        let (device, event_log) = match early {
             Some(opening) => {
                 let lost = |_| Refusal::new(Code::NodeInternal, "the TPM's thread was lost");
                 self.tpm(opening).await.map_err(lost)?
@@ -79,18 +83,20 @@ impl Boot {
         self.status.pool = config.pool.to_string();
         self.status.image = cmdline.root_hash.to_string();
         self.done(Step::Discover, since, &format!("pool {}, {loaded} modules, TPM", config.pool));
-        Ok(Discovered { config, cmdline, device })
+        Ok(Discovered { config, cmdline, device, event_log })
     }
 
     /// Takes identity and logs. Nothing is extended: init-data is not part of this version.
     pub async fn measure(&mut self, discovered: Discovered) -> Result<Measured, Refusal> {
         let since = Instant::now();
-        let Discovered { config, cmdline, device } = discovered;
-        let identity = self.tpm(device.identity()).await?;
-        let logs = self.tpm(device.logs()).await?;
-        let words = format!("event log of {} bytes", logs.event_log.0.len());
-        self.done(Step::Measure, since, &words);
-        Ok(Measured { config, cmdline, device, subject: Subject { identity, logs } })
+        let Discovered { config, cmdline, device, event_log } = discovered;
+        let tpm = device.clone();
+        let subject = tokio::spawn(async move {
+            let identity = tpm.identity().await?;
+            Ok(Subject { identity, logs: tpm.logs().await? })
+        });
+        self.done(Step::Measure, since, &format!("event log of {event_log} bytes"));
+        Ok(Measured { config, cmdline, device, subject })
     }
 
     /// Brings the network up; the deadline of the exchange begins here.
@@ -109,10 +115,11 @@ impl Boot {
 }
 
 /// Opens the TPM and queues the work on its keys, so that it runs while nobody waits for it.
-fn open_tpm(cmdline: String) -> Result<DeviceHandle, DeviceError> {
+fn open_tpm(cmdline: String) -> Result<(DeviceHandle, usize), DeviceError> {
     let event_log = fs::read(EVENT_LOG).unwrap_or_default();
+    let len = event_log.len();
     let records = BootRecords { event_log, cmdline, own_log: Vec::new() };
     let device = Device::open(Tcti::machine()?)?.with_records(records);
     drop(device.prepare());
-    Ok(device)
+    Ok((device, len))
 }

@@ -144,8 +144,7 @@ impl Boot {
         let (path, name) = (partitions.root.clone(), name.clone());
         let opened = blocking(move || unlock::open_volume(&header, &path, &unlock_key, &name)).await??;
         let measurement = opened.measurement();
-        let pcr = PcrIndex::new(15).map_err(|e| Refusal::new(Code::NodeInternal, e.to_string()))?;
-        self.tpm(device.extend(pcr, Sha256Digest(measurement.digest), &measurement.text)).await?;
+        self.tpm(device.extend(PcrIndex::CAP, Sha256Digest(measurement.digest), &measurement.text)).await?;
         Ok(opened)
     }
 
