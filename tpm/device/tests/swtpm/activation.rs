@@ -141,7 +141,7 @@ fn malformed_blobs_are_refused_without_the_tpm() {
 #[test]
 fn t21_secret_does_not_cross_the_wire_in_clear() {
     let tpm = Swtpm::new();
-    let relay = Relay::new(tpm.port(), |_| None);
+    let relay = Relay::watching(tpm.port());
     let handle = relay.open();
     let who = wait(handle.identity()).unwrap();
     let (credential, secret) = make_credential(&tpm, &who, &SECRET);
@@ -178,7 +178,7 @@ fn t21_secret_does_not_cross_the_wire_in_clear() {
 #[test]
 fn prepared_activation_is_one_command_and_a_flush() {
     let tpm = Swtpm::new();
-    let relay = Relay::new(tpm.port(), |_| None);
+    let relay = Relay::watching(tpm.port());
     let handle = relay.open();
     let who = wait(handle.identity()).unwrap();
     let (credential, secret) = make_credential(&tpm, &who, &SECRET);

@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -174,12 +175,20 @@ pub(crate) fn tcti(port: u16) -> Tcti {
     tcti_text(port).parse().unwrap()
 }
 
-/// A port whose successor is free too.
+/// A port whose successor is free too, never given out before by this process. Processes use ranges of their own, below
+/// the ephemeral ports: a pair that is chosen stays free until it is bound.
 pub(crate) fn free_pair() -> u16 {
+    const FIRST: u32 = 10_000;
+    const RANGES: u32 = 80;
+    const PAIRS: u32 = 128;
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    let range = FIRST + std::process::id() % RANGES * PAIRS * 2;
     loop {
-        let Ok(first) = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)) else { continue };
-        let port = first.local_addr().unwrap().port();
-        if port < u16::MAX && TcpListener::bind((Ipv4Addr::LOCALHOST, port + 1)).is_ok() {
+        let pair = GIVEN.fetch_add(1, Ordering::Relaxed);
+        assert!(pair < PAIRS, "no free pair of ports");
+        let port = u16::try_from(range + pair * 2).unwrap();
+        let free = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
+        if free(port) && free(port + 1) {
             return port;
         }
     }

@@ -2,6 +2,7 @@
 
 use crate::activation::make_credential;
 use crate::fixture::{Swtpm, program, run, wait};
+use crate::relay::{Meddling, NV_READ, Relay};
 use ccnode_evidence::{Code, EvidenceSource as _};
 use ccnode_tpm_device::{AkFault, Device, DeviceError};
 use rsa::RsaPublicKey;
@@ -32,6 +33,35 @@ fn padding_behind_the_certificate_is_left_out() {
     let cert = wait(tpm.open().identity()).unwrap().ek_cert;
     replace_certificate(&tpm, &[cert.as_slice(), &[0xff; 300]].concat());
     assert_eq!(wait(tpm.open().identity()).unwrap().ek_cert, cert);
+}
+
+/// A SEQUENCE around the certificate and as much again: the certificate of a talkative maker.
+fn long_certificate(cert: &[u8]) -> Vec<u8> {
+    let content = [cert, &[0x5a; 900]].concat();
+    [&[0x30, 0x82][..], &u16::try_from(content.len()).unwrap().to_be_bytes(), &content].concat()
+}
+
+#[test]
+fn long_certificate_is_read_in_parts() {
+    let tpm = Swtpm::new();
+    let long = long_certificate(&wait(tpm.open().identity()).unwrap().ek_cert);
+    replace_certificate(&tpm, &[long.as_slice(), &[0xff; 20]].concat());
+    let relay = Relay::watching(tpm.port());
+    assert_eq!(wait(relay.open().identity()).unwrap().ek_cert, long);
+    assert_eq!(relay.count(NV_READ), 3, "header, 1024 bytes, the rest");
+}
+
+#[test]
+fn tpm_with_small_buffers_is_read_in_smaller_parts() {
+    let tpm = Swtpm::new();
+    let long = long_certificate(&wait(tpm.open().identity()).unwrap().ek_cert);
+    replace_certificate(&tpm, &long);
+    let relay = Relay::new(tpm.port(), |code, command| {
+        // TPM2_NV_Read ends with size and offset; TPM_RC_VALUE about the first parameter is the answer to a large size.
+        let size = u16::from_be_bytes(command[command.len() - 4..][..2].try_into().unwrap());
+        if code == NV_READ && size > 512 { Meddling::Refuse(0x1c4) } else { Meddling::Pass }
+    });
+    assert_eq!(wait(relay.open().identity()).unwrap().ek_cert, long);
 }
 
 #[test]
@@ -117,6 +147,23 @@ fn certificate_of_another_key_is_refused() {
     }
     drop(handle);
     assert_eq!(tpm.volatile_handles(), "");
+}
+
+#[test]
+fn certificate_of_a_key_of_another_template_is_refused() {
+    let tpm = Swtpm::new();
+    tpm.tool("tpm2_evictcontrol", &["-C", "o", "-c", EK]);
+    let attributes = "fixedtpm|fixedparent|sensitivedataorigin|userwithauth|restricted|decrypt";
+    tpm.tool(
+        "tpm2_createprimary",
+        &["-C", "e", "-G", "rsa2048:null:aes128cfb", "-a", attributes, "-c", "other.ctx"],
+    );
+    tpm.tool("tpm2_evictcontrol", &["-C", "o", "-c", "other.ctx", EK]);
+    tpm.tool("tpm2_flushcontext", &["-t"]);
+    tpm.tool("tpm2_readpublic", &["-c", EK, "-f", "der", "-o", "other.der"]);
+    // Its SubjectPublicKeyInfo is certificate enough: it holds the key.
+    replace_certificate(&tpm, &fs::read(tpm.dir().join("other.der")).unwrap());
+    assert_eq!(wait(tpm.open().identity()).unwrap_err(), DeviceError::EkCertForeign);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The quote: what it covers, who signed it, and what happens when PCRs move meanwhile.
 
 use crate::fixture::{Swtpm, program, run, wait};
-use crate::relay::{QUOTE, Relay, extend_command};
+use crate::relay::{Meddling, QUOTE, Relay, extend_command};
 use ccnode_evidence::{Code, EvidenceSource as _, PcrIndex, PcrSet, QuoteParts, Sha256Digest};
 use ccnode_tpm_device::{DeviceError, QUOTE_ATTEMPTS};
 use rsa::pkcs1v15::{Signature, VerifyingKey};
@@ -12,6 +12,13 @@ use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 const QUALIFYING: [u8; 32] = [0x5a; 32];
+
+fn before_each_quote(pcr: u32) -> impl FnMut(u32, &[u8]) -> Meddling + Send + 'static {
+    move |code, _| match code {
+        QUOTE => Meddling::After(extend_command(pcr, [7; 32])),
+        _ => Meddling::Pass,
+    }
+}
 
 /// The signature verifies over the message, and the message ends with selection and digest of the values.
 fn assert_quote_is_sound(quote: &QuoteParts) {
@@ -76,9 +83,9 @@ fn quote_is_accepted_by_tpm2_checkquote() {
 fn t24_extend_between_read_and_quote_is_read_again() {
     let tpm = Swtpm::new();
     let quotes = AtomicUsize::new(0);
-    let relay = Relay::new(tpm.port(), move |code| {
+    let relay = Relay::new(tpm.port(), move |code, _| {
         let first = code == QUOTE && quotes.fetch_add(1, Ordering::Relaxed) == 0;
-        first.then(|| extend_command(3, [7; 32]))
+        if first { Meddling::After(extend_command(3, [7; 32])) } else { Meddling::Pass }
     });
     let handle = relay.open();
     let quote = wait(handle.quote(QUALIFYING)).unwrap();
@@ -91,7 +98,7 @@ fn t24_extend_between_read_and_quote_is_read_again() {
 #[test]
 fn t24_extends_without_end_are_a_race() {
     let tpm = Swtpm::new();
-    let relay = Relay::new(tpm.port(), |code| (code == QUOTE).then(|| extend_command(3, [7; 32])));
+    let relay = Relay::new(tpm.port(), before_each_quote(3));
     let error = wait(relay.open().quote(QUALIFYING)).unwrap_err();
     assert_eq!(error, DeviceError::QuoteRace { attempts: QUOTE_ATTEMPTS });
     assert_eq!(error.code(), Code::QuoteRace);
@@ -101,7 +108,7 @@ fn t24_extends_without_end_are_a_race() {
 #[test]
 fn t24_extend_outside_the_selection_is_no_race() {
     let tpm = Swtpm::new();
-    let relay = Relay::new(tpm.port(), |code| (code == QUOTE).then(|| extend_command(16, [7; 32])));
+    let relay = Relay::new(tpm.port(), before_each_quote(16));
     assert_quote_is_sound(&wait(relay.open().quote(QUALIFYING)).unwrap());
     assert_eq!(relay.count(QUOTE), 1);
 }

@@ -12,6 +12,7 @@ pub(crate) const QUOTE: u32 = 0x158;
 pub(crate) const ACTIVATE: u32 = 0x147;
 pub(crate) const START_AUTH_SESSION: u32 = 0x176;
 pub(crate) const PCR_READ: u32 = 0x17e;
+pub(crate) const NV_READ: u32 = 0x14e;
 pub(crate) const FLUSH: u32 = 0x165;
 pub(crate) const GET_RANDOM: u32 = 0x17b;
 
@@ -23,8 +24,16 @@ pub(crate) struct Exchange {
     pub(crate) answer: Vec<u8>,
 }
 
-/// Given a command's code: the commands to run before it.
-type Inject = Box<dyn FnMut(u32) -> Option<Vec<u8>> + Send>;
+/// What a relay does to a command.
+pub(crate) enum Meddling {
+    Pass,
+    /// Slips another command in before it.
+    After(Vec<u8>),
+    /// Keeps it from the TPM and answers with a response code.
+    Refuse(u32),
+}
+
+type Meddle = Box<dyn FnMut(u32, &[u8]) -> Meddling + Send>;
 
 pub(crate) struct Relay {
     port: u16,
@@ -33,7 +42,12 @@ pub(crate) struct Relay {
 
 impl Relay {
     /// Listens in front of the TPM at `tpm`.
-    pub(crate) fn new(tpm: u16, inject: impl FnMut(u32) -> Option<Vec<u8>> + Send + 'static) -> Self {
+    pub(crate) fn watching(tpm: u16) -> Self {
+        Self::new(tpm, |_, _| Meddling::Pass)
+    }
+
+    /// Listens in front of the TPM at `tpm` and does to each command (code, bytes) what `meddle` says.
+    pub(crate) fn new(tpm: u16, meddle: impl FnMut(u32, &[u8]) -> Meddling + Send + 'static) -> Self {
         let (port, data, control) = loop {
             let port = free_pair();
             let bind = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port));
@@ -42,11 +56,11 @@ impl Relay {
             }
         };
         let seen = Arc::new(Mutex::new(Vec::new()));
-        let (log, mut inject): (_, Inject) = (Arc::clone(&seen), Box::new(inject));
+        let (log, mut meddle): (_, Meddle) = (Arc::clone(&seen), Box::new(meddle));
         thread::spawn(move || {
             for client in data.incoming() {
                 let Ok(server) = connect(tpm) else { continue };
-                relay_commands(client.unwrap(), server, &log, &mut inject).ok();
+                relay_commands(client.unwrap(), server, &log, &mut meddle).ok();
             }
         });
         thread::spawn(move || {
@@ -104,22 +118,29 @@ fn relay_commands(
     mut client: TcpStream,
     mut server: TcpStream,
     log: &Mutex<Vec<Exchange>>,
-    inject: &mut Inject,
+    meddle: &mut Meddle,
 ) -> io::Result<()> {
     client.set_nodelay(true)?;
     loop {
         let command = message(&mut client)?;
         let code = u32::from_be_bytes(command[6..10].try_into().unwrap());
-        if let Some(slipped_in) = inject(code) {
-            server.write_all(&slipped_in)?;
-            let answer = message(&mut server)?;
-            assert_eq!(answer[6..10], [0; 4], "the command slipped in failed");
-        }
-        server.write_all(&command)?;
-        let answer = message(&mut server)?;
+        let answer = match meddle(code, &command) {
+            Meddling::Refuse(rc) => [&[0x80, 0x01, 0, 0, 0, 10][..], &rc.to_be_bytes()].concat(),
+            Meddling::Pass => exchange(&mut server, &command)?,
+            Meddling::After(slipped_in) => {
+                let answer = exchange(&mut server, &slipped_in)?;
+                assert_eq!(answer[6..10], [0; 4], "the command slipped in failed");
+                exchange(&mut server, &command)?
+            }
+        };
         log.lock().unwrap().push(Exchange { code, command, answer: answer.clone() });
         client.write_all(&answer)?;
     }
+}
+
+fn exchange(server: &mut TcpStream, command: &[u8]) -> io::Result<Vec<u8>> {
+    server.write_all(command)?;
+    message(server)
 }
 
 /// A command or an answer: tag, size of the whole, code, and the rest.
