@@ -42,7 +42,6 @@ fn judge(
     let bound = session::bound(attestation, &opened.ours)?;
     let logs = &opened.ours.logs;
     kept.logs = Some(logs.clone());
-    kept.pcrs = opened.evidence.tpm_quote.values();
 
     let quoted = quote::judge(&opened.evidence, identity.ak(), &guarded, &report_data)?;
     let counters = Counters {
@@ -54,6 +53,7 @@ fn judge(
     kept.quote_proven = true;
     kept.counters = Some(counters);
     let selection = quoted.selection;
+    kept.pcrs = Some(selection.pcrs().clone());
 
     let log = read(logs)?;
     let proof = replay(&log, &selection)?;

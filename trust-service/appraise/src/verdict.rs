@@ -59,18 +59,18 @@ pub struct Refused {
     pub kept: Kept,
 }
 
-/// What is kept of refused evidence. What is not proven is the sender's claim.
+/// What is kept of refused evidence, filled as far as the gates were passed.
 #[derive(Clone, Debug, Default)]
 pub struct Kept {
-    /// The logs as sent.
+    /// The logs as sent, once `activation_proven`; a claim until `log_proven`.
     pub logs: Option<EventLogs>,
-    /// The PCR values as sent.
+    /// sha256:0-15, once `quote_proven`.
     pub pcrs: Option<PcrValues>,
     /// The counters of the quote, once it is proven.
     pub counters: Option<Counters>,
     /// The EK's chain is valid and the credential was activated: from here on, an answer may explain.
     pub activation_proven: bool,
-    /// The quote is this TPM's and of this session: `pcrs` are fact.
+    /// The quote is this TPM's and of this session.
     pub quote_proven: bool,
     /// The logs replay to the quoted PCRs: a tuple may be recorded from them.
     pub log_proven: bool,

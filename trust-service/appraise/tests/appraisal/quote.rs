@@ -16,6 +16,7 @@ fn lying(lies: Lies) -> Rejection {
     world.tpm.lie(lies);
     let refused = world.refused();
     assert!(refused.kept.activation_proven && !refused.kept.quote_proven);
+    assert!(refused.kept.pcrs.is_none() && refused.kept.counters.is_none(), "only what is proven is kept");
     refused.rejection
 }
 
