@@ -285,7 +285,7 @@ fn test_recipe(version: &str, keys: &TrustDir) -> Result<PathBuf> {
             list.extend(values.iter().map(|v| toml::Value::from(*v)));
         }
     };
-    add("packages", &["libtss2-esys-3.0.2-0", "libtss2-tcti-device0"]);
+    add("packages", &["libtss2-esys-3.0.2-0", "libtss2-tcti-device0", "libtss2-tctildr0"]);
     add("enable", &["ccnode-guest.service"]);
     fs::write(&path, toml::to_string(&recipe)?)?;
     Ok(path)
