@@ -132,14 +132,16 @@ pub(super) async fn disallow<S: Store>(
     State(service): State<Arc<Service<S>>>,
     admin: Admin,
     Part((name, platform, image)): Part<(PoolName, Sha256Digest, Sha256Digest)>,
-) -> Answer {
+) -> Result<StatusCode, Refusal> {
     let mut tx = service.store.write().await?;
-    let row = find(&mut tx, &name).await?;
+    find(&mut tx, &name).await?;
     let pair = Pair { platform, image };
     if !tx.delete_pair(&name, &pair).await? {
         return Err(absent("allowed pair", format_args!("{platform} with {image}")));
     }
-    done(&service, tx, row, admin.entry("pool.disallow", &name, json!({"pair": pair}))).await
+    audit::append(&mut tx, service.now(), admin.entry("pool.disallow", &name, json!({"pair": pair}))).await?;
+    tx.commit().await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 pub(super) async fn add_ek_root<S: Store>(
@@ -164,13 +166,16 @@ pub(super) async fn remove_ek_root<S: Store>(
     State(service): State<Arc<Service<S>>>,
     admin: Admin,
     Part((name, id)): Part<(PoolName, Sha256Digest)>,
-) -> Answer {
+) -> Result<StatusCode, Refusal> {
     let mut tx = service.store.write().await?;
-    let row = find(&mut tx, &name).await?;
+    find(&mut tx, &name).await?;
     if !tx.delete_ek_root(&name, &id).await? {
         return Err(absent("EK root", id));
     }
-    done(&service, tx, row, admin.entry("pool.ek-root.remove", &name, json!({"id": id}))).await
+    audit::append(&mut tx, service.now(), admin.entry("pool.ek-root.remove", &name, json!({"id": id})))
+        .await?;
+    tx.commit().await?;
+    Ok(StatusCode::NO_CONTENT)
 }
 
 async fn find<T: Tx>(tx: &mut T, name: &PoolName) -> Result<PoolRow, Refusal> {

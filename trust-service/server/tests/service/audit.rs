@@ -1,0 +1,104 @@
+//! The audit log shows edits, gaps, a cut-off end and a rewritten past.
+
+use crate::fixture::*;
+use ccnode_evidence::Sha256Digest;
+use ccnode_server::audit::{self, AuditFault, CHECKPOINT, Checkpoint};
+use ccnode_server::service::Service;
+use ccnode_server::store::{AuditEntry, Store as _, Tx as _};
+use sqlx::Connection as _;
+use std::path::Path;
+
+async fn sql(dir: &Path, statement: &str) {
+    let url = format!("sqlite://{}", dir.join("db.sqlite").display());
+    let mut db = sqlx::SqliteConnection::connect(&url).await.unwrap();
+    sqlx::query(statement).execute(&mut db).await.unwrap();
+    db.close().await.unwrap();
+}
+
+async fn verify(dir: &Path) -> Result<u64, AuditFault> {
+    let service = Service::open(dir).await.unwrap();
+    let checkpoint: Checkpoint =
+        serde_json::from_slice(&std::fs::read(dir.join(CHECKPOINT)).unwrap()).unwrap();
+    let result = audit::verify(&service.store, Some((&checkpoint, &service.token))).await;
+    service.store.close().await;
+    result
+}
+
+/// A stopped service with seven rows and a checkpoint of the last.
+async fn stopped() -> Trust {
+    let (mut trust, _) = ready().await;
+    trust.stop().await;
+    assert_eq!(verify(&trust.dir()).await.unwrap(), 7);
+    trust
+}
+
+#[tokio::test]
+async fn every_edit_is_seen() {
+    let trust = stopped().await;
+    for (column, value) in [
+        ("time", "1"),
+        ("actor", "'admin:eve'"),
+        ("action", "'x'"),
+        ("object", "'x'"),
+        ("detail", "'{}'"),
+        ("correlation_id", "'x'"),
+    ] {
+        let dir = trust.dir();
+        sql(&dir, "CREATE TABLE saved AS SELECT * FROM audit").await;
+        sql(&dir, &format!("UPDATE audit SET {column} = {value} WHERE seq = 3")).await;
+        assert!(matches!(verify(&dir).await, Err(AuditFault::Changed(3))), "{column}");
+        sql(&dir, "DELETE FROM audit").await;
+        sql(&dir, "INSERT INTO audit SELECT * FROM saved").await;
+        sql(&dir, "DROP TABLE saved").await;
+        verify(&dir).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_missing_row_is_seen() {
+    let trust = stopped().await;
+    sql(&trust.dir(), "DELETE FROM audit WHERE seq = 4").await;
+    assert!(matches!(verify(&trust.dir()).await, Err(AuditFault::Gap { due: 4, found: 5 })));
+    sql(&trust.dir(), "UPDATE audit SET seq = seq - 1 WHERE seq > 4").await;
+    assert!(matches!(verify(&trust.dir()).await, Err(AuditFault::Unchained(4))));
+}
+
+#[tokio::test]
+async fn a_cut_off_end_is_seen_by_the_checkpoint() {
+    let trust = stopped().await;
+    sql(&trust.dir(), "DELETE FROM audit WHERE seq > 5").await;
+    let fault = verify(&trust.dir()).await;
+    assert!(matches!(fault, Err(AuditFault::Truncated { last: 5, checkpoint: 7 })), "{fault:?}");
+}
+
+#[tokio::test]
+async fn a_rewritten_past_is_seen_by_the_checkpoint() {
+    let trust = stopped().await;
+    sql(&trust.dir(), "DELETE FROM audit WHERE seq > 5").await;
+    let service = Service::open(&trust.dir()).await.unwrap();
+    let mut tx = service.store.write().await.unwrap();
+    for object in ["one", "two"] {
+        let entry = AuditEntry {
+            actor: "service".into(),
+            action: "forged",
+            object: object.into(),
+            detail: serde_json::json!({}),
+            correlation_id: "",
+        };
+        audit::append(&mut tx, 1, entry).await.unwrap();
+    }
+    tx.commit().await.unwrap();
+    service.store.close().await;
+    assert!(matches!(verify(&trust.dir()).await, Err(AuditFault::Rewritten(7))));
+}
+
+#[tokio::test]
+async fn a_forged_checkpoint_is_seen() {
+    let trust = stopped().await;
+    let path = trust.dir().join(CHECKPOINT);
+    let mut checkpoint: Checkpoint = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    checkpoint.seq = 5;
+    checkpoint.hash = Sha256Digest::ZERO;
+    std::fs::write(&path, serde_json::to_vec(&checkpoint).unwrap()).unwrap();
+    assert!(matches!(verify(&trust.dir()).await, Err(AuditFault::Signature)));
+}

@@ -1,0 +1,179 @@
+//! What a peer may take: sizes, times, connections; and how the service ends.
+
+use crate::fixture::*;
+use ccnode_evidence::Code;
+use ccnode_protocol::admin::OnUnknown;
+use ccnode_protocol::{AUTH, Problem};
+use ccnode_server::config::Lifetime;
+use ccnode_server::init::{InitError, Options, init};
+use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+async fn tls(
+    trust: &Trust,
+    versions: &[&'static rustls::SupportedProtocolVersion],
+) -> std::io::Result<TlsStream<TcpStream>> {
+    let mut roots = rustls::RootCertStore::empty();
+    let ca = std::fs::read(trust.dir().join("tls/ca.pem")).unwrap();
+    roots.add(CertificateDer::from_pem_slice(&ca).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(versions)
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let stream = TcpStream::connect(trust.node_address()).await?;
+    let name = ServerName::try_from("127.0.0.1").unwrap();
+    TlsConnector::from(Arc::new(config)).connect(name, stream).await
+}
+
+async fn plain(trust: &Trust) -> TlsStream<TcpStream> {
+    tls(trust, &[&rustls::version::TLS13]).await.unwrap()
+}
+
+fn short(ms: u64) -> Lifetime {
+    Lifetime(Duration::from_millis(ms))
+}
+
+async fn all(stream: &mut TlsStream<TcpStream>) -> String {
+    let mut out = Vec::new();
+    let _ =
+        tokio::time::timeout(Duration::from_secs(10), stream.read_to_end(&mut out)).await.expect("an end");
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+#[tokio::test]
+async fn only_tls_13() {
+    let trust = Trust::new().await;
+    assert!(tls(&trust, &[&rustls::version::TLS12]).await.is_err());
+    assert!(tls(&trust, &[&rustls::version::TLS13]).await.is_ok());
+}
+
+#[tokio::test]
+async fn large_bodies_and_heads_are_refused() {
+    let trust = Trust::with(|config| config.limits.body = 1000).await;
+    let body = vec![b' '; 1001];
+    let response = trust.client().post(trust.url(AUTH)).body(body).send().await.unwrap();
+    assert_eq!(response.status(), 413);
+    assert_eq!(response.json::<Problem>().await.unwrap().code, Some(Code::BodyTooLarge));
+    let long = "a".repeat(64 * 1024);
+    let response = trust.client().get(trust.url(AUTH)).header("x", long).send().await;
+    assert!(response.map_or(true, |r| r.status() == 431));
+    let mut request = trust.client().get(trust.url(AUTH));
+    for i in 0..40 {
+        request = request.header(format!("x-{i}"), "a");
+    }
+    assert!(request.send().await.map_or(true, |r| r.status() == 431));
+}
+
+#[tokio::test]
+async fn t25_slow_writers_are_cut_off() {
+    let trust = Trust::with(|config| {
+        config.limits.head_time = short(300);
+        config.limits.request_time = short(600);
+        config.limits.handshake = short(300);
+    })
+    .await;
+    let start = Instant::now();
+    let mut head = plain(&trust).await;
+    head.write_all(b"POST /kbs/v0/auth HTTP/1.1\r\nhost: a\r\n").await.unwrap();
+    let answer = all(&mut head).await;
+    assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 408"), "{answer}");
+
+    let mut body = plain(&trust).await;
+    body.write_all(b"POST /kbs/v0/auth HTTP/1.1\r\nhost: a\r\ncontent-length: 100\r\n\r\n{").await.unwrap();
+    let mut reply = [0; 12];
+    body.read_exact(&mut reply).await.unwrap();
+    assert_eq!(&reply, b"HTTP/1.1 408");
+
+    let mut silent = TcpStream::connect(trust.node_address()).await.unwrap();
+    assert_eq!(silent.read(&mut [0; 1]).await.unwrap_or(0), 0, "no handshake, no connection");
+    assert!(start.elapsed() < Duration::from_secs(8), "{:?}", start.elapsed());
+}
+
+#[tokio::test]
+async fn t25_connections_are_counted_by_address() {
+    let trust = Trust::with(|config| config.limits.connections_per_address = 3).await;
+    let mut open = Vec::new();
+    for _ in 0..3 {
+        open.push(plain(&trust).await);
+    }
+    assert!(tls(&trust, &[&rustls::version::TLS13]).await.is_err(), "the fourth");
+    drop(open.pop());
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while tls(&trust, &[&rustls::version::TLS13]).await.is_err() {
+        assert!(Instant::now() < deadline, "a place is given back");
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn connections_have_an_end() {
+    let trust = Trust::with(|config| config.limits.connection_time = short(300)).await;
+    let mut idle = plain(&trust).await;
+    assert_eq!(all(&mut idle).await, "");
+}
+
+#[tokio::test]
+async fn an_ending_service_closes_idle_connections_and_folds_its_log() {
+    let mut trust = Trust::new().await;
+    let _idle = plain(&trust).await;
+    trust.admin().create_pool(OnUnknown::Ask, &[]).await;
+    let start = Instant::now();
+    trust.stop().await;
+    assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+    let wal = trust.dir().join("db.sqlite-wal");
+    assert!(!wal.exists() || std::fs::metadata(&wal).unwrap().len() == 0);
+}
+
+#[tokio::test]
+async fn unknown_paths_are_404_for_every_method() {
+    let trust = Trust::new().await;
+    for path in ["/", "/kbs/v0", "/kbs/v0/resource/a/b", "/kbs/v0/attest/x"] {
+        let response = trust.client().get(trust.url(path)).send().await.unwrap();
+        assert_eq!(response.status(), 404, "{path}");
+        assert_eq!(response.json::<Problem>().await.unwrap().code, Some(Code::NotFound));
+    }
+    assert_eq!(trust.client().get(trust.url(AUTH)).send().await.unwrap().status(), 404);
+}
+
+#[tokio::test]
+async fn init_makes_private_files_once() {
+    let trust = Trust::new().await;
+    let mut folders = vec![trust.dir()];
+    let mut files = 0;
+    while let Some(folder) = folders.pop() {
+        assert_eq!(std::fs::metadata(&folder).unwrap().permissions().mode() & 0o777, 0o700, "{folder:?}");
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.file_name().unwrap() != "config.toml" {
+                let mode = std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+                assert_eq!(mode, 0o600, "{path:?}");
+                files += 1;
+            }
+        }
+    }
+    assert!(files >= 14, "{files}");
+    let any = "127.0.0.1:0".parse().unwrap();
+    let options = Options {
+        names: vec![],
+        listen: any,
+        admin_listen: any,
+        cluster_server: None,
+        cluster_server_ca: None,
+    };
+    let before = std::fs::read(trust.dir().join("kek.key")).unwrap();
+    assert!(matches!(init(&trust.dir(), &options).await, Err(InitError::Exists(_))));
+    assert_eq!(std::fs::read(trust.dir().join("kek.key")).unwrap(), before);
+    let fresh = tempfile::tempdir().unwrap();
+    let bad = Options { names: vec!["https://x".into()], ..options };
+    assert!(matches!(init(&fresh.path().join("t"), &bad).await, Err(InitError::Pki(_))));
+}

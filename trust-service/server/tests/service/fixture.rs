@@ -1,0 +1,422 @@
+//! A trust service in a folder of its own, its administrator, and nodes with TPMs in software.
+
+use ccnode_evidence::{Code, Nonce, Secret, Sha256Digest, transcript};
+use ccnode_protocol::admin::{
+    self, EkRootAdd, NodeRecord, OnUnknown, Pair, Pool, PoolCreate, RefusalRecord, Rule, TrustLevel,
+};
+use ccnode_protocol::grants::{Certificate, CertificateRequest, Formatted, Grants, Ready, VolumeAction};
+use ccnode_protocol::jwe::{EphemeralKey, Jwe};
+use ccnode_protocol::{
+    ATTEST, AUTH, AttestResponse, Attestation, AuthRequest, CERTIFICATE, COOKIE, Challenge, ChallengeExt,
+    FORMATTED, GRANTS, NodeName, PoolName, Problem, READY,
+};
+use ccnode_server::init::{self, Options};
+use ccnode_server::pki;
+use ccnode_server::serve::Server;
+use ccnode_server::service::Service;
+use ccnode_server::store::SqliteStore;
+use ccnode_testkit::{Answer, Boot, MakerCa, Seat, SoftTpm, attest, auth_request, kubelet_csr};
+use reqwest::{Certificate as Ca, Client, Identity, Method, StatusCode};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+pub(crate) const POOL: &str = "workers";
+
+pub(crate) fn pool() -> PoolName {
+    POOL.parse().unwrap()
+}
+
+pub(crate) fn verity() -> Sha256Digest {
+    Sha256Digest::of(b"root source")
+}
+
+/// A running service; its folder outlives a restart.
+pub(crate) struct Trust {
+    folder: tempfile::TempDir,
+    running: Option<Running>,
+}
+
+struct Running {
+    service: Arc<Service<SqliteStore>>,
+    node: SocketAddr,
+    admin: SocketAddr,
+    stop: oneshot::Sender<()>,
+    ended: JoinHandle<()>,
+}
+
+impl Trust {
+    /// A new service with an empty store.
+    pub(crate) async fn new() -> Self {
+        Self::with(|_| ()).await
+    }
+
+    /// The same with an edited `config.toml`.
+    pub(crate) async fn with(edit: impl FnOnce(&mut ccnode_server::config::Config)) -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let folder = tempfile::tempdir().unwrap();
+        let mut trust = Self { folder, running: None };
+        let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        let options = Options {
+            names: vec!["10.0.2.100".into()],
+            listen: any,
+            admin_listen: any,
+            cluster_server: Some("https://10.0.2.101:6443".into()),
+            cluster_server_ca: None,
+        };
+        init::init(&trust.dir(), &options).await.unwrap();
+        let mut config = ccnode_server::config::Config::load(&trust.dir()).unwrap();
+        edit(&mut config);
+        std::fs::write(trust.dir().join("config.toml"), toml::to_string(&config).unwrap()).unwrap();
+        trust.start().await;
+        trust
+    }
+
+    pub(crate) fn dir(&self) -> PathBuf {
+        self.folder.path().join("trust")
+    }
+
+    async fn start(&mut self) {
+        let server = Server::bind(&self.dir()).await.unwrap();
+        let (service, node, admin) = (server.service().clone(), server.address(), server.admin_address());
+        let (stop, stopped) = oneshot::channel();
+        let ended = tokio::spawn(server.run(async {
+            let _ = stopped.await;
+        }));
+        self.running = Some(Running { service, node, admin, stop, ended });
+    }
+
+    pub(crate) async fn stop(&mut self) {
+        let Running { stop, ended, .. } = self.running.take().unwrap();
+        stop.send(()).unwrap();
+        ended.await.unwrap();
+    }
+
+    /// Ends it, and starts it from what is on disk.
+    pub(crate) async fn restart(&mut self) {
+        self.stop().await;
+        self.start().await;
+    }
+
+    /// Kills it without any ending, and starts it from what is on disk.
+    pub(crate) async fn crash(&mut self) {
+        self.running.take().unwrap().ended.abort();
+        self.start().await;
+    }
+
+    fn running(&self) -> &Running {
+        self.running.as_ref().unwrap()
+    }
+
+    pub(crate) fn service(&self) -> &Arc<Service<SqliteStore>> {
+        &self.running().service
+    }
+
+    pub(crate) fn node_address(&self) -> SocketAddr {
+        self.running().node
+    }
+
+    pub(crate) fn admin_address(&self) -> SocketAddr {
+        self.running().admin
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("https://{}{path}", self.running().node)
+    }
+
+    pub(crate) fn ca(&self) -> Ca {
+        Ca::from_pem(&std::fs::read(self.dir().join("tls/ca.pem")).unwrap()).unwrap()
+    }
+
+    /// A client that trusts the service's CA alone.
+    pub(crate) fn client(&self) -> Client {
+        builder().add_root_certificate(self.ca()).build().unwrap()
+    }
+
+    /// The administrator that `init` made.
+    pub(crate) fn admin(&self) -> Admin {
+        self.admin_of(&self.dir().join("admin/cert.pem"), &self.dir().join("admin/key.pem"))
+    }
+
+    pub(crate) fn admin_of(&self, cert: &Path, key: &Path) -> Admin {
+        let pem = [std::fs::read(key).unwrap(), std::fs::read(cert).unwrap()].concat();
+        self.admin_with(&pem)
+    }
+
+    pub(crate) fn admin_with(&self, pem: &[u8]) -> Admin {
+        let identity = Identity::from_pem(pem).unwrap();
+        let client = builder().add_root_certificate(self.ca()).identity(identity).build().unwrap();
+        Admin { client, base: format!("https://{}", self.running().admin) }
+    }
+}
+
+fn builder() -> reqwest::ClientBuilder {
+    // A connection each: tests look at single connections, and a stopped server keeps none waiting.
+    Client::builder().use_rustls_tls().tls_built_in_root_certs(false).pool_max_idle_per_host(0)
+}
+
+/// What a request was answered.
+pub(crate) type Answered<T> = Result<T, Box<Refused>>;
+
+#[derive(Debug)]
+pub(crate) struct Refused {
+    pub(crate) status: StatusCode,
+    pub(crate) problem: Problem,
+}
+
+pub(crate) fn code<T: std::fmt::Debug>(answer: Answered<T>) -> Code {
+    answer.unwrap_err().problem.code.unwrap()
+}
+
+pub(crate) async fn read<T: DeserializeOwned>(response: reqwest::Response) -> Answered<T> {
+    let status = response.status();
+    let body = response.bytes().await.unwrap();
+    if status.is_success() {
+        let body = if body.is_empty() { b"null".as_slice() } else { &body };
+        return Ok(serde_json::from_slice(body).unwrap());
+    }
+    let problem = serde_json::from_slice(&body)
+        .unwrap_or_else(|e| panic!("{status}: {e}: {}", String::from_utf8_lossy(&body)));
+    Err(Box::new(Refused { status, problem }))
+}
+
+pub(crate) struct Admin {
+    client: Client,
+    base: String,
+}
+
+impl Admin {
+    pub(crate) async fn call<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: &impl Serialize,
+    ) -> Answered<T> {
+        let request = self.client.request(method, format!("{}{path}", self.base)).json(body);
+        read(request.send().await.unwrap()).await
+    }
+
+    /// `None` where TLS gave no connection.
+    pub(crate) async fn try_get(&self, path: &str) -> Option<StatusCode> {
+        let sent = self.client.get(format!("{}{path}", self.base)).send().await;
+        sent.ok().map(|response| response.status())
+    }
+
+    pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> T {
+        self.call(Method::GET, path, &()).await.unwrap()
+    }
+
+    pub(crate) async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> T {
+        self.call(Method::POST, path, body).await.unwrap()
+    }
+
+    pub(crate) async fn delete(&self, path: &str) -> Answered<()> {
+        self.call(Method::DELETE, path, &()).await
+    }
+
+    pub(crate) async fn create_pool(&self, on_unknown: OnUnknown, rules: &[Rule]) -> Pool {
+        let wish = PoolCreate {
+            name: pool(),
+            on_unknown,
+            rules: rules.to_vec(),
+            on_foreign_disk: Default::default(),
+            allow_init_data: false,
+            cluster: None,
+        };
+        self.post(admin::POOLS, &wish).await
+    }
+
+    pub(crate) async fn trust_maker(&self, maker: &MakerCa, level: TrustLevel) {
+        for der in [maker.root(), maker.intermediate()] {
+            let add = EkRootAdd { certificate: pki::pem("CERTIFICATE", &der), level };
+            let _: Pool = self.post(&admin::path(admin::EK_ROOTS, &[&POOL]), &add).await;
+        }
+    }
+
+    /// Registers what `boot` measures, and allows the pair.
+    pub(crate) async fn allow(&self, boot: &Boot, verity: Sha256Digest) -> Pair {
+        let (platform, image) = (boot.platform_tuple("qemu"), boot.image_tuple("worker", "1", verity));
+        let pair = Pair { platform: platform.id(), image: image.id() };
+        let _: Answered<serde_json::Value> = self.call(Method::POST, admin::PLATFORMS, &platform).await;
+        let _: Answered<serde_json::Value> = self.call(Method::POST, admin::IMAGES, &image).await;
+        let _: Pool = self.post(&admin::path(admin::PAIRS, &[&POOL]), &pair).await;
+        pair
+    }
+
+    pub(crate) async fn node(&self, name: &NodeName) -> NodeRecord {
+        self.get(&admin::path(admin::NODE, &[name])).await
+    }
+
+    pub(crate) async fn refusals(&self) -> Vec<RefusalRecord> {
+        self.get(admin::REFUSALS).await
+    }
+}
+
+/// A pool that enrols by the danger rule, one allowed boot, and the maker of its TPMs.
+pub(crate) async fn ready() -> (Trust, MakerCa) {
+    let trust = Trust::new().await;
+    let maker = prepare(&trust).await;
+    (trust, maker)
+}
+
+pub(crate) async fn prepare(trust: &Trust) -> MakerCa {
+    let (maker, admin) = (MakerCa::new("maker"), trust.admin());
+    admin.create_pool(OnUnknown::Enrol, &[Rule::DangerHostIsTrusted]).await;
+    admin.trust_maker(&maker, TrustLevel::HypervisorVtpm).await;
+    admin.allow(&Boot::standard(), verity()).await;
+    maker
+}
+
+pub(crate) fn tpm(maker: &MakerCa, seat: Seat) -> SoftTpm {
+    SoftTpm::new(maker, seat)
+}
+
+/// A node's session after the challenge.
+pub(crate) struct Challenged {
+    pub(crate) client: Client,
+    pub(crate) base: String,
+    pub(crate) cookie: String,
+    pub(crate) nonce: Nonce,
+    pub(crate) ext: ChallengeExt,
+    pub(crate) key: EphemeralKey,
+}
+
+impl std::fmt::Debug for Challenged {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Challenged")
+    }
+}
+
+pub(crate) async fn auth(trust: &Trust, request: &impl Serialize) -> Answered<(Challenge, String)> {
+    auth_at(&trust.client(), &trust.url(""), request).await
+}
+
+pub(crate) async fn auth_at(
+    client: &Client,
+    base: &str,
+    request: &impl Serialize,
+) -> Answered<(Challenge, String)> {
+    let response = client.post(format!("{base}{AUTH}")).json(request).send().await.unwrap();
+    let cookie = response.headers().get("set-cookie").map(|value| {
+        let text = value.to_str().unwrap();
+        text.split(';').next().unwrap().to_owned()
+    });
+    read(response).await.map(|challenge| (challenge, cookie.unwrap()))
+}
+
+pub(crate) async fn challenge(trust: &Trust, tpm: &SoftTpm) -> Challenged {
+    try_challenge(trust, &auth_request(tpm, &pool())).await.unwrap()
+}
+
+pub(crate) async fn try_challenge(trust: &Trust, request: &AuthRequest) -> Answered<Challenged> {
+    let (client, base) = (trust.client(), trust.url(""));
+    let (challenge, cookie) = auth_at(&client, &base, request).await?;
+    assert!(cookie.starts_with(COOKIE));
+    let ext = challenge.extra_params.ccnode().unwrap().clone();
+    Ok(Challenged { client, base, cookie, nonce: challenge.nonce, ext, key: EphemeralKey::generate() })
+}
+
+impl Challenged {
+    pub(crate) fn secret(&self, tpm: &SoftTpm) -> Secret<32> {
+        tpm.open(&self.ext.credential.0, &self.ext.secret.0).unwrap()
+    }
+
+    /// The name that travels under the secret.
+    pub(crate) fn name(&self, secret: &Secret<32>) -> NodeName {
+        use aes_gcm::aead::{Aead as _, KeyInit as _};
+        let key = transcript::name_key(secret);
+        let sealed = [self.ext.name.ciphertext.0.as_slice(), &self.ext.name.tag.0].concat();
+        let plain = aes_gcm::Aes256Gcm::new(key.expose().into())
+            .decrypt(aes_gcm::Nonce::from_slice(&self.ext.name.iv.0), sealed.as_slice())
+            .unwrap();
+        String::from_utf8(plain).unwrap().parse().unwrap()
+    }
+
+    /// What an honest node sends, with the request that it binds.
+    pub(crate) fn answer(&self, tpm: &SoftTpm) -> (Attestation, Vec<u8>, NodeName) {
+        let secret = self.secret(tpm);
+        let name = self.name(&secret);
+        let (csr, _) = kubelet_csr(&name);
+        let answer = Answer { nonce: &self.nonce, secret: &secret, key: &self.key, csr: Some(csr.clone()) };
+        (attest(tpm, &answer), csr, name)
+    }
+
+    pub(crate) async fn attest(&self, attestation: &impl Serialize) -> Answered<AttestResponse> {
+        self.post(ATTEST, attestation).await
+    }
+
+    pub(crate) async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Answered<T> {
+        let request = self.client.post(format!("{}{path}", self.base)).header("cookie", &self.cookie);
+        read(request.json(body).send().await.unwrap()).await
+    }
+
+    pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Answered<T> {
+        let request = self.client.get(format!("{}{path}", self.base)).header("cookie", &self.cookie);
+        read(request.send().await.unwrap()).await
+    }
+
+    pub(crate) async fn grants(&self) -> Answered<Grants> {
+        let jwe: Jwe = self.get(GRANTS).await?;
+        Ok(serde_json::from_slice(self.key.open(&jwe).unwrap().expose()).unwrap())
+    }
+}
+
+/// A node's session with its grants.
+#[derive(Debug)]
+pub(crate) struct Granted {
+    pub(crate) session: Challenged,
+    pub(crate) grants: Grants,
+    pub(crate) csr: Vec<u8>,
+    pub(crate) token: String,
+}
+
+/// Challenge, attestation, grants.
+pub(crate) async fn boot(trust: &Trust, tpm: &SoftTpm) -> Answered<Granted> {
+    let session = challenge(trust, tpm).await;
+    let (attestation, csr, _) = session.answer(tpm);
+    let token = session.attest(&attestation).await?.token;
+    let grants = session.grants().await?;
+    Ok(Granted { session, grants, csr, token })
+}
+
+impl Granted {
+    pub(crate) fn format(&self) -> (String, Secret<32>) {
+        match &self.grants.root.action {
+            VolumeAction::Format { grant, .. } => (grant.id.clone(), grant.secret.clone()),
+            VolumeAction::Open { .. } => panic!("no format grant"),
+        }
+    }
+
+    pub(crate) async fn formatted(&self, header_digest: Sha256Digest) -> Answered<()> {
+        let ((grant, secret), generation) = (self.format(), self.grants.root.generation);
+        self.session.post(FORMATTED, &Formatted { grant, secret, generation, header_digest }).await
+    }
+
+    pub(crate) async fn ready(&self, populated_from: Sha256Digest) -> Answered<()> {
+        let ((grant, secret), generation) = (self.format(), self.grants.root.generation);
+        self.session.post(READY, &Ready { grant, secret, generation, populated_from }).await
+    }
+
+    pub(crate) async fn certificate(&self, csr: &[u8]) -> Answered<Certificate> {
+        let grant = &self.grants.certificate;
+        let (id, secret) = (grant.id.clone(), grant.secret.clone());
+        let request = CertificateRequest { grant: id, secret, csr: csr.to_vec().into() };
+        self.session.post(CERTIFICATE, &request).await
+    }
+}
+
+/// First boot up to `ready`.
+pub(crate) async fn first_boot(trust: &Trust, tpm: &SoftTpm) -> Granted {
+    let granted = boot(trust, tpm).await.unwrap();
+    granted.formatted(header()).await.unwrap();
+    granted.ready(verity()).await.unwrap();
+    granted
+}
+
+pub(crate) fn header() -> Sha256Digest {
+    Sha256Digest::of(b"LUKS2 header")
+}

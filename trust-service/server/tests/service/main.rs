@@ -1,0 +1,17 @@
+//! The service as nodes and administrators see it: a real server on loopback, TLS, a TPM in software.
+
+// `cfg(test)` holds for all of an integration test; written out, it tells the lints that helpers are test code, too.
+#[cfg(test)]
+mod admin;
+#[cfg(test)]
+mod attacks;
+#[cfg(test)]
+mod audit;
+#[cfg(test)]
+mod bounds;
+#[cfg(test)]
+mod fixture;
+#[cfg(test)]
+mod refusals;
+#[cfg(test)]
+mod session;
