@@ -1,16 +1,10 @@
 # Unpacks the base tree, lays the overlay over it, settles what differs between builds, and makes the ext4 image.
 # Runs as root, or as root of a user namespace. Variables: TREE BASE OVERLAY IMAGE EPOCH ENABLE MASK RELEASE UUID.
 set -eu
+# Only here may files of other users' ids be removed.
+trap 'cd / && rm -rf "$TREE"' EXIT
 mkdir "$TREE"
 tar -C "$TREE" --numeric-owner --xattrs --xattrs-include=security.capability --exclude='./dev/*' -xpf "$BASE"
-tar -C "$TREE" --numeric-owner --keep-directory-symlink -xpf "$OVERLAY"
-root() { chroot "$TREE" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 "$@"; }
-for unit in $ENABLE; do root systemctl --quiet enable "$unit" 2>"$TREE.err" || { cat "$TREE.err" >&2; exit 1; }; done
-for unit in $MASK; do root systemctl --quiet mask "$unit" 2>"$TREE.err" || { cat "$TREE.err" >&2; exit 1; }; done
-if [ -n "$RELEASE" ]; then
-  [ -e "$TREE/sbin/depmod" ] || { echo "[root] modules needs the package kmod: add it to [root] packages" >&2; exit 1; }
-  root depmod "$RELEASE"
-fi
 # What is written by chance, by time or by the building machine.
 cd "$TREE"
 rm -rf var/log/* var/cache/* var/lib/apt var/tmp/* tmp/* run/* boot/* root/.[!.]* \
@@ -23,6 +17,15 @@ rm -rf var/log/* var/cache/* var/lib/apt var/tmp/* tmp/* run/* boot/* root/.[!.]
 : >var/.updated
 printf '127.0.0.1 localhost\n::1 localhost\n' >etc/hosts
 ln -s /run/ccnode/resolv.conf etc/resolv.conf
+# The recipe's own files come last: what they say stands.
+tar -C "$TREE" --numeric-owner --keep-directory-symlink -xpf "$OVERLAY"
+root() { chroot "$TREE" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 "$@"; }
+for unit in $ENABLE; do root systemctl --quiet enable "$unit" 2>"$TREE.err" || { cat "$TREE.err" >&2; exit 1; }; done
+for unit in $MASK; do root systemctl --quiet mask "$unit" 2>"$TREE.err" || { cat "$TREE.err" >&2; exit 1; }; done
+if [ -n "$RELEASE" ]; then
+  [ -e "$TREE/sbin/depmod" ] || { echo "[root] modules needs the package kmod: add it to [root] packages" >&2; exit 1; }
+  root depmod "$RELEASE"
+fi
 find . -exec touch -h -m -d "@$EPOCH" {} +
 # Blocks: files by 4 KiB, one for each folder and long link; then inodes, journal, bitmaps and a little room.
 set -- $(find . -printf '%y %s\n' | awk '{ n++; b += ($1 == "f") ? int(($2 + 4095) / 4096) : 1 } END { print n, b }')

@@ -157,8 +157,7 @@ pub(crate) fn image(root: &Root, base: &Path, context: &Context<'_>) -> Result<P
             .run()
             .map_err(RootfsError::Tool)?;
         let file = fs::File::options().read(true).write(true).open(&image).map_err(at(&image))?;
-        ext4::settle_times(&file).map_err(at(&image))?;
-        remove_tree(&work.path().join("tree"))
+        ext4::settle_times(&file).map_err(at(&image))
     })
 }
 
@@ -167,17 +166,6 @@ fn enabled(root: &Root) -> Vec<String> {
     let mut units = vec!["ccnode-joined.target".to_owned()];
     units.extend(root.enable.iter().cloned());
     units
-}
-
-/// Folders of other users' ids are removed by those who made them.
-fn remove_tree(tree: &Path) -> Result<(), RootfsError> {
-    let remove = ["rm", "-rf", "--"];
-    let tool = if is_root() {
-        Tool::new("env", "coreutils")
-    } else {
-        Tool::new("unshare", "util-linux and uidmap").args(["--user", "--map-root-user", "--map-auto"])
-    };
-    tool.args(remove).arg(tree).run().map_err(RootfsError::Tool)
 }
 
 /// Overlay, single files, units and modules as one archive whose owner is root.
