@@ -59,10 +59,12 @@ fn judge(
     let proof = replay(&log, &selection)?;
     kept.log_proven = true;
     not_capped(&selection)?;
-    let platform = references.platform(&selection, &proof)?;
-    kept.platform = Some(platform.id());
-    let image = references.image(&selection, &proof, &logs.cmdline)?;
-    kept.image = Some(image.id());
+    // Both are judged before either refuses: who records an unknown platform needs to know what ran on it.
+    let platform = references.platform(&selection, &proof);
+    let image = references.image(&selection, &proof, &logs.cmdline);
+    kept.platform = platform.as_ref().ok().map(|tuple| tuple.id());
+    kept.image = image.as_ref().ok().map(|tuple| tuple.id());
+    let (platform, image) = (platform?, image?);
     let satisfied = references.rest(&Matched { platform, image }, &selection, &proof, &bound)?;
     let csr =
         opened.ours.csr.as_ref().map(|csr| Csr::parse(&csr.0)).transpose().map_err(Rejection::CsrRefused)?;

@@ -35,8 +35,11 @@ pub fn initramfs(disk: &Image) -> Result<()> {
         let at = cpio.windows(name.len()).position(|w| w == name.as_bytes()).context("no such data file")?;
         // newc: the name and then the content are padded to four bytes, counted from the archive's start.
         let content = (at + name.len()).next_multiple_of(4);
-        let byte = cpio.get_mut(content).context("the archive ends early")?;
-        ensure!(byte.is_ascii_digit(), "{DATA_FILE} does not begin with a digit");
+        // The seconds' last digit: nothing behaves differently for it.
+        let rest = cpio.get_mut(content..).context("the archive ends early")?;
+        let digits = rest.iter().take_while(|b| b.is_ascii_digit()).count();
+        ensure!(digits > 0, "{DATA_FILE} does not begin with a digit");
+        let byte = rest.get_mut(digits - 1).context("the archive ends early")?;
         *byte = if *byte == b'1' { b'2' } else { b'1' };
         uki.set(".initrd", zstd::encode_all(cpio.as_slice(), 3)?);
         Ok(())

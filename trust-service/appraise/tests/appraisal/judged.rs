@@ -148,7 +148,11 @@ fn unknown_platform_is_explained() {
     assert!(kept.activation_proven && kept.quote_proven && kept.log_proven);
     assert_eq!(kept.logs.unwrap().cmdline, CMDLINE);
     assert_eq!(kept.pcrs.unwrap().0.len(), 16);
-    assert_eq!((kept.platform, kept.image), (None, None));
+    // Who records the platform is told which image ran on it.
+    assert_eq!(
+        (kept.platform, kept.image),
+        (None, Some(Boot::standard().image_tuple("worker", "1", VERITY).id()))
+    );
 }
 
 #[test]
