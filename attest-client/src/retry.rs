@@ -5,7 +5,9 @@ use tokio::time::Instant;
 
 /// The first wait; each further one doubles, up to [`LONGEST`].
 const FIRST: Duration = Duration::from_millis(400);
-const LONGEST: Duration = Duration::from_secs(8);
+const LONGEST: Duration = Duration::from_secs(6);
+/// What a last attempt needs to be worth making.
+const LAST: Duration = Duration::from_millis(500);
 /// No single request may take longer, whatever is left.
 const REQUEST: Duration = Duration::from_secs(10);
 
@@ -61,7 +63,7 @@ impl Backoff {
         Self { base: FIRST }
     }
 
-    /// The next wait, between half and all of the current base; `None` when it would pass the deadline.
+    /// The next wait, between half and all of the current base, cut so that a last attempt fits; `None` when none does.
     pub(crate) fn next(&mut self, deadline: &Deadline) -> Option<Duration> {
         let mut byte = [0];
         // Without randomness the wait is the shortest; it still grows.
@@ -70,7 +72,8 @@ impl Backoff {
         let half = self.base / 2;
         let wait = half.saturating_add(half * u32::from(jitter) / 255);
         self.base = self.base.saturating_mul(2).min(LONGEST);
-        (wait < deadline.left()).then_some(wait)
+        let room = deadline.left().checked_sub(LAST)?;
+        Some(wait.min(room))
     }
 }
 
@@ -86,5 +89,7 @@ mod tests {
         assert!(waits[0] >= FIRST / 2 && waits[0] <= FIRST);
         assert!(waits[11] >= LONGEST / 2 && waits[11] <= LONGEST);
         assert_eq!(Backoff::new().next(&Deadline::after(Duration::ZERO)), None);
+        let last = Backoff { base: LONGEST }.next(&Deadline::after(Duration::from_millis(600))).unwrap();
+        assert!(last <= Duration::from_millis(100), "{last:?}");
     }
 }

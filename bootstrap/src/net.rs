@@ -191,7 +191,8 @@ fn ethernet(message: &LinkMessage) -> Option<Link> {
         index: message.header.index,
         name: String::new(),
         mac: Vec::new(),
-        carrier: flags.contains(LinkFlags::Up | LinkFlags::Running | LinkFlags::LowerUp),
+        // Not `Running`: the kernel tells that state up to a second late.
+        carrier: flags.contains(LinkFlags::Up | LinkFlags::LowerUp),
     };
     for attribute in &message.attributes {
         match attribute {

@@ -52,6 +52,9 @@ pub struct Sums {
     pub tpm_ms: u64,
     /// Loading kernel modules.
     pub modules_ms: u64,
+    /// Waiting for the kernel's random number generator to be seeded; nothing where the processor has RDRAND.
+    #[serde(default)]
+    pub random_ms: u64,
     /// Waiting for carrier and lease.
     pub lease_ms: u64,
     /// Opening the LUKS volume.
@@ -92,11 +95,11 @@ impl Status {
         for step in &self.steps {
             text.push_str(&format!("{:<9}{:>6} ms\n", step.name, step.ms));
         }
-        let Sums { tpm_ms, modules_ms, lease_ms, luks_ms } = self.sums;
+        let Sums { tpm_ms, modules_ms, random_ms, lease_ms, luks_ms } = self.sums;
         let whole = self.finished.saturating_sub(self.started);
         text.push_str(&format!(
-            "whole    {whole:>6} ms: TPM {tpm_ms}, modules {modules_ms}, lease {lease_ms}, LUKS {luks_ms}, own {}\n",
-            whole.saturating_sub(tpm_ms + modules_ms + lease_ms + luks_ms)
+            "whole    {whole:>6} ms: TPM {tpm_ms}, modules {modules_ms}, random {random_ms}, lease {lease_ms}, LUKS {luks_ms}, own {}\n",
+            whole.saturating_sub(tpm_ms + modules_ms + random_ms + lease_ms + luks_ms)
         ));
         text
     }

@@ -1,13 +1,13 @@
 //! Attest: evidence against grants.
 
+use super::Boot;
 use super::discover::Networked;
-use super::{Boot, Measured};
 use crate::clock;
 use crate::config::{self, Cmdline, Config};
 use crate::console::Step;
 use crate::provision::{KubeletKey, ProvisionError};
 use crate::refusal::Refusal;
-use ccnode_attest_client::{AttestError, Client, ClockAtLeast, Outcome, PinError, Settings};
+use ccnode_attest_client::{AttestError, Client, ClockAtLeast, Deadline, Outcome, PinError, Settings};
 use ccnode_evidence::{Activated, Code, EventLogs, EvidenceSource, Identity, QuoteParts};
 use ccnode_tpm_device::{DeviceError, DeviceHandle};
 use std::path::Path;
@@ -34,7 +34,7 @@ impl Boot {
     /// Walks a session with the service, again and again until it ends or the deadline does.
     pub async fn attest(&mut self, networked: Networked) -> Result<Attested, Refusal> {
         let since = Instant::now();
-        let Networked { measured: Measured { config, cmdline, device, subject }, deadline } = networked;
+        let Networked { config, cmdline, device, subject, deadline } = networked;
         let floor = config::build_time(&Path::new(config::DIR).join("build-time"));
         let settings = Settings {
             urls: config.service.urls.clone(),
@@ -52,7 +52,7 @@ impl Boot {
         let result = client.attest(&subject, &source, |name| key.request(name), deadline, retry).await;
         self.status.sums.tpm_ms += source.spent.into_inner() / 1000;
         self.client = Some(client.clone());
-        let outcome = result.map_err(refusal)?;
+        let outcome = result.map_err(|error| refusal(error, &deadline))?;
         self.status.node = outcome.grants.node.to_string();
         self.status.service = client.url().to_owned();
         let clock = match clock::set(outcome.grants.time) {
@@ -66,9 +66,15 @@ impl Boot {
     }
 }
 
-fn refusal(error: AttestError<DeviceError, ProvisionError>) -> Refusal {
+fn refusal(error: AttestError<DeviceError, ProvisionError>, deadline: &Deadline) -> Refusal {
     match error {
-        AttestError::Client(error) => Refusal::of_client(&error),
+        AttestError::Client(error) => {
+            let mut refusal = Refusal::of_client(&error);
+            if matches!(refusal.code, Code::ServiceUnreachable | Code::ServiceFailed) {
+                refusal.detail.push_str(&format!("; given up after {} s", deadline.span().as_secs()));
+            }
+            refusal
+        }
         AttestError::Source(error) => error.into(),
         AttestError::Csr(error) => error.into(),
     }

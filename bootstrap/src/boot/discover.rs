@@ -30,6 +30,8 @@ pub struct Discovered {
     pub(super) device: DeviceHandle,
     /// Length of the firmware's log, for the console.
     event_log: usize,
+    /// Ends once the kernel's random number generator is ready.
+    seeded: JoinHandle<()>,
 }
 
 /// The logs are read; PCRs don't move from here to the quote.
@@ -39,11 +41,15 @@ pub struct Measured {
     pub(super) device: DeviceHandle,
     /// Awaited when it is needed: the network comes up while the TPM works.
     pub(super) subject: JoinHandle<Result<Subject, DeviceError>>,
+    seeded: JoinHandle<()>,
 }
 
 /// There is an address.
 pub struct Networked {
-    pub(super) measured: Measured,
+    pub(super) config: Config,
+    pub(super) cmdline: Cmdline,
+    pub(super) device: DeviceHandle,
+    pub(super) subject: JoinHandle<Result<Subject, DeviceError>>,
     pub(super) deadline: Deadline,
 }
 
@@ -51,6 +57,8 @@ impl Boot {
     /// Reads the configuration, opens the TPM and starts its work, loads what the network needs.
     pub async fn discover(&mut self) -> Result<Discovered, Refusal> {
         let since = Instant::now();
+        // A reader that waits makes the kernel gather what it lacks.
+        let seeded = tokio::task::spawn_blocking(|| drop(getrandom::fill(&mut [0])));
         let dir = Path::new(config::DIR);
         let config = Config::load(&dir.join("node.toml"))?;
         self.action = config.refusal.action;
@@ -83,34 +91,40 @@ impl Boot {
         self.status.pool = config.pool.to_string();
         self.status.image = cmdline.root_hash.to_string();
         self.done(Step::Discover, since, &format!("pool {}, {loaded} modules, TPM", config.pool));
-        Ok(Discovered { config, cmdline, device, event_log })
+        Ok(Discovered { config, cmdline, device, event_log, seeded })
     }
 
     /// Takes identity and logs. Nothing is extended: init-data is not part of this version.
     pub async fn measure(&mut self, discovered: Discovered) -> Result<Measured, Refusal> {
         let since = Instant::now();
-        let Discovered { config, cmdline, device, event_log } = discovered;
+        let Discovered { config, cmdline, device, event_log, seeded } = discovered;
         let tpm = device.clone();
         let subject = tokio::spawn(async move {
             let identity = tpm.identity().await?;
             Ok(Subject { identity, logs: tpm.logs().await? })
         });
         self.done(Step::Measure, since, &format!("event log of {event_log} bytes"));
-        Ok(Measured { config, cmdline, device, subject })
+        Ok(Measured { config, cmdline, device, subject, seeded })
     }
 
     /// Brings the network up; the deadline of the exchange begins here.
     pub async fn network(&mut self, measured: Measured) -> Result<Networked, Refusal> {
         let since = Instant::now();
-        let deadline = deadline(&measured.config);
-        let up = net::up(&measured.config.network, deadline).await?;
-        self.status.sums.lease_ms += millis(since);
+        let Measured { config, cmdline, device, subject, seeded } = measured;
+        let deadline = deadline(&config);
+        // DHCP, TLS and keys need it; the kernel gathers it since discovery began.
+        let lost = |_| Refusal::new(Code::NodeInternal, "the random number generator was lost");
+        seeded.await.map_err(lost)?;
+        self.status.sums.random_ms += millis(since);
+        let before = Instant::now();
+        let up = net::up(&config.network, deadline).await?;
+        self.status.sums.lease_ms += millis(before);
         self.done(
             Step::Network,
             since,
             &format!("{} {}/{}", up.interface, up.address.address, up.address.prefix),
         );
-        Ok(Networked { measured, deadline })
+        Ok(Networked { config, cmdline, device, subject, deadline })
     }
 }
 
