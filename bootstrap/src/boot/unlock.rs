@@ -111,6 +111,7 @@ impl Boot {
         let sources = unlock::sources(entropy, random.expose())?;
         let (path, len) = (partitions.root.clone(), partitions.root_len);
         let (volume_grant, key) = (volume.clone(), unlock_key.clone());
+        self.console.note(Step::Format, &format!("generation {} begins", volume.generation));
         let made = blocking(move || {
             let root = unlock::open_partition(&path, true)?;
             let may = unlock::may_format(&root, len, source_len, &volume_grant, foreign)?;

@@ -42,15 +42,15 @@ pub(crate) fn second_boot_opens_the_same_root(story: &Story) -> Result<()> {
 }
 
 pub(crate) fn power_cut_mid_format(story: &Story) -> Result<()> {
-    cut_at(story, "format  start")
+    cut_at(story, "format  ..")
 }
 
 pub(crate) fn power_cut_mid_copy(story: &Story) -> Result<()> {
-    cut_at(story, "fill  start")
+    cut_at(story, "fill  ..")
 }
 
 pub(crate) fn power_cut_before_ready(story: &Story) -> Result<()> {
-    cut_at(story, "fill  copied")
+    cut_at(story, "fill  ok")
 }
 
 /// Cuts the power of a first boot at a mark of the console; the next boot must start again and join.
