@@ -125,6 +125,14 @@ mod tests {
     }
 
     #[test]
+    fn documentation_lists_what_is_demanded() {
+        let text = include_str!("../../docs/recipe.md");
+        for (word, reason) in REQUIRED {
+            assert!(text.contains(&format!("| `{word}` | {reason} |")), "{word}");
+        }
+    }
+
+    #[test]
     fn each_required_word_is_demanded() {
         for (word, _) in REQUIRED {
             let line: Vec<_> = good().into_iter().filter(|w| w != word).collect();
