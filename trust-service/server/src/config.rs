@@ -76,7 +76,7 @@ pub struct Limits {
     pub connections: usize,
     /// Open connections from one address.
     pub connections_per_address: usize,
-    /// Bytes of a request's body.
+    /// Bytes of an attestation's body; other bodies are small.
     pub body: usize,
     /// Bytes of a request's head.
     pub head: usize,
@@ -90,10 +90,14 @@ pub struct Limits {
     pub request_time: Lifetime,
     /// Of a connection as a whole.
     pub connection_time: Lifetime,
+    /// Attestations that are read at a time, each up to `body` bytes; others wait.
+    pub attestations: usize,
     /// Appraisals at a time; others wait.
     pub appraisals: usize,
     /// Refusals of unproven peers that are recorded per minute; more are only counted.
     pub unproven_per_minute: u32,
+    /// Refusals that nodes report and that are recorded per minute.
+    pub reports_per_minute: u32,
 }
 
 /// How many refusals are kept, per pool.
@@ -121,8 +125,10 @@ impl Default for Limits {
             head_time: seconds(10),
             request_time: seconds(30),
             connection_time: seconds(300),
+            attestations: 64,
             appraisals: 4,
             unproven_per_minute: 60,
+            reports_per_minute: 60,
         }
     }
 }

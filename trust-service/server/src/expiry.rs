@@ -37,8 +37,12 @@ pub fn warn(dir: &Path, now: u64) {
         let Ok(pem) = std::fs::read_to_string(dir.join(name)) else { continue };
         match judge(&pem, now) {
             Ok(Expiry::Far) => {}
-            Ok(Expiry::Soon(days)) => tracing::warn!("{name} ends in {days} days: renew it"),
-            Ok(Expiry::Past(days)) => tracing::error!("{name} ended {days} days ago: renew it"),
+            Ok(Expiry::Soon(days)) => {
+                tracing::warn!("{name} ends in {days} days: `ccnode-trust renew DIR`, unless it is a CA")
+            }
+            Ok(Expiry::Past(days)) => {
+                tracing::error!("{name} ended {days} days ago: `ccnode-trust renew DIR`, unless it is a CA")
+            }
             Err(error) => tracing::error!(%error, "{name} can't be read"),
         }
     }

@@ -13,6 +13,7 @@ use axum::response::IntoResponse as _;
 use ccnode_evidence::Code;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
+use tokio::sync::OwnedSemaphorePermit;
 
 /// A JSON body, whatever its content type says.
 #[derive(Debug)]
@@ -85,5 +86,17 @@ impl<S: Store> FromRequestParts<Arc<Service<S>>> for Session {
             CookieError::Expired { .. } => Refusal::new(Code::SessionExpired, error),
             CookieError::Missing | CookieError::Unknown => Refusal::new(Code::SessionUnknown, error),
         })
+    }
+}
+
+/// A place among the attestations that are read and judged at a time; taken before the body is read.
+#[derive(Debug)]
+pub struct Slot(#[expect(dead_code, reason = "held, and given back on drop")] OwnedSemaphorePermit);
+
+impl<S: Store> FromRequestParts<Arc<Service<S>>> for Slot {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(_: &mut Parts, service: &Arc<Service<S>>) -> Result<Self, Refusal> {
+        service.attestations.clone().acquire_owned().await.map(Self).map_err(Refusal::internal)
     }
 }

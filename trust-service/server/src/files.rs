@@ -13,12 +13,18 @@ pub fn create(path: &Path, content: &[u8]) -> io::Result<()> {
     file.sync_all()
 }
 
-/// Replaces a file by JSON, atomically: a crash leaves the old or the new one.
-pub fn replace<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
+/// Replaces a file by JSON.
+pub fn replace_json<T: Serialize>(path: &Path, value: &T) -> io::Result<()> {
+    let mut text = serde_json::to_vec(value)?;
+    text.push(b'\n');
+    replace(path, &text)
+}
+
+/// Replaces a file of mode 0600 atomically: a crash leaves the old or the new one.
+pub fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let temporary = path.with_extension("new");
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-    serde_json::to_writer(&mut file, value)?;
-    file.write_all(b"\n")?;
+    file.write_all(content)?;
     file.sync_all()?;
     std::fs::rename(&temporary, path)?;
     match path.parent() {

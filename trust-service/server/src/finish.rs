@@ -60,31 +60,38 @@ pub async fn finish<S: Store>(
 
 async fn answer<S: Store>(service: &Service<S>, side: Side, refusal: &Refusal, id: &str) -> Response {
     let about = &refusal.about;
-    let node = about.node.as_ref().map(ToString::to_string);
-    tracing::info!(code = %refusal.code, detail = refusal.detail, node, proven = about.proven, "refused");
     let status = match side {
         Side::Node => node_status(refusal.code),
         Side::Admin => admin_status(refusal.code),
     };
-    if side == Side::Node
-        && !matches!(refusal.code, Code::Internal | Code::NotFound)
-        && let Err(error) = record(service, refusal, id).await
-    {
-        // The refusal stands, recorded or not.
-        tracing::error!(%error, "the refusal could not be recorded");
+    let recorded = match side {
+        Side::Node if !matches!(refusal.code, Code::Internal | Code::NotFound) => {
+            // The refusal stands, recorded or not.
+            let failed = |error| tracing::error!(%error, "the refusal could not be recorded");
+            record(service, refusal, id).await.map_err(failed).unwrap_or(true)
+        }
+        _ => true,
+    };
+    let node = about.node.as_ref().map(ToString::to_string);
+    let (code, detail, proven) = (refusal.code, &refusal.detail, about.proven);
+    match recorded {
+        true => tracing::info!(%code, detail, node, proven, "refused"),
+        false => tracing::debug!(%code, detail, node, proven, "refused, too many to record"),
     }
     body(status, &refusal.problem(id))
 }
 
-/// Stores and audits a refusal: of proven peers always, of others as far as the bucket allows.
-pub async fn record<S: Store>(service: &Service<S>, refusal: &Refusal, id: &str) -> Result<(), StoreError> {
+/// Stores and audits a refusal: the service's of proven peers always, others as far as their bucket allows. Answers whether
+/// it was recorded.
+pub async fn record<S: Store>(service: &Service<S>, refusal: &Refusal, id: &str) -> Result<bool, StoreError> {
     let about = &refusal.about;
-    let left_out = match about.proven {
-        true => 0,
-        false => match service.unproven.take(Instant::now()) {
-            Some(left_out) => left_out,
-            None => return Ok(()),
-        },
+    let bucket = match (about.by, about.proven) {
+        (RefusedBy::Service, true) => None,
+        (RefusedBy::Node, true) => Some(&service.reports),
+        (_, false) => Some(&service.unproven),
+    };
+    let Some(left_out) = bucket.map_or(Some(0), |bucket| bucket.take(Instant::now())) else {
+        return Ok(false);
     };
     let now = service.now();
     let mut tx = service.store.write().await?;
@@ -129,7 +136,8 @@ pub async fn record<S: Store>(service: &Service<S>, refusal: &Refusal, id: &str)
         correlation_id: id,
     };
     audit::append(&mut tx, now, entry).await?;
-    tx.commit().await
+    tx.commit().await?;
+    Ok(true)
 }
 
 fn timeout(id: &str) -> Response {

@@ -2,7 +2,7 @@
 
 use crate::audit::{self, CHECKPOINT, Checkpoint};
 use crate::config::{self, ClusterConfig, Config};
-use crate::files::{create, replace};
+use crate::files::{create, replace_json};
 use crate::keys::Kek;
 use crate::pki::{self, CLUSTER_ADMIN, Identity, PkiError};
 use crate::store::{AuditEntry, SqliteStore, Store as _, StoreError, Tx as _};
@@ -114,7 +114,7 @@ pub async fn init(dir: &Path, options: &Options) -> Result<(), InitError> {
     let key = TokenKey::from_pem(&token_pem).map_err(InitError::Token)?;
     let checkpoint = first_row(&store, &key, now).await.map_err(InitError::Store)?;
     let path = dir.join(CHECKPOINT);
-    replace(&path, &checkpoint).map_err(|e| file(&path, e))?;
+    replace_json(&path, &checkpoint).map_err(|e| file(&path, e))?;
     store.close().await;
     Ok(())
 }

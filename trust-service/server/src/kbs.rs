@@ -3,7 +3,7 @@
 use crate::audit;
 use crate::cookie::Session;
 use crate::enrol::{self, Decision, Facts};
-use crate::extract::{Json, Part};
+use crate::extract::{Json, Part, Slot};
 use crate::finish::CorrelationId;
 use crate::keys::random;
 use crate::node_api;
@@ -95,6 +95,7 @@ pub async fn attest<S: Store>(
     State(service): State<Arc<Service<S>>>,
     CorrelationId(id): CorrelationId,
     session: Session,
+    _slot: Slot,
     Json(attestation): Json<Attestation>,
 ) -> Result<axum::Json<AttestResponse>, Refusal> {
     let identity = TpmIdentity::parse(&session.ek_cert.0, &session.ak.0).map_err(|r| Refusal::from(&r))?;
@@ -144,7 +145,15 @@ async fn judge<S: Store>(
     let work = move || {
         let _permit = permit;
         let session = ccnode_appraise::Session { nonce: &nonce, identity: &identity, secret: &secret };
-        appraise(&session, &attestation, &references.borrow(), now).map_err(|r| Refusal::appraised(*r))
+        appraise(&session, &attestation, &references.borrow(), now).map_err(|mut refused| {
+            // The platform is judged first; which image ran is worth knowing all the same.
+            if let (true, None, Some(pcrs)) =
+                (refused.kept.quote_proven, refused.kept.image, &refused.kept.pcrs)
+            {
+                refused.kept.image = references.image_of(pcrs);
+            }
+            Refusal::appraised(*refused)
+        })
     };
     tokio::task::spawn_blocking(work).await.map_err(Refusal::internal)?
 }

@@ -21,6 +21,7 @@ pub mod pki;
 pub mod problem;
 pub mod references;
 pub mod release;
+pub mod renew;
 pub mod serve;
 pub mod service;
 pub mod store;

@@ -1,68 +1,17 @@
 //! `ccnode-trust`: makes, runs and audits a trust service.
 
+mod args;
+
 use anyhow::Context as _;
+use args::{Arguments, Audit, Command};
 use ccnode_server::init::Options;
 use ccnode_server::serve::Server;
 use ccnode_server::service::{Service, read};
-use ccnode_server::{audit, init};
-use clap::{Parser, Subcommand};
-use std::net::SocketAddr;
+use ccnode_server::{audit, init, renew};
+use clap::Parser as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
-
-/// The trust service: decides which nodes get the keys of their disks and the
-/// certificates with which they join the cluster.
-#[derive(Parser)]
-#[command(version, max_term_width = 80)]
-struct Arguments {
-    #[command(subcommand)]
-    command: Command,
-}
-
-#[derive(Subcommand)]
-enum Command {
-    /// Make a folder with CA, keys, database and configuration
-    Init {
-        /// The folder; must be absent or empty
-        dir: PathBuf,
-        /// Host name or address by which nodes reach the service; may be repeated
-        #[arg(long = "name", value_name = "HOST_OR_IP")]
-        names: Vec<String>,
-        /// Where nodes come in
-        #[arg(long, default_value = "127.0.0.1:8443", value_name = "ADDRESS")]
-        listen: SocketAddr,
-        /// Where administrators come in
-        #[arg(long, default_value = "127.0.0.1:8444", value_name = "ADDRESS")]
-        admin_listen: SocketAddr,
-        /// API server of the pools that name no cluster of their own
-        #[arg(long, value_name = "URL")]
-        cluster_server: Option<String>,
-        /// CA of the API server's certificate [default: the folder's cluster CA]
-        #[arg(long, value_name = "FILE", requires = "cluster_server")]
-        cluster_server_ca: Option<PathBuf>,
-    },
-    /// Run the service until SIGTERM or SIGINT
-    Serve {
-        /// The folder that `init` made
-        dir: PathBuf,
-    },
-    /// The audit log
-    #[command(subcommand)]
-    Audit(Audit),
-}
-
-#[derive(Subcommand)]
-enum Audit {
-    /// Check that no row was changed, removed or cut off
-    Verify {
-        /// The folder that `init` made
-        dir: PathBuf,
-        /// A checkpoint that was kept elsewhere [default: the folder's]
-        #[arg(long, value_name = "FILE")]
-        checkpoint: Option<PathBuf>,
-    },
-}
 
 fn main() -> ExitCode {
     let command = Arguments::parse().command;
@@ -94,6 +43,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
             init::init(&dir, &options).await.context("no service was made")
         }
         Command::Serve { dir } => serve(&dir).await,
+        Command::Renew { dir, names } => renew::renew(&dir, &names).context("nothing was renewed"),
         Command::Audit(Audit::Verify { dir, checkpoint }) => verify(&dir, checkpoint).await,
     }
 }

@@ -124,8 +124,14 @@ impl Refusal {
             NodeState::Revoked => Code::NodeRevoked,
             NodeState::Retired => Code::NodeRetired,
         };
+        let state = match state {
+            NodeState::Active | NodeState::Pending => "waits for approval",
+            NodeState::Quarantined => "is in quarantine",
+            NodeState::Revoked => "is revoked",
+            NodeState::Retired => "is retired",
+        };
         let because = reason.map(|r| format!(": {r}")).unwrap_or_default();
-        Some(Self::new(code, format!("{} {name}{because}", code.meaning().trim_end_matches('.'))))
+        Some(Self::new(code, format!("{name} {state}{because}")))
     }
 
     /// The body of the answer.

@@ -141,14 +141,13 @@ async fn root<S: Store>(
         }
     };
     let record = &volume.record;
-    let sealed = match (&volume.unlock_key, record.state) {
-        (Some(sealed), state) if state != VolumeState::Retired => sealed,
+    let unlock_key = match service.unlock_key(&volume).map_err(Refusal::internal)? {
+        Some(key) if record.state != VolumeState::Retired => key,
         _ => {
-            return Err(Refusal::new(Code::VolumeRetired, format!("the key of {} was forgotten", record.id)));
+            let text = format!("the key of {} was forgotten", record.id);
+            return Err(Refusal::new(Code::VolumeRetired, text));
         }
     };
-    let key = service.at_rest.open(&VolumeRow::place(&record.id), sealed).map_err(Refusal::internal)?;
-    let unlock_key = Secret::try_from(key.as_slice()).map_err(Refusal::internal)?;
     if record.state == VolumeState::Ready {
         let (Some(header_digest), Some(populated_from)) = (record.header_digest, record.populated_from)
         else {

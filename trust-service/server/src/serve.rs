@@ -26,6 +26,8 @@ use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tower::Service as _;
 
+/// Bytes of a body that holds no event log: the largest EK certificate, key and certificate request in base64, and the rest.
+const SMALL_BODY: usize = 32 * 1024;
 /// How long open requests may take after the signal to end.
 const GRACE: Duration = Duration::from_secs(10);
 /// How often a checkpoint of the audit log is written.
@@ -84,7 +86,7 @@ impl Server {
         let admin_tls = tls::admin(&material).map_err(ServeError::Tls)?;
         crate::expiry::warn(dir, service.now());
         let node = Endpoint::bind(service.config.listen, node_tls, node_router(&service)).await?;
-        let admin_router = wrap(admin::router(&service), &service, Side::Admin);
+        let admin_router = wrap(admin::router(&service), &service, Side::Admin, service.config.limits.body);
         let admin = Endpoint::bind(service.config.admin_listen, admin_tls, admin_router).await?;
         Ok(Self { dir: dir.to_owned(), service, node, admin })
     }
@@ -124,7 +126,7 @@ impl Server {
 fn node_router<S: Store>(service: &Arc<Service<S>>) -> Router {
     let router = Router::new()
         .route(AUTH, post(kbs::auth::<S>))
-        .route(ATTEST, post(kbs::attest::<S>))
+        .route(ATTEST, post(kbs::attest::<S>).layer(DefaultBodyLimit::max(service.config.limits.body)))
         .route("/kbs/v0/resource/{repository}/{type}/{tag}", get(kbs::resource::<S>))
         .route(GRANTS, get(release::grants::<S>))
         .route(FORMATTED, post(node_api::formatted::<S>))
@@ -134,14 +136,12 @@ fn node_router<S: Store>(service: &Arc<Service<S>>) -> Router {
         .fallback(unknown)
         .method_not_allowed_fallback(unknown)
         .with_state(service.clone());
-    wrap(router, service, Side::Node)
+    wrap(router, service, Side::Node, SMALL_BODY)
 }
 
 /// What both listeners have around their routes; the last layer is the outermost.
-fn wrap<S: Store>(router: Router, service: &Arc<Service<S>>, side: Side) -> Router {
-    router
-        .layer(DefaultBodyLimit::max(service.config.limits.body))
-        .layer(from_fn_with_state((service.clone(), side), finish::<S>))
+fn wrap<S: Store>(router: Router, service: &Arc<Service<S>>, side: Side, body: usize) -> Router {
+    router.layer(DefaultBodyLimit::max(body)).layer(from_fn_with_state((service.clone(), side), finish::<S>))
 }
 
 pub(crate) async fn unknown() -> Refusal {
@@ -293,7 +293,7 @@ async fn checkpoints(dir: PathBuf, service: Arc<Service<SqliteStore>>, mut end: 
 /// Writes a signed checkpoint of the audit log; a copy of it elsewhere shows later whether the log was cut off.
 async fn checkpoint<S: Store>(dir: &Path, service: &Service<S>) {
     let written = match audit::Checkpoint::take(&service.store, &service.token, service.now()).await {
-        Ok(Some(checkpoint)) => crate::files::replace(&dir.join(audit::CHECKPOINT), &checkpoint),
+        Ok(Some(checkpoint)) => crate::files::replace_json(&dir.join(audit::CHECKPOINT), &checkpoint),
         Ok(None) => Ok(()),
         Err(error) => return tracing::error!(%error, "no checkpoint of the audit log"),
     };

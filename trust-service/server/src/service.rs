@@ -4,8 +4,9 @@ use crate::config::{Config, ConfigError};
 use crate::issuer::ClusterCa;
 use crate::keys::{Kek, KeyError, Sealer};
 use crate::pki::PkiError;
-use crate::store::{SqliteStore, Store, StoreError};
+use crate::store::{SqliteStore, Store, StoreError, VolumeRow};
 use crate::token::{TokenKey, TokenKeyError};
+use ccnode_evidence::Secret;
 use ccnode_protocol::grants::Cluster;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -61,8 +62,12 @@ pub struct Service<S> {
     pub cluster: Option<Cluster>,
     /// Appraisals at a time.
     pub appraisals: Arc<Semaphore>,
+    /// Attestations at a time: their bodies are large.
+    pub attestations: Arc<Semaphore>,
     /// Records of unproven peers.
     pub unproven: Bucket,
+    /// Records of refusals that nodes report.
+    pub reports: Bucket,
 }
 
 /// The purpose of the store's sealer, under [`Kek::sealer`]; tools that open the store with its key use it too.
@@ -105,13 +110,23 @@ impl Service<SqliteStore> {
             cluster_ca,
             cluster,
             appraisals: Arc::new(Semaphore::new(config.limits.appraisals)),
+            attestations: Arc::new(Semaphore::new(config.limits.attestations)),
             unproven: Bucket::new(config.limits.unproven_per_minute),
+            reports: Bucket::new(config.limits.reports_per_minute),
             config,
         })
     }
 }
 
 impl<S: Store> Service<S> {
+    /// The unlock key of a volume; `None` once it is forgotten.
+    pub fn unlock_key(&self, volume: &VolumeRow) -> Result<Option<Secret<32>>, KeyError> {
+        let Some(sealed) = &volume.unlock_key else { return Ok(None) };
+        let place = VolumeRow::place(&volume.record.id);
+        let key = self.at_rest.open(&place, sealed)?;
+        Secret::try_from(key.as_slice()).map(Some).map_err(|_| KeyError::Open(place))
+    }
+
     /// Seconds since 1970 by the service's clock.
     pub fn now(&self) -> u64 {
         SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())

@@ -3,9 +3,10 @@
 use crate::fixture::*;
 use ccnode_evidence::Code;
 use ccnode_protocol::admin::OnUnknown;
-use ccnode_protocol::{AUTH, Problem};
+use ccnode_protocol::{AUTH, NodeRefusal, Problem, REFUSALS};
 use ccnode_server::config::Lifetime;
 use ccnode_server::init::{InitError, Options, init};
+use ccnode_testkit::Seat;
 use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
@@ -57,11 +58,15 @@ async fn only_tls_13() {
 
 #[tokio::test]
 async fn large_bodies_and_heads_are_refused() {
-    let trust = Trust::with(|config| config.limits.body = 1000).await;
-    let body = vec![b' '; 1001];
+    let (trust, maker) = ready().await;
+    let body = vec![b' '; 32 * 1024 + 1];
     let response = trust.client().post(trust.url(AUTH)).body(body).send().await.unwrap();
     assert_eq!(response.status(), 413);
     assert_eq!(response.json::<Problem>().await.unwrap().code, Some(Code::BodyTooLarge));
+    let session = challenge(&trust, &tpm(&maker, Seat::A)).await;
+    let fits = "x".repeat(ccnode_protocol::limits::REQUEST_BODY - 2);
+    assert_eq!(code(session.attest(&fits).await), Code::MalformedRequest);
+    assert_eq!(code(session.attest(&format!("{fits}x")).await), Code::BodyTooLarge);
     let long = "a".repeat(64 * 1024);
     let response = trust.client().get(trust.url(AUTH)).header("x", long).send().await;
     assert!(response.map_or(true, |r| r.status() == 431));
@@ -95,6 +100,34 @@ async fn t25_slow_writers_are_cut_off() {
     let mut silent = TcpStream::connect(trust.node_address()).await.unwrap();
     assert_eq!(silent.read(&mut [0; 1]).await.unwrap_or(0), 0, "no handshake, no connection");
     assert!(start.elapsed() < Duration::from_secs(8), "{:?}", start.elapsed());
+}
+
+#[tokio::test]
+async fn t25_reports_of_nodes_are_bounded() {
+    let trust = Trust::with(|config| config.limits.reports_per_minute = 2).await;
+    let maker = prepare(&trust).await;
+    let granted = first_boot(&trust, &tpm(&maker, Seat::A)).await;
+    let report = NodeRefusal { code: Code::DiskFailed, detail: "read".into(), correlation_id: "n".into() };
+    for _ in 0..10 {
+        granted.session.post::<()>(REFUSALS, &report).await.unwrap();
+    }
+    let recorded = trust.admin().refusals().await.len();
+    assert!((2..5).contains(&recorded), "{recorded}");
+}
+
+#[tokio::test]
+async fn renewed_certificates_serve_the_same_names() {
+    let mut trust = Trust::new().await;
+    let old = std::fs::read(trust.dir().join("tls/cert.pem")).unwrap();
+    ccnode_server::renew::renew(&trust.dir(), &["trust.example.org".into()]).unwrap();
+    let new = std::fs::read_to_string(trust.dir().join("tls/cert.pem")).unwrap();
+    assert_ne!(old, new.as_bytes());
+    let der = ccnode_server::pki::der_of_pem(&new).unwrap();
+    let cert = ccnode_server::pki::parse(&der).unwrap();
+    let names = cert.subject_alternative_name().unwrap().unwrap().value.general_names.len();
+    assert_eq!(names, 4, "10.0.2.100, 127.0.0.1, localhost, trust.example.org");
+    trust.restart().await;
+    trust.admin().create_pool(OnUnknown::Ask, &[]).await;
 }
 
 #[tokio::test]

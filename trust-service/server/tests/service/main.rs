@@ -10,8 +10,12 @@ mod audit;
 #[cfg(test)]
 mod bounds;
 #[cfg(test)]
+mod client;
+#[cfg(test)]
 mod fixture;
 #[cfg(test)]
 mod refusals;
+#[cfg(test)]
+mod release;
 #[cfg(test)]
 mod session;

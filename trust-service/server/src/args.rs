@@ -1,0 +1,69 @@
+//! Command-line arguments of `ccnode-trust`.
+
+use clap::{Parser, Subcommand};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// The trust service: decides which nodes get the keys of their disks and the
+/// certificates with which they join the cluster.
+#[derive(Parser)]
+#[command(version, max_term_width = 80)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Make a folder with CA, keys, database and configuration
+    Init {
+        /// The folder; must be absent or empty
+        dir: PathBuf,
+        /// Host name or address by which nodes reach the service; may be repeated
+        #[arg(long = "name", value_name = "HOST_OR_IP")]
+        names: Vec<String>,
+        /// Where nodes come in
+        #[arg(long, default_value = "127.0.0.1:8443", value_name = "ADDRESS")]
+        listen: SocketAddr,
+        /// Where administrators come in
+        #[arg(long, default_value = "127.0.0.1:8444", value_name = "ADDRESS")]
+        admin_listen: SocketAddr,
+        /// API server of the pools that name no cluster of their own
+        #[arg(long, value_name = "URL")]
+        cluster_server: Option<String>,
+        /// CA of the API server's certificate [default: the folder's cluster CA]
+        #[arg(long, value_name = "FILE", requires = "cluster_server")]
+        cluster_server_ca: Option<PathBuf>,
+    },
+    /// Run the service until SIGTERM or SIGINT
+    Serve {
+        /// The folder that `init` made
+        dir: PathBuf,
+    },
+    /// Renew the certificates of the service and its administrator, with new keys
+    ///
+    /// The CA stays, and so does what node images have pinned. Restart the
+    /// service afterwards.
+    Renew {
+        /// The folder that `init` made
+        dir: PathBuf,
+        /// A further host name or address; the present ones are kept
+        #[arg(long = "name", value_name = "HOST_OR_IP")]
+        names: Vec<String>,
+    },
+    /// The audit log
+    #[command(subcommand)]
+    Audit(Audit),
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Audit {
+    /// Check that no row was changed, removed or cut off
+    Verify {
+        /// The folder that `init` made
+        dir: PathBuf,
+        /// A checkpoint that was kept elsewhere [default: the folder's]
+        #[arg(long, value_name = "FILE")]
+        checkpoint: Option<PathBuf>,
+    },
+}

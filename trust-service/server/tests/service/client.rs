@@ -1,0 +1,78 @@
+//! The node's real client against the real service: format, certificate, second boot, a wrong pin.
+
+use crate::fixture::*;
+use ccnode_attest_client::{Client, ClockAtLeast, Deadline, Outcome, Settings, Subject};
+use ccnode_evidence::Code;
+use ccnode_protocol::NodeName;
+use ccnode_protocol::grants::{CertificateRequest, Formatted, Ready, VolumeAction};
+use ccnode_server::pki;
+use ccnode_testkit::{Boot, Seat, SoftTpm, kubelet_csr};
+use std::convert::Infallible;
+use std::time::Duration;
+
+fn client(trust: &Trust, ca: Vec<u8>) -> Client {
+    let settings = Settings {
+        urls: vec![trust.url("")],
+        pins: vec![ca],
+        pool: pool(),
+        clock: ClockAtLeast { floor: 0 },
+    };
+    Client::new(settings).unwrap()
+}
+
+fn deadline() -> Deadline {
+    Deadline::after(Duration::from_secs(20))
+}
+
+fn csr(name: &NodeName) -> Result<Vec<u8>, Infallible> {
+    Ok(kubelet_csr(name).0)
+}
+
+async fn attest(client: &mut Client, tpm: &SoftTpm) -> Result<Outcome, Code> {
+    let subject = Subject { identity: tpm.offer(), logs: tpm.read_logs() };
+    let outcome = client.attest(&subject, tpm, csr, deadline(), |_| ()).await;
+    outcome.map_err(|error| match error {
+        ccnode_attest_client::AttestError::Client(error) => error.code(),
+        other => panic!("{other}"),
+    })
+}
+
+#[tokio::test]
+async fn the_nodes_client_walks_the_whole_way() {
+    let (trust, maker) = ready().await;
+    let tpm = tpm(&maker, Seat::A);
+    let ca = std::fs::read(trust.dir().join("tls/ca.pem")).unwrap();
+    let mut client_a = client(&trust, ca);
+    let Outcome { grants, csr } = attest(&mut client_a, &tpm).await.unwrap();
+    let VolumeAction::Format { grant, .. } = grants.root.action else { panic!() };
+    let (id, secret, generation) = (grant.id, grant.secret, grants.root.generation);
+    let formatted =
+        Formatted { grant: id.clone(), secret: secret.clone(), generation, header_digest: header() };
+    client_a.formatted(&formatted, deadline(), |_| ()).await.unwrap();
+    let ready = Ready { grant: id, secret, generation, populated_from: verity() };
+    client_a.ready(&ready, deadline(), |_| ()).await.unwrap();
+    let request = CertificateRequest {
+        grant: grants.certificate.id,
+        secret: grants.certificate.secret,
+        csr: csr.into(),
+    };
+    let chain = client_a.certificate(&request, deadline(), |_| ()).await.unwrap().chain;
+    let der = pki::der_of_pem(&chain).unwrap();
+    assert!(pki::parse(&der).unwrap().subject().to_string().ends_with(grants.node.as_str()));
+
+    tpm.reboot(Boot::standard());
+    let again = attest(&mut client_a, &tpm).await.unwrap();
+    assert!(matches!(again.grants.root.action, VolumeAction::Open { .. }));
+    assert_eq!(again.grants.root.unlock_key, grants.root.unlock_key);
+    tpm.cap();
+    assert_eq!(attest(&mut client_a, &tpm).await.unwrap_err(), Code::AlreadyCapped);
+}
+
+#[tokio::test]
+async fn t08_the_nodes_client_talks_to_its_pinned_ca_alone() {
+    let (trust, maker) = ready().await;
+    let (foreign, _) = pki::ca("foreign", time::OffsetDateTime::now_utc()).unwrap();
+    let mut client = client(&trust, foreign.cert.into_bytes());
+    assert_eq!(attest(&mut client, &tpm(&maker, Seat::A)).await.unwrap_err(), Code::ServiceUntrusted);
+    assert!(trust.admin().refusals().await.is_empty());
+}
