@@ -2,7 +2,7 @@
 
 use ccnode_tpm_device::{Device, DeviceHandle, Tcti};
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddrV4, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Mutex;
@@ -207,24 +207,28 @@ fn spawn(state: &Path, port: u16) -> Child {
         .unwrap()
 }
 
-/// The child once it listens; `None` if it ended, its ports being taken.
+/// The child once it listens on both ports; `None` if it ended, a port being taken.
 fn ready(mut child: Child, port: u16) -> Option<Child> {
     let until = Instant::now() + Duration::from_secs(10);
-    // The control port is asked: swtpm takes one connection on the data port and ends when it closes.
-    let control = SocketAddrV4::new(Ipv4Addr::LOCALHOST, port + 1);
     while Instant::now() < until {
         if let Some(status) = child.try_wait().unwrap() {
             assert_ne!(status.code(), Some(NOT_FOUND), "swtpm is missing; install it: {INSTALL}");
             return None;
         }
-        if TcpStream::connect(control).is_ok() {
+        if listens(port) && listens(port + 1) {
             return Some(child);
         }
-        sleep(Duration::from_millis(5));
+        sleep(Duration::from_millis(2));
     }
     child.kill().ok();
     child.wait().ok();
     None
+}
+
+/// Asks the kernel, not the port: swtpm takes one connection at a time.
+fn listens(port: u16) -> bool {
+    let listening = format!(": 0100007F:{port:04X} 00000000:0000 0A ");
+    fs::read_to_string("/proc/net/tcp").unwrap().lines().any(|line| line.contains(&listening))
 }
 
 /// Runs a future to its end on a runtime of its own.
