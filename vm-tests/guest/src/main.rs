@@ -96,7 +96,8 @@ fn clock() -> Result<String> {
 /// ours with the time in it is put there and read back.
 fn exec() -> Result<String> {
     let written = Duration::from(clock_gettime(ClockId::CLOCK_MONOTONIC)?);
-    let mark = format!("ccnode-guest: {}", written.as_nanos());
+    // The kernel shows a record only once a line end has closed it.
+    let mark = format!("ccnode-guest: {}\n", written.as_nanos());
     let micros = |text: &str| {
         let log = kernel_log()?;
         let record = log
@@ -106,7 +107,7 @@ fn exec() -> Result<String> {
         record.split(',').nth(2).and_then(|n| n.parse::<i64>().ok()).context("a record without a time")
     };
     fs::OpenOptions::new().write(true).open("/dev/kmsg")?.write_all(mark.as_bytes())?;
-    let ahead = i64::try_from(written.as_micros())? - micros(&mark)?;
+    let ahead = i64::try_from(written.as_micros())? - micros(mark.trim_end())?;
     let exec = micros("Run /init as init process")? + ahead;
     Ok(format!("exec: {:.1} ms", exec as f64 / 1000.0))
 }
