@@ -67,3 +67,22 @@ pub(crate) enum Audit {
         checkpoint: Option<PathBuf>,
     },
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn help_fits_80_columns() {
+        let mut root = Arguments::command();
+        root.build();
+        let mut all = vec![root];
+        while let Some(mut command) = all.pop() {
+            all.extend(command.get_subcommands().cloned());
+            for text in [command.render_help().to_string(), command.render_long_help().to_string()] {
+                assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+            }
+        }
+    }
+}

@@ -1,5 +1,7 @@
 //! What the service remembers: the `Store` trait with its rows. Decisions are made above, once, for every store.
 
+#[cfg(test)]
+mod contract;
 mod rows;
 mod sqlite;
 

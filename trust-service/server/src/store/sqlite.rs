@@ -45,6 +45,14 @@ impl SqliteStore {
         Ok(Self { writer, readers })
     }
 
+    /// What the writer's connection has this pragma set to.
+    #[cfg(test)]
+    pub(super) async fn pragma(&self, name: &str) -> String {
+        use sqlx::Row as _;
+        let row = sqlx::query(&format!("PRAGMA {name}")).fetch_one(&self.writer).await.unwrap();
+        row.try_get::<String, _>(0).or_else(|_| row.try_get::<i64, _>(0).map(|n| n.to_string())).unwrap()
+    }
+
     /// Closes every connection; the write-ahead log is folded in.
     pub async fn close(&self) {
         self.readers.close().await;

@@ -1,0 +1,156 @@
+//! What every store owes, run on each of them.
+
+use super::*;
+use ccnode_protocol::admin::{NodeState, OnUnknown, VolumeRecord};
+use ccnode_protocol::grants::OnForeignDisk;
+
+fn pool(name: &str) -> PoolRow {
+    PoolRow {
+        name: name.parse().unwrap(),
+        on_unknown: OnUnknown::Ask,
+        rules: Vec::new(),
+        on_foreign_disk: OnForeignDisk::Refuse,
+        allow_init_data: false,
+        cluster: None,
+        created: 1,
+    }
+}
+
+fn node(name: &str, identity: &[u8]) -> NodeRow {
+    NodeRow {
+        identity: Sha256Digest::of(identity),
+        name: name.parse().unwrap(),
+        pool: "workers".parse().unwrap(),
+        state: NodeState::Active,
+        reason: None,
+        level: None,
+        ak_name: "000b".into(),
+        counters: None,
+        seen: None,
+        platform: None,
+        image: None,
+        release_reset: u32::MAX,
+        releases: 1,
+        created: 1,
+        attested: None,
+    }
+}
+
+fn volume(state: VolumeState, generation: u64) -> VolumeRow {
+    let record = VolumeRecord {
+        id: "a/root".into(),
+        uuid: "u".into(),
+        state,
+        generation,
+        header_digest: None,
+        populated_from: None,
+    };
+    VolumeRow { identity: Sha256Digest::of(b"a"), record, unlock_key: Some(vec![1, 2, 3]) }
+}
+
+fn session(nonce: u8, expires: u64) -> SessionRow {
+    let identity = Sha256Digest::of(b"a");
+    SessionRow { nonce: Nonce([nonce; 32]), identity, expires, verdict: None, grants: None }
+}
+
+async fn rows_come_back_as_they_went(store: &impl Store) {
+    let mut tx = store.write().await.unwrap();
+    assert!(tx.insert_pool(&pool("workers")).await.unwrap());
+    assert!(!tx.insert_pool(&pool("workers")).await.unwrap());
+    assert!(tx.insert_node(&node("a", b"a")).await.unwrap());
+    assert!(!tx.insert_node(&node("b", b"a")).await.unwrap(), "an identity is one node");
+    assert!(!tx.insert_node(&node("a", b"b")).await.unwrap(), "a name is one node");
+    assert!(tx.insert_volume(&volume(VolumeState::None, 0)).await.unwrap());
+    tx.commit().await.unwrap();
+    let mut tx = store.read().await.unwrap();
+    assert_eq!(tx.pool(&"workers".parse().unwrap()).await.unwrap(), Some(pool("workers")));
+    assert_eq!(tx.node(&Sha256Digest::of(b"a")).await.unwrap(), Some(node("a", b"a")));
+    assert_eq!(tx.volume("a/root").await.unwrap(), Some(volume(VolumeState::None, 0)));
+}
+
+async fn a_swap_wants_the_very_version(store: &impl Store) {
+    let mut tx = store.write().await.unwrap();
+    let granted = volume(VolumeState::Granted, 1);
+    assert!(!tx.swap_volume((VolumeState::None, 1), &granted).await.unwrap());
+    assert!(!tx.swap_volume((VolumeState::Granted, 0), &granted).await.unwrap());
+    assert!(tx.swap_volume((VolumeState::None, 0), &granted).await.unwrap());
+    assert!(!tx.swap_volume((VolumeState::None, 0), &granted).await.unwrap());
+    tx.commit().await.unwrap();
+}
+
+async fn a_dropped_transaction_never_was(store: &impl Store) {
+    let mut tx = store.write().await.unwrap();
+    assert!(tx.insert_pool(&pool("dropped")).await.unwrap());
+    drop(tx);
+    let mut tx = store.write().await.unwrap();
+    assert_eq!(tx.pool(&"dropped".parse().unwrap()).await.unwrap(), None);
+}
+
+async fn readers_see_one_snapshot_while_one_writes(store: &impl Store) {
+    let mut reader = store.read().await.unwrap();
+    let before = reader.pools().await.unwrap().len();
+    let mut writer = store.write().await.unwrap();
+    writer.insert_pool(&pool("later")).await.unwrap();
+    writer.commit().await.unwrap();
+    assert_eq!(reader.pools().await.unwrap().len(), before);
+    drop(reader);
+    assert_eq!(store.read().await.unwrap().pools().await.unwrap().len(), before + 1);
+}
+
+async fn writers_come_one_after_the_other<S: Store>(store: &S) {
+    let one = async |name: String| {
+        let mut tx = store.write().await.unwrap();
+        let count = tx.pools().await.unwrap().len();
+        tokio::task::yield_now().await;
+        tx.insert_pool(&pool(&name)).await.unwrap();
+        assert_eq!(tx.pools().await.unwrap().len(), count + 1);
+        tx.commit().await.unwrap();
+    };
+    tokio::join!(one("x1".into()), one("x2".into()), one("x3".into()), one("x4".into()));
+}
+
+async fn nonces_are_spent_once_and_purged(store: &impl Store) {
+    let mut tx = store.write().await.unwrap();
+    assert!(tx.insert_session(&session(1, 100)).await.unwrap());
+    assert!(!tx.insert_session(&session(1, 200)).await.unwrap());
+    tx.purge(100).await.unwrap();
+    assert!(tx.session(&Nonce([1; 32])).await.unwrap().is_some(), "still in its time");
+    tx.purge(101).await.unwrap();
+    assert!(tx.session(&Nonce([1; 32])).await.unwrap().is_none());
+}
+
+async fn numbers_have_a_range(store: &impl Store) {
+    let mut tx = store.write().await.unwrap();
+    let huge = SessionRow { expires: u64::MAX, ..session(2, 0) };
+    assert!(matches!(tx.insert_session(&huge).await, Err(StoreError::Range("expires"))));
+}
+
+async fn contract(store: &impl Store) {
+    rows_come_back_as_they_went(store).await;
+    a_swap_wants_the_very_version(store).await;
+    a_dropped_transaction_never_was(store).await;
+    readers_see_one_snapshot_while_one_writes(store).await;
+    writers_come_one_after_the_other(store).await;
+    nonces_are_spent_once_and_purged(store).await;
+    numbers_have_a_range(store).await;
+}
+
+#[tokio::test]
+async fn sqlite_keeps_the_contract() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(&dir.path().join("db"), true).await.unwrap();
+    contract(&store).await;
+    store.close().await;
+}
+
+#[tokio::test]
+async fn sqlite_is_durable_and_not_made_by_accident() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("db");
+    assert!(matches!(SqliteStore::open(&path, false).await, Err(StoreError::Sql(_))));
+    let store = SqliteStore::open(&path, true).await.unwrap();
+    assert_eq!(store.pragma("journal_mode").await, "wal");
+    assert_eq!(store.pragma("synchronous").await, "2");
+    assert_eq!(store.pragma("foreign_keys").await, "1");
+    store.close().await;
+}
