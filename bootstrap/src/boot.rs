@@ -2,10 +2,37 @@
 //!
 //! [`Boot::discover`] → [`Discovered`] → [`Measured`] → [`Networked`] → [`Attested`] → [`Capped`] → [`Unlocked`] →
 //! [`Provisioned`] → [`Boot::hand_over`]. The fields of a proof are private to this module and its steps.
+//!
+//! A step that is left out is an error of types:
+//!
+//! ```compile_fail,E0308
+//! use ccnode_bootstrap::boot::{Attested, Boot};
+//! async fn without_the_cap(boot: &mut Boot, attested: Attested) {
+//!     let _ = boot.unlock(attested).await;
+//! }
+//! ```
+//!
+//! ```compile_fail,E0382
+//! use ccnode_bootstrap::boot::{Attested, Boot};
+//! async fn twice(boot: &mut Boot, attested: Attested) {
+//!     let _ = boot.cap(attested).await;
+//!     let _ = boot.cap(attested).await;
+//! }
+//! ```
+//!
+//! ```
+//! use ccnode_bootstrap::boot::{Attested, Boot, Unlocked};
+//! use ccnode_bootstrap::refusal::Refusal;
+//! async fn as_it_must_be(boot: &mut Boot, attested: Attested) -> Result<Unlocked, Refusal> {
+//!     let capped = boot.cap(attested).await?;
+//!     boot.unlock(capped).await
+//! }
+//! ```
 
 mod attest;
 mod cap;
 mod discover;
+mod first;
 mod hand_over;
 mod provision;
 mod refuse;

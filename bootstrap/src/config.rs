@@ -308,3 +308,6 @@ impl<'de> Deserialize<'de> for Cidr {
         parsed.ok_or_else(|| D::Error::custom(format!("`{text}` is not ADDRESS/PREFIX")))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -32,6 +32,9 @@ pub struct Status {
     pub sums: Sums,
     /// Milliseconds of CLOCK_MONOTONIC at which ccnode-init began.
     pub started: u64,
+    /// At which the root was mapped.
+    #[serde(default)]
+    pub mapped: u64,
     /// And at which it handed over.
     pub finished: u64,
 }
@@ -95,13 +98,23 @@ impl Status {
         for step in &self.steps {
             text.push_str(&format!("{:<9}{:>6} ms\n", step.name, step.ms));
         }
-        let Sums { tpm_ms, modules_ms, random_ms, lease_ms, luks_ms } = self.sums;
-        let whole = self.finished.saturating_sub(self.started);
-        text.push_str(&format!(
-            "whole    {whole:>6} ms: TPM {tpm_ms}, modules {modules_ms}, random {random_ms}, lease {lease_ms}, LUKS {luks_ms}, own {}\n",
-            whole.saturating_sub(tpm_ms + modules_ms + random_ms + lease_ms + luks_ms)
-        ));
+        text.push_str(&format!("whole    {:>6} ms: {}\n", self.whole(), self.shares()));
         text
+    }
+
+    /// Milliseconds from the first to the last.
+    pub fn whole(&self) -> u64 {
+        self.finished.saturating_sub(self.started)
+    }
+
+    /// Where they went, in words.
+    pub fn shares(&self) -> String {
+        let Sums { tpm_ms, modules_ms, random_ms, lease_ms, luks_ms } = self.sums;
+        let others = tpm_ms + modules_ms + random_ms + lease_ms + luks_ms;
+        let own = self.whole().saturating_sub(others);
+        format!(
+            "TPM {tpm_ms}, modules {modules_ms}, random {random_ms}, lease {lease_ms}, LUKS {luks_ms}, own {own}"
+        )
     }
 }
 

@@ -58,7 +58,10 @@ impl Boot {
     pub async fn discover(&mut self) -> Result<Discovered, Refusal> {
         let since = Instant::now();
         // A reader that waits makes the kernel gather what it lacks.
-        let seeded = tokio::task::spawn_blocking(|| drop(getrandom::fill(&mut [0])));
+        let seeded = tokio::task::spawn_blocking(|| {
+            // What it reads is of no interest, nor whether it could.
+            let _ = getrandom::fill(&mut [0]);
+        });
         let dir = Path::new(config::DIR);
         let config = Config::load(&dir.join("node.toml"))?;
         self.action = config.refusal.action;
@@ -75,9 +78,7 @@ impl Boot {
             })
         });
         let before = Instant::now();
-        let list = modules::list(&dir.join("modules-early"))?;
-        let loaded = list.len();
-        modules::load(&list)?;
+        let loaded = load(&dir.join("modules-early")).await;
         self.status.sums.modules_ms += millis(before);
         let (device, event_log) = match early {
             Some(opening) => {
@@ -88,6 +89,8 @@ impl Boot {
         }?;
         self.device = Some(device.clone());
         pid1::set_last_tpm(Some(device.clone()));
+        // Only now: a refusal caps the TPM, so it must be open.
+        let loaded = loaded?;
         self.status.pool = config.pool.to_string();
         self.status.image = cmdline.root_hash.to_string();
         self.done(Step::Discover, since, &format!("pool {}, {loaded} modules, TPM", config.pool));
@@ -126,6 +129,13 @@ impl Boot {
         );
         Ok(Networked { config, cmdline, device, subject, deadline })
     }
+}
+
+async fn load(list: &Path) -> Result<usize, Refusal> {
+    let list = modules::list(list)?;
+    let count = list.len();
+    blocking(move || modules::load(&list)).await??;
+    Ok(count)
 }
 
 /// Opens the TPM and queues the work on its keys, so that it runs while nobody waits for it.

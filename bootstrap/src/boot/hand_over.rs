@@ -33,8 +33,8 @@ impl Boot {
         finish(&mut self.status);
         let failed = |e: std::io::Error| Refusal::new(Code::HandoverFailed, format!("{}: {e}", status::PATH));
         self.status.write(Path::new(status::PATH)).map_err(failed)?;
-        let whole = self.status.finished.saturating_sub(self.status.started);
-        self.console.ok(Step::Handover, &format!("to /sbin/init after {whole} ms"), ms);
+        let words = format!("to /sbin/init after {} ms: {}", self.status.whole(), self.status.shares());
+        self.console.ok(Step::Handover, &words, ms);
         Ok(())
     }
 }

@@ -1,12 +1,11 @@
 //! Provision: the kubelet's certificate, and the files that the running system finds in `/run/ccnode`.
 
-use super::{Boot, Unlocked, deadline};
+use super::{Boot, Unlocked};
 use crate::config::Config;
 use crate::console::Step;
 use crate::provision;
 use crate::refusal::Refusal;
 use ccnode_evidence::Code;
-use ccnode_protocol::grants::CertificateRequest;
 use ccnode_tpm_device::DeviceHandle;
 use ccnode_tpm_eventlog::own;
 use std::path::Path;
@@ -19,26 +18,22 @@ pub struct Provisioned {
 }
 
 impl Boot {
-    /// Trades the certificate grant, writes the credentials, names the host.
+    /// Takes the certificate that was asked for, writes the credentials, names the host.
     pub async fn provision(&mut self, unlocked: Unlocked) -> Result<Provisioned, Refusal> {
         let since = Instant::now();
-        let Unlocked { config, device, mut client, outcome, key } = unlocked;
-        let grants = outcome.grants;
-        let request = CertificateRequest {
-            grant: grants.certificate.id,
-            secret: grants.certificate.secret,
-            csr: outcome.csr.into(),
-        };
-        let console = &self.console;
-        let retry = |retry| console.retry(Step::Provision, &retry);
-        let certificate = client.certificate(&request, deadline(&config), retry).await;
-        let certificate = certificate.map_err(|e| Refusal::of_client(&e))?;
-        provision::write(Path::new(provision::DIR), &grants.node, &key, &certificate, &grants.cluster)?;
+        let Unlocked { config, device, node, cluster, key, mut certificate } = unlocked;
+        let lost = |_| Refusal::new(Code::NodeInternal, "the certificate's task was lost");
+        let reply = certificate.task.await.map_err(lost)?;
+        while let Ok(retry) = certificate.retries.try_recv() {
+            self.console.retry(Step::Provision, &retry);
+        }
+        let reply = reply.map_err(|e| Refusal::of_client(&e))?;
+        provision::write(Path::new(provision::DIR), &node, &key, &reply, &cluster)?;
         let internal = |e: std::io::Error| Refusal::new(Code::NodeInternal, format!("{}: {e}", own::PATH));
         crate::status::write_file(Path::new(own::PATH), &device.own_log(), 0o644).map_err(internal)?;
         // The root's init may choose another one; a node without a name of its own gets this.
-        let _ = nix::unistd::sethostname(grants.node.as_str());
-        self.done(Step::Provision, since, &format!("kubelet of {}", grants.cluster.server));
+        let _ = nix::unistd::sethostname(node.as_str());
+        self.done(Step::Provision, since, &format!("kubelet of {}", cluster.server));
         Ok(Provisioned { config, device })
     }
 }

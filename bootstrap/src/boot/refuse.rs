@@ -1,11 +1,13 @@
 //! Refuse: said, capped, reported, wiped, over. No shell, no prompt, no way back.
 
 use super::Boot;
+use crate::console::Step;
 use crate::handover::SYSROOT;
 use crate::pid1;
 use crate::refusal::Refusal;
 use ccnode_luks_volume::{Name, close};
 use ccnode_protocol::{NodeRefusal, limits};
+use ccnode_tpm_device::{Device, DeviceError, DeviceHandle, Tcti};
 use nix::mount::{MntFlags, umount2};
 use std::time::Duration;
 use tokio::time::timeout;
@@ -32,10 +34,10 @@ impl Boot {
 
     /// Caps PCR 15, so that nothing that runs after us in this boot can ask for a key.
     async fn close_pcr(&mut self) {
-        if let Some(device) = self.device.take().filter(|_| !self.capped) {
-            let capped = timeout(CAP, device.cap()).await;
+        if !self.capped {
+            let capped = timeout(CAP, cap(self.device.take())).await;
             if !matches!(capped, Ok(Ok(()))) {
-                self.console.note(crate::console::Step::Cap, "PCR 15 could not be closed");
+                self.console.note(Step::Cap, "PCR 15 could not be closed");
             }
         }
         pid1::set_last_tpm(None);
@@ -51,6 +53,18 @@ impl Boot {
         };
         let _ = timeout(REPORT, client.refusal(&report, REPORT)).await;
     }
+}
+
+/// A boot that is refused before it opened the TPM opens it for this.
+async fn cap(device: Option<DeviceHandle>) -> Result<(), DeviceError> {
+    let device = match device {
+        Some(device) => device,
+        None => {
+            let opening = tokio::task::spawn_blocking(|| Device::open(Tcti::machine()?));
+            opening.await.unwrap_or(Err(DeviceError::ThreadGone))?
+        }
+    };
+    device.cap().await
 }
 
 /// Takes the volume key out of the kernel.

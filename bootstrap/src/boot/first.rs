@@ -1,0 +1,131 @@
+//! The first boot of a volume: formatted, reported, opened, filled, reported again.
+
+use super::unlock::{Root, name};
+use super::{Boot, blocking, deadline};
+use crate::config::Config;
+use crate::console::Step;
+use crate::handover::SYSROOT;
+use crate::refusal::Refusal;
+use crate::{fill, unlock};
+use ccnode_attest_client::Client;
+use ccnode_evidence::{Code, SecretBytes, Sha256Digest};
+use ccnode_luks_header::Expected;
+use ccnode_luks_header::verity::RootHash;
+use ccnode_luks_volume::verity::OpenedVerity;
+use ccnode_luks_volume::{Opened, Sources, close};
+use ccnode_protocol::grants::{Formatted, Grant, OnForeignDisk, Ready, VolumeAction, VolumeGrant};
+use std::path::Path;
+use std::time::Instant;
+
+impl Boot {
+    /// A power cut anywhere in here leaves a partition that the next boot's grant may format again.
+    pub(super) async fn first_boot(
+        &mut self,
+        config: &Config,
+        client: &mut Client,
+        root: &Root,
+        volume: &VolumeGrant,
+        hash: RootHash,
+        random: Option<SecretBytes>,
+    ) -> Result<(), Refusal> {
+        let VolumeAction::Format { entropy, on_foreign_disk, grant } = &volume.action else {
+            return Err(Refusal::new(Code::NodeInternal, "no grant to format"));
+        };
+        let none = || Refusal::new(Code::NodeInternal, "no randomness was asked of the TPM");
+        let sources = unlock::sources(entropy, random.ok_or_else(none)?.expose())?;
+        let since = Instant::now();
+        let path = root.partitions.source.clone();
+        let mapped = name("root-source")?;
+        let source = blocking(move || unlock::open_source(&path, &hash, &mapped)).await??;
+        let (header, was) = self.format(root, volume, *on_foreign_disk, source.len(), sources).await?;
+        self.report_formatted(config, client, volume, grant, &header).await?;
+        self.done(Step::Format, since, &format!("generation {}; the partition was {was}", volume.generation));
+        let since = Instant::now();
+        let opened = self.open(root, header).await?;
+        self.done(Step::Unlock, since, "the new root");
+        self.fill(root, source, &opened).await?;
+        self.report_ready(config, client, volume, grant, hash).await
+    }
+
+    /// Mark, then header, each on the disk before the next.
+    async fn format(
+        &mut self,
+        root: &Root,
+        volume: &VolumeGrant,
+        foreign: OnForeignDisk,
+        source_len: u64,
+        sources: Sources,
+    ) -> Result<(Expected, &'static str), Refusal> {
+        let (partitions, key, volume) = (root.partitions.clone(), root.unlock_key.clone(), volume.clone());
+        let made = blocking(move || {
+            let root = unlock::open_partition(&partitions.root, true)?;
+            let may = unlock::may_format(&root, partitions.root_len, source_len, &volume, foreign)?;
+            let was = may.was;
+            let begun = unlock::begin_format(&root, may)?;
+            Ok::<_, unlock::UnlockError>((unlock::write_format(&root, &begun, &key, &sources)?, was))
+        });
+        Ok(made.await??)
+    }
+
+    async fn report_formatted(
+        &mut self,
+        config: &Config,
+        client: &mut Client,
+        volume: &VolumeGrant,
+        grant: &Grant,
+        header: &Expected,
+    ) -> Result<(), Refusal> {
+        let formatted = Formatted {
+            grant: grant.id.clone(),
+            secret: grant.secret.clone(),
+            generation: volume.generation,
+            header_digest: Sha256Digest(header.digest().0),
+        };
+        let retry = |retry| self.console.retry(Step::Format, &retry);
+        client.formatted(&formatted, deadline(config), retry).await.map_err(|e| Refusal::of_client(&e))
+    }
+
+    async fn report_ready(
+        &mut self,
+        config: &Config,
+        client: &mut Client,
+        volume: &VolumeGrant,
+        grant: &Grant,
+        hash: RootHash,
+    ) -> Result<(), Refusal> {
+        let ready = Ready {
+            grant: grant.id.clone(),
+            secret: grant.secret.clone(),
+            generation: volume.generation,
+            populated_from: Sha256Digest(hash.0),
+        };
+        let retry = |retry| self.console.retry(Step::Fill, &retry);
+        client.ready(&ready, deadline(config), retry).await.map_err(|e| Refusal::of_client(&e))
+    }
+
+    async fn fill(&mut self, root: &Root, source: OpenedVerity, opened: &Opened) -> Result<(), Refusal> {
+        let since = Instant::now();
+        let (from, below, to) = (source.path(), root.partitions.source.clone(), opened.path());
+        let (len, mapped) = (source.len(), source.name().clone());
+        let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+        let copying = tokio::task::spawn_blocking(move || {
+            let copied = fill::copy(&from, &below, &to, len, |done| {
+                // Nobody listening is no reason to stop.
+                let _ = tell.send(done);
+            });
+            copied.map(|()| close(&mapped))
+        });
+        while let Some(done) = told.recv().await {
+            self.console.note(Step::Fill, &format!("{} of {} MiB", done >> 20, len >> 20));
+        }
+        let lost = |_| Refusal::new(Code::NodeInternal, "the copy was lost");
+        if let Err(error) = copying.await.map_err(lost)?? {
+            self.console.note(Step::Fill, &format!("the root source stays mapped: {error}"));
+        }
+        self.mount(opened).await?;
+        let whole = opened.len();
+        blocking(move || fill::grow(Path::new(SYSROOT), whole)).await??;
+        self.done(Step::Fill, since, &format!("{} MiB copied, grown to {} MiB", len >> 20, whole >> 20));
+        Ok(())
+    }
+}

@@ -1,0 +1,140 @@
+//! Configurations that are obeyed, and all the ways in which one is not.
+
+use super::*;
+
+const GOOD: &str = r#"
+mode = "ccnode/1"
+pool = "workers"
+[service]
+urls = ["https://10.0.2.100"]
+ca = ["/etc/ccnode/ca-current.pem", "/etc/ccnode/ca-next.pem"]
+deadline = "30s"
+[network]
+interface = "auto"
+[disk]
+serial = "ccnode-root"
+root = "root"
+source = "root-source"
+[refusal]
+action = "poweroff"
+"#;
+
+fn with(old: &str, new: &str) -> Result<Config, String> {
+    assert!(GOOD.contains(old), "{old}");
+    Config::parse(&GOOD.replace(old, new))
+}
+
+#[test]
+fn the_documented_sample_is_obeyed() {
+    let config = Config::parse(GOOD).unwrap();
+    assert_eq!(config.service.deadline, Duration::from_secs(30));
+    assert_eq!(config.disk.serial.as_deref(), Some("ccnode-root"));
+    assert_eq!((config.refusal.action, config.handover.modules_disabled), (Action::Poweroff, false));
+    assert_eq!(with("\"poweroff\"", "\"reboot\"").unwrap().refusal.action, Action::Reboot);
+    let least = with("[network]\ninterface = \"auto\"\n", "").unwrap();
+    assert_eq!(least.network, Network::default());
+}
+
+#[test]
+fn a_static_network() {
+    let config = with(
+        "interface = \"auto\"",
+        "interface = \"eth1\"\naddress = \"192.0.2.7/24\"\ngateway = \"192.0.2.1\"\ndns = [\"192.0.2.53\"]",
+    );
+    let network = config.unwrap().network;
+    assert_eq!(network.address, Some(Cidr { address: Ipv4Addr::new(192, 0, 2, 7), prefix: 24 }));
+    assert_eq!((network.interface.as_str(), network.dns.len()), ("eth1", 1));
+    for bad in
+        ["address = \"192.0.2.7\"", "address = \"192.0.2.7/33\"", "gateway = \"192.0.2.1\"", "dns = \"x\""]
+    {
+        assert!(with("interface = \"auto\"", bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn what_is_wrong_is_named_with_its_line() {
+    let cases = [
+        ("mode = \"ccnode/1\"", "mode = \"stock\"", "line 2: unknown variant `stock`"),
+        ("pool = \"workers\"", "pool = \"Workers\"", "line 3: `Workers` is no pool name"),
+        ("pool = \"workers\"", "", "missing field `pool`"),
+        ("deadline", "retries = 3\ndeadline", "line 7: unknown field `retries`"),
+        ("\"30s\"", "\"30\"", "line 7: a duration ends with ms, s or m"),
+        ("\"30s\"", "\"x\"", "line 7: a duration is a number"),
+        ("\"30s\"", "\"0s\"", "line 7: a deadline lies between"),
+        ("\"30s\"", "\"99999999999999999m\"", "line 7: a deadline lies between"),
+        (
+            "\"https://10.0.2.100\"",
+            "\"http://10.0.2.100\"",
+            "line 5: `http://10.0.2.100` is not https://HOST",
+        ),
+        ("\"https://10.0.2.100\"", "\"https://a/b\"", "line 5: `https://a/b` is not https://HOST"),
+        ("\"https://10.0.2.100\"", "\"https://u:p@a\"", "is not https://HOST"),
+        ("\"https://10.0.2.100\"", "", "line 5: urls is empty"),
+        ("\"/etc/ccnode/ca-current.pem\", \"/etc/ccnode/ca-next.pem\"", "", "[service] ca is empty"),
+        ("serial = \"ccnode-root\"", "", "[disk] needs serial or sysfs"),
+        ("serial =", "sysfs = \"pci\"\nserial =", "[disk] needs serial or sysfs"),
+        ("\"ccnode-root\"", "\"\"", "[disk] names no disk"),
+        ("\"root-source\"", "\"root\"", "[disk] root and source have the same label"),
+        ("root = \"root\"", "root = \"\"", "[disk] has an empty label"),
+        ("\"poweroff\"", "\"shell\"", "line 15: unknown variant `shell`"),
+        ("[disk]", "[disk", "line 10: "),
+    ];
+    for (old, new, want) in cases {
+        let error = with(old, new).unwrap_err();
+        assert!(error.contains(want), "{new}: {error}");
+    }
+}
+
+#[test]
+fn a_missing_and_a_malformed_file_have_codes_of_their_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("node.toml");
+    assert_eq!(Config::load(&path).unwrap_err().code(), Code::ConfigMissing);
+    for bytes in [b"mode = ".as_slice(), &[0xff, 0xfe], b""] {
+        std::fs::write(&path, bytes).unwrap();
+        assert_eq!(Config::load(&path).unwrap_err().code(), Code::ConfigMalformed);
+    }
+    assert_eq!(Config::load(dir.path()).unwrap_err().code(), Code::ConfigMalformed);
+    std::fs::write(&path, GOOD).unwrap();
+    let config = Config::load(&path).unwrap();
+    let pins = config.pins().unwrap_err();
+    assert_eq!(
+        (pins.code(), pins.to_string().as_str()),
+        (Code::ConfigMalformed, "/etc/ccnode/ca-current.pem is missing")
+    );
+}
+
+#[test]
+fn only_our_keys_of_the_command_line_are_read() {
+    let hash = "ab".repeat(32);
+    let parse = |text: &str| Cmdline::parse(text);
+    let line =
+        parse(&format!("root=/dev/sda init=/bin/sh roothash=x ccnode.roothash={hash} ccnodex=1 quiet"))
+            .unwrap();
+    assert_eq!((line.root_hash.to_string(), line.json), (hash.clone(), false));
+    assert!(parse(&format!("ccnode.log=json ccnode.roothash={hash}")).unwrap().json);
+    for bad in [
+        String::new(),
+        "ccnode.roothash=".into(),
+        "ccnode.roothash".into(),
+        format!("ccnode.roothash={}", "AB".repeat(32)),
+        format!("ccnode.roothash={hash} ccnode.roothash={hash}"),
+        format!("ccnode.roothash={hash} ccnode.log=shell"),
+        format!("ccnode.roothash={hash} ccnode.log=json ccnode.log=text"),
+        format!("ccnode.roothash={hash} ccnode.debug=1"),
+        format!("ccnode.roothash={hash} ccnode.debug"),
+    ] {
+        assert_eq!(parse(&bad).unwrap_err().code(), Code::CmdlineMalformed, "{bad}");
+    }
+}
+
+#[test]
+fn the_build_time_is_a_number_or_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("build-time");
+    assert_eq!(build_time(&path), 0);
+    std::fs::write(&path, "1795000000\n").unwrap();
+    assert_eq!(build_time(&path), 1_795_000_000);
+    std::fs::write(&path, "-1").unwrap();
+    assert_eq!(build_time(&path), 0);
+}
