@@ -166,7 +166,7 @@ impl Node {
 pub fn ended(vm: &mut Vm) -> Result<Outcome> {
     let which = vm.wait_for_any(&[JOINED, REFUSED], BOOT)?;
     if which == 0 {
-        let console = vm.console();
+        let console = whole_line(vm, JOINED)?;
         let name = after(&console, JOINED, |c: char| c.is_ascii_alphanumeric() || c == '-')?;
         return Ok(Outcome::Joined { name, console });
     }
@@ -174,6 +174,18 @@ pub fn ended(vm: &mut Vm) -> Result<Outcome> {
     let console = vm.console();
     let code = after(&console, REFUSED, |c: char| c.is_ascii_lowercase() || c == '-')?;
     Ok(Outcome::Refused { code, console })
+}
+
+/// The console once the line of `mark` has ended.
+fn whole_line(vm: &mut Vm, mark: &str) -> Result<String> {
+    for _ in 0..500 {
+        let console = vm.console();
+        if console.split(mark).nth(1).is_some_and(|rest| rest.contains('\n')) {
+            return Ok(console);
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    bail!("the line `{mark}` never ends:\n{}", vm.console())
 }
 
 /// The name that the guest prints must be the one that the API server saw in the certificate.
