@@ -1,7 +1,7 @@
 //! The build of an image from a recipe: each part cached by what went into it, the results written to one folder.
 
 use crate::apt::Sources;
-use crate::cache::{self, Cache, Key};
+use crate::cache::{Cache, Key};
 use crate::disk::{self, DiskError};
 use crate::initramfs::{self, Contents, InitramfsError};
 use crate::kernel::{self, KernelError};
@@ -184,10 +184,8 @@ pub fn build(
     let base = step(progress, "packages of the root file system", || {
         rootfs::base(&recipe.root, &context).map_err(BuildError::Rootfs)
     })?;
-    let source = step(progress, "root file system under dm-verity", || {
-        let image = rootfs::image(&recipe.root, &base, &context).map_err(BuildError::Rootfs)?;
-        verity(&image, &cache)
-    })?;
+    let source =
+        step(progress, "root file system under dm-verity", || root_source(&recipe, &base, &context))?;
 
     let build_time = inputs.epoch.unwrap_or(kernel.date.max(certificates.newest));
     let contents = Contents {
@@ -259,12 +257,13 @@ fn json<T: Serialize>(value: &T, out: &Path) -> Result<Vec<u8>, BuildError> {
     Ok(text)
 }
 
-/// The root source over an ext4 image, cached.
-fn verity(image: &Path, cache: &Cache) -> Result<Source, BuildError> {
-    let key = Key::new("source/1").with("image", cache::name(image).as_bytes());
-    let dir = cache.part("source", &key, at(Path::new("cache")), |dir| {
-        let made = source::make(&image.join("root.ext4"), &dir.join("source.img"), &key);
-        let made = made.map_err(BuildError::Source)?;
+/// The root source: ext4 image and verity tree in one file, cached.
+fn root_source(recipe: &Recipe, base: &Path, context: &rootfs::Context<'_>) -> Result<Source, BuildError> {
+    let key = rootfs::key(&recipe.root, base, context).map_err(BuildError::Rootfs)?;
+    let dir = context.cache.part("source", &key, at(Path::new("cache")), |dir| {
+        let path = dir.join("source.img");
+        rootfs::make(&recipe.root, base, context, &key, &path).map_err(BuildError::Rootfs)?;
+        let made = source::make(&path, &key).map_err(BuildError::Source)?;
         let path = dir.join("root-hash");
         fs::write(&path, made.root_hash.hex()).map_err(at(&path))
     })?;

@@ -152,8 +152,10 @@ pub enum RecipeError {
 }
 
 impl Recipe {
-    /// Reads the recipe `path`; the files that it names lie relative to its folder.
+    /// Reads the recipe `path`, or `recipe.toml` in the folder `path`; the files that it names lie relative to its folder.
     pub fn read(path: &Path) -> Result<Self, RecipeError> {
+        let inside = path.join("recipe.toml");
+        let path = if path.is_dir() { inside.as_path() } else { path };
         let text = read("recipe", path)?;
         let raw: Raw = toml::from_str(&String::from_utf8_lossy(&text))
             .map_err(|source| RecipeError::Toml { path: path.to_owned(), source: Box::new(source) })?;

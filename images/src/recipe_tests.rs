@@ -24,6 +24,7 @@ fn replaced(from: &str, to: &str) -> Result<Recipe, RecipeError> {
 fn shipped_recipe_is_good() {
     let recipe = Recipe::read(Path::new(&format!("{SHIPPED}/recipe.toml"))).unwrap();
     assert_eq!(recipe.name, "debian-12-worker");
+    assert_eq!(Recipe::read(Path::new(SHIPPED)).unwrap(), recipe);
     assert_eq!(recipe.certificates, ["/etc/ccnode/ca-current.pem"]);
     assert!(recipe.kernel.cmdline.contains(" lockdown=integrity "));
     assert!(recipe.root.overlay.unwrap().join("usr/lib/ccnode-demo/kubelet").is_file());

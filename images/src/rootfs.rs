@@ -102,10 +102,12 @@ pub(crate) fn base(root: &Root, context: &Context<'_>) -> Result<PathBuf, Rootfs
     })
 }
 
-/// The ext4 image `root.ext4` of a recipe over its packages, cached.
-pub(crate) fn image(root: &Root, base: &Path, context: &Context<'_>) -> Result<PathBuf, RootfsError> {
-    let mut key = Key::new("ext4/1")
+/// What the ext4 image of a recipe over its packages is made of.
+pub(crate) fn key(root: &Root, base: &Path, context: &Context<'_>) -> Result<Key, RootfsError> {
+    let packages = base.join("packages");
+    let mut key = Key::new("ext4/2")
         .with("base", cache::name(base).as_bytes())
+        .with("packages", &fs::read(&packages).map_err(at(&packages))?)
         .with("script", ASSEMBLE.as_bytes())
         .with("release", context.release.as_bytes());
     for (name, text) in UNITS {
@@ -127,38 +129,41 @@ pub(crate) fn image(root: &Root, base: &Path, context: &Context<'_>) -> Result<P
     for module in context.modules {
         key = key.with(&module.path, &module.content);
     }
-    let uuid = Guid::derived(&key.digest().0, "ext4").to_string();
-    context.cache.part("root", &key, at(Path::new("cache")), |dir| {
-        let work = context.cache.work().map_err(at(Path::new("cache")))?;
-        let overlay = overlay(root, context, work.path())?;
-        let image = dir.join("root.ext4");
-        let script = if is_root() {
-            Tool::new("sh", "dash")
-        } else {
-            Tool::new("unshare", "util-linux and uidmap").args([
-                "--user",
-                "--map-root-user",
-                "--map-auto",
-                "sh",
-            ])
-        };
-        script
-            .args(["-c", ASSEMBLE])
-            .env("TREE", work.path().join("tree"))
-            .env("BASE", base.join("tree.tar"))
-            .env("OVERLAY", overlay)
-            .env("IMAGE", &image)
-            .env("EPOCH", context.epoch.to_string())
-            .env("E2FSPROGS_FAKE_TIME", context.epoch.to_string())
-            .env("ENABLE", enabled(root).join(" "))
-            .env("MASK", root.mask.join(" "))
-            .env("RELEASE", if context.modules.is_empty() { "" } else { context.release })
-            .env("UUID", uuid)
-            .run()
-            .map_err(RootfsError::Tool)?;
-        let file = fs::File::options().read(true).write(true).open(&image).map_err(at(&image))?;
-        ext4::settle_times(&file).map_err(at(&image))
-    })
+    Ok(key)
+}
+
+/// Makes the ext4 image at `image`; its identifiers follow from `key`.
+pub(crate) fn make(
+    root: &Root,
+    base: &Path,
+    context: &Context<'_>,
+    key: &Key,
+    image: &Path,
+) -> Result<(), RootfsError> {
+    let work = context.cache.work().map_err(at(Path::new("cache")))?;
+    let overlay = overlay(root, context, work.path())?;
+    let script = if is_root() {
+        Tool::new("sh", "dash")
+    } else {
+        let map = ["--user", "--map-root-user", "--map-auto", "sh"];
+        Tool::new("unshare", "util-linux and uidmap").args(map)
+    };
+    script
+        .args(["-c", ASSEMBLE])
+        .env("TREE", work.path().join("tree"))
+        .env("BASE", base.join("tree.tar"))
+        .env("OVERLAY", overlay)
+        .env("IMAGE", image)
+        .env("EPOCH", context.epoch.to_string())
+        .env("E2FSPROGS_FAKE_TIME", context.epoch.to_string())
+        .env("ENABLE", enabled(root).join(" "))
+        .env("MASK", root.mask.join(" "))
+        .env("RELEASE", if context.modules.is_empty() { "" } else { context.release })
+        .env("UUID", Guid::derived(&key.digest().0, "ext4").to_string())
+        .run()
+        .map_err(RootfsError::Tool)?;
+    let file = fs::File::options().read(true).write(true).open(image).map_err(at(image))?;
+    ext4::settle_times(&file).map_err(at(image))
 }
 
 /// The gate is enabled in every image.

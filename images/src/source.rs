@@ -42,10 +42,9 @@ pub(crate) struct Source {
     pub(crate) root_hash: Sha256Digest,
 }
 
-/// Copies the ext4 image to `path` and appends tree and trailer. Salt and UUID follow from `key`.
-pub(crate) fn make(ext4: &Path, path: &Path, key: &Key) -> Result<Source, SourceError> {
+/// Appends tree and trailer to the ext4 image at `path`. Salt and UUID follow from `key`.
+pub(crate) fn make(path: &Path, key: &Key) -> Result<Source, SourceError> {
     let io = |source| SourceError::Io { path: path.to_owned(), source };
-    fs::copy(ext4, path).map_err(io)?;
     let data = align(fs::metadata(path).map_err(io)?.len(), BLOCK);
     let output = Tool::new("veritysetup", "cryptsetup-bin")
         .args(["format", "--format=1", "--hash=sha256", "--data-block-size=4096", "--hash-block-size=4096"])
@@ -70,8 +69,8 @@ mod tests {
     use super::*;
 
     fn made(content: &[u8], dir: &Path) -> Source {
-        fs::write(dir.join("ext4"), content).unwrap();
-        make(&dir.join("ext4"), &dir.join("source"), &Key::new("test")).unwrap()
+        fs::write(dir.join("source"), content).unwrap();
+        make(&dir.join("source"), &Key::new("test")).unwrap()
     }
 
     #[test]
