@@ -64,7 +64,7 @@ fn measure(dir: &Path, boots: usize) -> Vec<Section> {
     let peers = baseline::section(&cryptsetup, &systemd, &notes, &peer_failures);
     let own = ours::section(&runs, &our_failures);
     let ratios = ratios(&peers.figures, &own.figures);
-    let image = ours.as_ref().map(Ours::image).map_err(|error| anyhow!("{error:#}"));
+    let image = ours.as_ref().map(Ours::image).map_err(|error| anyhow!(told(error)));
     vec![peers, own, ratios, sizes::measure(image)]
 }
 

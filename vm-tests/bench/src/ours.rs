@@ -1,10 +1,9 @@
 //! Our own times: a second boot of a node that has joined, told by the guest's own clock.
 
 use anyhow::{Context as _, Result};
-use ccnode_vm_harness::{Machine, Story, Vm};
+use ccnode_vm_harness::{Story, Vm};
+use ccnode_vm_scenarios::Stage;
 use ccnode_vm_scenarios::node::{Outcome, ended};
-use ccnode_vm_scenarios::stage::Cluster;
-use ccnode_vm_scenarios::{Stage, Trust};
 use serde::Deserialize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -41,6 +40,8 @@ struct Sums {
     modules_ms: u64,
     lease_ms: u64,
     luks_ms: u64,
+    #[serde(default)]
+    random_ms: u64,
 }
 
 /// One second boot.
@@ -51,15 +52,11 @@ pub struct Run {
     exec: f64,
 }
 
-/// A node that has joined once, switched off.
+/// A stage on which a node has joined once.
 #[derive(Debug)]
 pub struct Ours {
-    story: Story,
-    machine: Machine,
-    image: PathBuf,
-    // Both answer for as long as they are held.
-    _trust: Trust,
-    _cluster: Cluster,
+    stage: &'static Stage,
+    dir: PathBuf,
 }
 
 impl Ours {
@@ -68,26 +65,28 @@ impl Ours {
     /// # Errors
     /// When a program is not built, or the node does not join.
     pub fn prepare(dir: &Path) -> Result<Self> {
-        let story = Story::begin("ours", dir.join("ours"))?;
         let stage = Stage::get()?;
-        let (node, trust, cluster, _name) = stage.ready(&story)?;
-        let machine = node.machine(trust.port(), cluster.api.port());
-        let image = stage.image.dir.clone();
-        Ok(Self { story, machine, image, _trust: trust, _cluster: cluster })
+        let dir = dir.join("ours");
+        drop(stage.ready(&Story::begin("ours", dir.join("first"))?)?);
+        Ok(Self { stage, dir })
     }
 
     /// The folder of the image that boots.
     #[must_use]
     pub fn image(&self) -> &Path {
-        &self.image
+        &self.stage.image.dir
     }
 
-    /// Boots the node again until it has joined, and asks it for its times.
+    /// Boots a copy of that node, its TPM and its service until it has joined, and asks it for its times: each run is a
+    /// second boot.
     ///
     /// # Errors
     /// When the node does not join, or its helper does not answer.
     pub fn run(&self, round: usize) -> Result<Run> {
-        let mut vm = self.story.boot(&self.machine, &format!("boot-{round}"))?;
+        let name = format!("ours-{round}");
+        let story = Story::begin(&name, self.dir.join(&name))?;
+        let (node, trust, cluster, _name) = self.stage.ready(&story)?;
+        let mut vm = story.boot(&node.machine(trust.port(), cluster.api.port()), "boot")?;
         if let Outcome::Refused { code, console } = ended(&mut vm)? {
             anyhow::bail!("the second boot was refused: {code}\n{console}");
         }
@@ -95,7 +94,8 @@ impl Ours {
         let exec = ask(&mut vm, "exec")?;
         vm.kill();
         let run = Run::parse(&status, &exec)?;
-        self.story.step(&format!("handed over {:.0} ms after the exec of /init", run.whole()));
+        story.step(&format!("handed over {:.0} ms after the exec of /init", run.whole()));
+        std::fs::remove_file(node.disk.path()).context("removing the copy of the disk")?;
         Ok(run)
     }
 }
@@ -123,7 +123,7 @@ impl Run {
 
     /// What is left when the waits that are not ours are taken off.
     fn own(&self) -> f64 {
-        let Sums { tpm_ms, modules_ms, lease_ms, luks_ms } = self.status.sums;
+        let Sums { tpm_ms, modules_ms, lease_ms, luks_ms, .. } = self.status.sums;
         self.whole() - ms(tpm_ms + modules_ms + lease_ms + luks_ms)
     }
 
@@ -157,12 +157,13 @@ pub fn section(runs: &[Run], failures: &[String]) -> Section {
         figures.push(median("ours-sum-modules", &|run| ms(run.status.sums.modules_ms)));
         figures.push(median("ours-sum-lease", &|run| ms(run.status.sums.lease_ms)));
         figures.push(median("ours-sum-luks", &|run| ms(run.status.sums.luks_ms)));
+        figures.push(median("ours-sum-random", &|run| ms(run.status.sums.random_ms)));
     }
     figures.push(median(OWN, &Run::own));
     figures.push(median(ATTEST_TO_UNLOCK, &Run::attest_to_unlock));
     let mut notes = vec![
         "the node boots by OVMF and its UKI, the peers by direct kernel boot: same kernel, processor, memory and TPM".to_owned(),
-        "ours-left includes the exchanges with the service and the service's own work on the host".to_owned(),
+        "ours-left includes the exchanges with the service, the service's own work on the host, and the wait for the kernel's random numbers".to_owned(),
     ];
     if !failures.is_empty() && !runs.is_empty() {
         notes.push(format!("{} boots failed: {}", failures.len(), failures.join("; ")));
