@@ -57,6 +57,7 @@ impl Boot {
         sources: Sources,
     ) -> Result<(Expected, &'static str), Refusal> {
         let (partitions, key, volume) = (root.partitions.clone(), root.unlock_key.clone(), volume.clone());
+        self.console.note(Step::Format, &format!("generation {} begins", volume.generation));
         let made = blocking(move || {
             let root = unlock::open_partition(&partitions.root, true)?;
             let may = unlock::may_format(&root, partitions.root_len, source_len, &volume, foreign)?;
