@@ -95,7 +95,13 @@ fn build(
     init: PathBuf,
     certificates: Vec<PathBuf>,
 ) -> Result<()> {
-    let inputs = Inputs { init, certificates, cache: ccnode_images::default_cache(out), epoch: None };
+    let epoch = match std::env::var("SOURCE_DATE_EPOCH") {
+        Ok(text) => {
+            Some(text.parse().with_context(|| format!("SOURCE_DATE_EPOCH is `{text}`, no Unix seconds"))?)
+        }
+        Err(_) => None,
+    };
+    let inputs = Inputs { init, certificates, cache: ccnode_images::default_cache(out), epoch };
     let report = ccnode_images::build(recipe, out, &inputs, &mut |progress| match progress {
         Progress::Begin(step) => eprintln!("  {step} …"),
         Progress::End(step, took) if took.as_secs_f32() >= 0.5 => {
