@@ -12,8 +12,8 @@ use ccnode_tpm_eventlog::{EventLog, LogMatchesPcrs, MatchError, own};
 
 /// Judges `attestation`, the answer to `session`'s challenge, by what the pool allows at `now`.
 ///
-/// The order: form and nonce, EK chain, attestation key, activation, bound members, quote, logs, cap, platform, image, pair, PCR
-/// 5, 8 and 10, certificate request. A later gate is only reached through all earlier ones.
+/// The order: form, nonce and activation (as in [`activated`]), EK chain, attestation key, bound members, quote, logs, cap,
+/// platform, image, pair, PCR 5, 8 and 10, certificate request. A later gate is only reached through all earlier ones.
 pub fn appraise(
     session: &Session<'_>,
     attestation: &Attestation,
@@ -25,6 +25,15 @@ pub fn appraise(
         .map_err(|rejection| Box::new(Refused { rejection, kept }))
 }
 
+/// The gates that no record of the service decides: form, nonce, and proof that the challenge's credential was activated.
+///
+/// Nobody but the TPM that was offered passes them, so a refusal here says nothing of whom the service knows, and costs one HMAC.
+/// It says nothing of who made that TPM either: [`appraise`] does, and comes after it.
+pub fn activated(session: &Session<'_>, attestation: &Attestation) -> Result<(), Rejection> {
+    let opened = session::open(session, attestation)?;
+    session::activation(session, attestation, &opened.fresh).map(drop)
+}
+
 fn judge(
     session: &Session<'_>,
     attestation: &Attestation,
@@ -34,9 +43,9 @@ fn judge(
 ) -> Result<Verdict, Rejection> {
     let identity = session.identity;
     let opened = session::open(session, attestation)?;
+    let (_activated, report_data) = session::activation(session, attestation, &opened.fresh)?;
     let chain = EkChainValid::check(identity.ek_cert(), references.ek_roots, now)?;
     let guarded = AkGuarded::check(identity.ak())?;
-    let (_activated, report_data) = session::activation(session, attestation, &opened.fresh)?;
     kept.activation_proven = true;
     kept.level = Some(chain.level());
     let bound = session::bound(attestation, &opened.ours)?;

@@ -22,7 +22,7 @@ mod vectors;
 mod verdict;
 
 pub use ak::{AkGuarded, Attribute, AttributeFault};
-pub use appraisal::appraise;
+pub use appraisal::{activated, appraise};
 pub use boot::BootEvents;
 pub use csr::{Csr, CsrError};
 pub use ek::{EkCertError, EkChainValid, EkRoot, TrustLevel};

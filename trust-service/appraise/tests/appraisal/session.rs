@@ -1,7 +1,7 @@
 //! The session: nonce, transcript, and what it binds.
 
 use crate::world::{World, with_evidence};
-use ccnode_appraise::{Member, Rejection};
+use ccnode_appraise::{Member, Rejection, Session, UnixTime, activated};
 use ccnode_evidence::{Code, Nonce, Secret};
 use ccnode_protocol::{Attestation, jwe::EphemeralKey};
 use serde_json::{Value, json};
@@ -53,6 +53,32 @@ fn t08_evidence_of_one_session_is_worthless_in_another() {
     let answer = world.answer();
     world.secret = Secret::new([10; 32]);
     assert!(matches!(rejection(&world, &answer), Rejection::ActivationFailed));
+}
+
+#[test]
+fn who_did_not_activate_learns_nothing_of_the_pool() {
+    // Somebody shows a certificate that is not theirs: known maker or not, in its validity or not, the answer is one.
+    let mut world = World::new();
+    let guess = world.answer_with(&Secret::new([0; 32]));
+    let asked = |world: &World| {
+        let identity = world.identity().unwrap();
+        let session = Session { nonce: &world.nonce, identity: &identity, secret: &world.secret };
+        let first = activated(&session, &guess).unwrap_err();
+        (first.to_string(), rejection(world, &guess).to_string())
+    };
+    let known = asked(&world);
+    assert_eq!(known.0, Rejection::ActivationFailed.to_string());
+    assert_eq!(known.0, known.1);
+    world.now = UnixTime(4_000_000_000);
+    assert_eq!(asked(&world), known);
+    world.roots.clear();
+    assert_eq!(asked(&world), known);
+    // The TPM itself passes, whoever made it.
+    let identity = world.identity().unwrap();
+    let session = Session { nonce: &world.nonce, identity: &identity, secret: &world.secret };
+    let answer = world.answer();
+    assert!(activated(&session, &answer).is_ok());
+    assert!(matches!(rejection(&world, &answer), Rejection::EkUntrusted { .. }));
 }
 
 #[test]
