@@ -3,6 +3,7 @@
 //! Shared by both ends; no I/O. The stock messages come from `kbs-types`; ours flatten them and add one member, `ccnode`.
 
 pub mod admin;
+mod bounded;
 pub mod grants;
 pub mod jwe;
 pub mod limits;

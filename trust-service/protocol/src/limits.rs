@@ -16,3 +16,8 @@ pub const CMDLINE: usize = 4096;
 pub const CSR: usize = 4096;
 /// The longest text of a refusal that a node reports.
 pub const REFUSAL_DETAIL: usize = 2048;
+/// JSON values in an attestation's primary evidence, arrays and objects counting as 16: an SEV-SNP report and its certificates, byte
+/// by byte, are the longest.
+pub const EVIDENCE_VALUES: u32 = 8192;
+/// JSON values in each member of its runtime data, counted alike.
+pub const RUNTIME_VALUES: u32 = 64;

@@ -2,10 +2,11 @@
 
 use ccnode_evidence::{Base64Url, transcript::RuntimeExt};
 use kbs_types::{CompositeEvidence, InitData, Tee};
-use serde::{Deserialize, Serialize};
+use serde::de::{DeserializeOwned, Error as _};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
-use crate::PoolName;
+use crate::{PoolName, bounded, limits};
 
 /// The protocol version that this crate speaks.
 pub const VERSION: &str = "0.4.0";
@@ -103,11 +104,12 @@ pub struct Attestation {
     /// Nonce, public key and, in `ccnode/1`, the bound digests.
     pub runtime_data: RuntimeData,
     /// Primary evidence and the string of additional evidence.
+    #[serde(deserialize_with = "evidence")]
     pub tee_evidence: CompositeEvidence,
 }
 
 /// `runtime-data`, flattened over the stock members.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct RuntimeData {
     /// Nonce as text and public key.
     #[serde(flatten)]
@@ -115,6 +117,43 @@ pub struct RuntimeData {
     /// What `ccnode/1` binds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ccnode: Option<RuntimeExt>,
+}
+
+// Anybody may send an attestation: what is unknown is skipped and not buffered, as `flatten` would, and the rest is on a budget.
+impl<'de> Deserialize<'de> for RuntimeData {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "kebab-case")]
+        struct Wire {
+            nonce: String,
+            #[serde(deserialize_with = "small")]
+            tee_pubkey: kbs_types::TeePubKey,
+            #[serde(default, deserialize_with = "small")]
+            ccnode: Option<RuntimeExt>,
+        }
+        let Wire { nonce, tee_pubkey, ccnode } = Wire::deserialize(deserializer)?;
+        Ok(Self { stock: kbs_types::RuntimeData { nonce, tee_pubkey }, ccnode })
+    }
+}
+
+fn small<'de, D: Deserializer<'de>, T: DeserializeOwned>(deserializer: D) -> Result<T, D::Error> {
+    let value = bounded::value(deserializer, limits::RUNTIME_VALUES)?;
+    serde_json::from_value(value).map_err(D::Error::custom)
+}
+
+fn evidence<'de, D: Deserializer<'de>>(deserializer: D) -> Result<CompositeEvidence, D::Error> {
+    #[derive(Deserialize)]
+    struct Wire {
+        #[serde(deserialize_with = "primary")]
+        primary_evidence: Value,
+        additional_evidence: String,
+    }
+    let Wire { primary_evidence, additional_evidence } = Wire::deserialize(deserializer)?;
+    Ok(CompositeEvidence { primary_evidence, additional_evidence })
+}
+
+fn primary<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Value, D::Error> {
+    bounded::value(deserializer, limits::EVIDENCE_VALUES)
 }
 
 /// Reply of `POST /kbs/v0/attest`.
@@ -152,5 +191,36 @@ mod tests {
         let data: RuntimeData = serde_json::from_str(text).unwrap();
         assert!(data.ccnode.is_none());
         assert_eq!(serde_json::to_string(&data).unwrap(), text);
+    }
+    fn attestation(evidence: &str, key: &str, more: &str) -> Result<Attestation, serde_json::Error> {
+        serde_json::from_str(&format!(
+            r#"{{"runtime-data":{{"nonce":"AA==","tee-pubkey":{{"kty":"EC","crv":"P-256","alg":"a","x":"a","y":"b"{key}}}{more}}},
+                "tee-evidence":{{"primary_evidence":{evidence},"additional_evidence":""}}}}"#
+        ))
+    }
+
+    #[test]
+    fn t25_small_attestations_do_not_become_large() {
+        let many = |item: &str, n| format!("[{}]", vec![item; n].join(","));
+        let stock = attestation("{}", r#","kid":"zz""#, r#","other":1"#).unwrap();
+        assert!(stock.init_data.is_none() && stock.runtime_data.ccnode.is_none());
+        let report = format!(
+            r#"{{"attestation_report":{},"cert_chain":[{{"data":{}}}]}}"#,
+            many("7", 1184),
+            many("7", 4500)
+        );
+        assert!(attestation(&report, "", "").is_ok(), "bytes as numbers are evidence of other kinds");
+        for item in ["0", "[0]", "{}", r#"{"":0}"#] {
+            let flood = many(item, 10_000);
+            let refused = |got: Result<Attestation, serde_json::Error>| {
+                assert!(got.unwrap_err().to_string().contains("than any evidence has"), "{item}");
+            };
+            refused(attestation(&flood, "", ""));
+            refused(attestation(&format!(r#"{{"ccnode":{flood}}}"#), "", ""));
+            refused(attestation("{}", &format!(r#","kid":{flood}"#), ""));
+            refused(attestation("{}", "", &format!(r#","ccnode":{flood}"#)));
+            // An unknown member is skipped: nothing of it is held.
+            assert!(attestation("{}", "", &format!(r#","other":{flood}"#)).is_ok());
+        }
     }
 }
