@@ -45,11 +45,13 @@ pub(crate) fn t02_plain_ext4_in_place_of_luks(story: &Story) -> Result<()> {
 
 pub(crate) fn t03_formatted_by_somebody_else(story: &Story) -> Result<()> {
     let stage = Stage::get()?;
-    let (ready, ..) = stage.ready(story)?;
+    let theirs = {
+        let (ready, ..) = stage.ready(story)?;
+        ready.disk.copy_to(story.path("theirs.img"))?
+    };
     let (trust, cluster) = stage.trust(story)?;
     let mut node = Node::new(story, &stage.image, &stage.tpms.template("a")?)?;
     stage.know_platform(story, &trust, &node)?;
-    let theirs = ready.disk.copy_to(story.path("theirs.img"))?;
     node.disk.copy_partition("root", &theirs)?;
     node.boot(story, "boot", &trust, &cluster)?.refused("disk-not-blank")
 }
