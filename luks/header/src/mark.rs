@@ -1,7 +1,9 @@
 //! The page before the ciphertext that says what a partition is: blank, or half-way through a format.
 //!
 //! Layout, big-endian: magic (16 bytes), generation (8), UUID as text (36), zeros (4), volume id padded with
-//! zeros (64), zeros, SHA-256 over all that (the last 32 bytes). The blank mark is magic, zeros, SHA-256.
+//! zeros (64), zeros, SHA-256 over all that (bytes 480 to 511), zeros. The blank mark is magic, zeros, SHA-256, zeros.
+//! All that tells two marks apart lies in the first 512 bytes, which a disk writes whole or not at all: where the power
+//! is cut while one mark replaces another, the page is one of the two.
 
 use sha2::{Digest, Sha256};
 
@@ -12,7 +14,9 @@ pub const LEN: usize = 4096;
 
 const BLANK: [u8; 16] = *b"ccnode-blank/1\0\0";
 const FORMAT: [u8; 16] = *b"ccnode-format/1\0";
-const SUM: usize = LEN - 32;
+/// The least that a disk writes at once.
+const SECTOR: usize = 512;
+const SUM: usize = SECTOR - 32;
 
 /// What a mark says about its partition. Anything else there is foreign and never touched.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -90,6 +94,7 @@ impl Mark {
         bytes.resize(SUM, 0);
         let sum = Sha256::digest(&bytes);
         bytes.extend(sum);
+        bytes.resize(LEN, 0);
         let mut page = [0; LEN];
         page.copy_from_slice(&bytes);
         page
@@ -119,7 +124,8 @@ mod tests {
         let page = blank();
         assert!(page.starts_with(b"ccnode-blank/1\0"));
         assert!(page[15..SUM].iter().all(|b| *b == 0));
-        assert_eq!(page[SUM..], Sha256::digest(&page[..SUM])[..]);
+        assert_eq!(page[SUM..SECTOR], Sha256::digest(&page[..SUM])[..]);
+        assert!(page[SECTOR..].iter().all(|b| *b == 0));
         let page = journal().encode();
         assert!(page.starts_with(b"ccnode-format/1\0\xff\xff\xff\xff\xff\xff\xff\xfe28632274-"));
     }
@@ -144,6 +150,28 @@ mod tests {
     }
 
     #[test]
+    fn a_power_cut_while_marks_change_leaves_one_of_the_two() {
+        let later = Mark::Journal(Journal {
+            volume: "v".repeat(64).parse().unwrap(),
+            uuid: "00000000-8c8a-493f-835b-da802e1c576b".into(),
+            generation: u64::MAX,
+        });
+        for (old, new) in [(Mark::Blank, journal()), (journal(), later)] {
+            // Sectors reach the disk in any order, each whole.
+            for written in 0..1u32 << (LEN / SECTOR) {
+                let mut page = old.encode();
+                for (n, sector) in new.encode().chunks_exact(SECTOR).enumerate() {
+                    if written >> n & 1 == 1 {
+                        page[n * SECTOR..][..SECTOR].copy_from_slice(sector);
+                    }
+                }
+                let read = Mark::read(&page);
+                assert!(read.as_ref() == Some(&old) || read.as_ref() == Some(&new), "{written:#b}: {read:?}");
+            }
+        }
+    }
+
+    #[test]
     fn one_changed_bit_makes_it_no_mark() {
         for page in [blank(), journal().encode()] {
             for at in 0..LEN {
@@ -161,13 +189,15 @@ mod tests {
             let mut page = journal().encode();
             page[at] = byte;
             let sum = Sha256::digest(&page[..SUM]);
-            page[SUM..].copy_from_slice(&sum);
+            page[SUM..SECTOR].copy_from_slice(&sum);
             Mark::read(&page)
         };
         assert_eq!(forge(60, 1), None);
         assert_eq!(forge(64, 0), None);
         assert_eq!(forge(64, b' '), None);
         assert_eq!(forge(200, 1), None);
+        assert_eq!(forge(SECTOR, 1), None);
+        assert_eq!(forge(LEN - 1, 1), None);
         assert_eq!(forge(24, 0xff), None);
         assert!(forge(64, b'w').is_some());
     }
