@@ -1,0 +1,124 @@
+//! What was recorded of a real key broker service and its clients: read, hashed and opened alike.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use ccnode_evidence::transcript::Transcript;
+use ccnode_evidence::{Nonce, Secret};
+use ccnode_protocol::jwe::{EphemeralKey, Jwe};
+use ccnode_protocol::{ATTEST, AUTH, Attestation, AuthRequest, TeePubKey};
+use serde::Deserialize;
+use serde_json::Value;
+use std::path::PathBuf;
+
+fn read(file: &str) -> Option<String> {
+    let beside = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/vectors");
+    let dir = std::env::var_os("CCNODE_VECTORS").map_or_else(|| PathBuf::from(beside), PathBuf::from);
+    if !dir.is_dir() {
+        let required = std::env::var_os("CCNODE_REQUIRE_VECTORS").is_some_and(|v| v == "1");
+        assert!(!required, "vectors not found in {}", dir.display());
+        eprintln!("skipped: vectors not found");
+        return None;
+    }
+    Some(std::fs::read_to_string(dir.join("kbs-transcripts").join(file)).unwrap())
+}
+
+#[derive(Deserialize)]
+struct Recorded {
+    tee_pubkey: TeePubKey,
+    tee_private_key_pkcs8_pem: String,
+    runtime_data_jcs: String,
+    report_data_sha384_hex: String,
+    resource_response: Jwe,
+    plaintext_hex: String,
+}
+
+/// The scalar of a P-256 key in PKCS #8: the octet string after the version of its ECPrivateKey.
+fn scalar(pem: &str) -> Secret<32> {
+    let text: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
+    let der = STANDARD.decode(text).unwrap();
+    let at = der.windows(5).position(|w| w == [2, 1, 1, 4, 32]).unwrap() + 5;
+    Secret::try_from(&der[at..at + 32]).unwrap()
+}
+
+#[test]
+fn recorded_sessions_hash_and_open_alike() {
+    let Some(text) = read("sessions-with-keys.json") else { return };
+    let value: Value = serde_json::from_str(&text).unwrap();
+    let sessions: Vec<Recorded> = serde_json::from_value(value["sessions"].clone()).unwrap();
+    let mut opened = 0;
+    for session in &sessions {
+        let runtime: Value = serde_json::from_str(&session.runtime_data_jcs).unwrap();
+        let nonce: Nonce = serde_json::from_value(runtime["nonce"].clone()).unwrap();
+        let transcript =
+            Transcript { additional_evidence: "", nonce: &nonce, tee_pubkey: &session.tee_pubkey };
+        assert_eq!(hex::encode(transcript.stock().unwrap().0), session.report_data_sha384_hex);
+        if matches!(&session.tee_pubkey, TeePubKey::EC { crv, .. } if crv == "P-256") {
+            let key = EphemeralKey::from_scalar(&scalar(&session.tee_private_key_pkcs8_pem)).unwrap();
+            let public = |key| serde_json::to_value(key).unwrap();
+            assert_eq!(public(&key.public()), public(&session.tee_pubkey));
+            let plain = key.open(&session.resource_response).unwrap();
+            assert_eq!(hex::encode(plain.expose()), session.plaintext_hex);
+            opened += 1;
+        }
+    }
+    assert_eq!((sessions.len(), opened), (3, 1));
+}
+
+/// Path, body and status of each exchange.
+fn exchanges(text: &str) -> Vec<(String, String, String)> {
+    let mut out = Vec::new();
+    let (mut path, mut body) = (String::new(), String::new());
+    for line in text.lines() {
+        if let Some(head) = line.strip_prefix("> POST ").or_else(|| line.strip_prefix("> GET ")) {
+            (path, body) = (head.to_owned(), String::new());
+        } else if let Some(status) = line.strip_prefix("< ").filter(|_| !path.is_empty()) {
+            out.push((std::mem::take(&mut path), std::mem::take(&mut body), status.to_owned()));
+        } else if !line.starts_with('>') && !line.starts_with('<') {
+            body.push_str(line);
+        }
+    }
+    out
+}
+
+#[test]
+fn what_the_service_took_is_read_here() {
+    let (mut requests, mut answers) = (0, 0);
+    for file in [
+        "negative.txt",
+        "attester-tpm.txt",
+        "kbs-client.txt",
+        "sample-python.txt",
+        "snp-testroots.txt",
+        "az-snp-testroots.txt",
+    ] {
+        let Some(text) = read(file) else { return };
+        for (path, body, status) in exchanges(&text).iter().filter(|(.., status)| status == "200 OK") {
+            let read = match path.as_str() {
+                AUTH => serde_json::from_str::<AuthRequest>(body).map(|_| requests += 1),
+                ATTEST => serde_json::from_str::<Attestation>(body).map(|_| answers += 1),
+                _ => continue,
+            };
+            assert!(read.is_ok(), "{file} {path} {status}: {} in {body}", read.unwrap_err());
+        }
+    }
+    assert!(requests > 20 && answers > 10, "{requests} {answers}");
+}
+
+#[test]
+fn what_the_service_could_not_read_is_refused_here() {
+    let Some(text) = read("negative.txt") else { return };
+    let all = exchanges(&text);
+    let unread = |path, member: &str| {
+        let lacks = |body: &&str| !body.contains(member);
+        let body =
+            all.iter().filter(|(p, _, s)| p == path && s.starts_with("401")).map(|(_, b, _)| b.as_str());
+        let body = body.filter(lacks).find(|b| b.starts_with('{') && b.ends_with('}')).unwrap().to_owned();
+        match path {
+            AUTH => serde_json::from_str::<AuthRequest>(&body).is_err(),
+            _ => serde_json::from_str::<Attestation>(&body).is_err(),
+        }
+    };
+    assert!(unread(AUTH, "extra-params"));
+    assert!(unread(ATTEST, "additional_evidence"));
+    assert!(unread(ATTEST, "\"alg\""));
+}
