@@ -21,7 +21,8 @@ ln -s /run/ccnode/resolv.conf etc/resolv.conf
 tar -C "$TREE" --numeric-owner --keep-directory-symlink -xpf "$OVERLAY"
 root() { chroot "$TREE" /usr/bin/env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 "$@"; }
 for unit in $ENABLE; do root systemctl --quiet enable "$unit" 2>"$TREE.err" || { cat "$TREE.err" >&2; exit 1; }; done
-for unit in $MASK; do root systemctl --quiet mask "$unit" 2>"$TREE.err" || { cat "$TREE.err" >&2; exit 1; }; done
+# Never a shell: what systemd would fall back to stays shut, whatever the recipe masks.
+for unit in emergency.service rescue.service debug-shell.service $MASK; do root systemctl --quiet mask "$unit" 2>"$TREE.err" || { cat "$TREE.err" >&2; exit 1; }; done
 if [ -n "$RELEASE" ]; then
   [ -e "$TREE/sbin/depmod" ] || { echo "[root] modules needs the package kmod: add it to [root] packages" >&2; exit 1; }
   root depmod "$RELEASE"

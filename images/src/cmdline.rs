@@ -1,7 +1,7 @@
 //! The rules for a recipe's kernel command line: what it must hold, and what it must not.
 
 /// What each image's command line holds, with the reason that an error gives.
-pub const REQUIRED: [(&str, &str); 8] = [
+pub const REQUIRED: [(&str, &str); 9] = [
     ("systemd.import_credentials=no", "hosts could feed credentials to systemd by SMBIOS and fw_cfg"),
     ("systemd.gpt_auto=no", "hosts could have file systems mounted by the partition table"),
     ("systemd.getty_auto=no", "a login prompt would appear on the console"),
@@ -10,19 +10,27 @@ pub const REQUIRED: [(&str, &str); 8] = [
     ("module.sig_enforce=1", "unsigned kernel modules could be loaded"),
     ("init_on_free=1", "keys could stay in freed memory"),
     ("nohibernate", "memory could be written to a disk"),
+    ("panic=-1", "a machine whose first process died would stay on with keys in its memory"),
 ];
 
 /// Keys of ours that a recipe may set, with their values.
 const OURS: [(&str, &[&str]); 1] = [("ccnode.log", &["json"])];
 
 /// Keys that would make another program decide what is booted.
-const FORBIDDEN: [(&str, &str); 6] = [
+const FORBIDDEN: [(&str, &str); 13] = [
     ("root", "ccnode-init finds the root file system by node.toml"),
     ("roothash", "the builder adds ccnode.roothash= itself"),
     ("usrhash", "there is no separate /usr"),
     ("rdinit", "/init of the initramfs must be ccnode-init"),
     ("init", "ccnode-init hands over to systemd"),
     ("initrd", "the initramfs is a section of the unified kernel image"),
+    ("systemd.unit", "it could start a shell in place of the node's target"),
+    ("systemd.debug-shell", "it opens a root shell"),
+    ("systemd.debug_shell", "it opens a root shell"),
+    ("systemd.setenv", "it changes what systemd and its services do"),
+    ("systemd.set_credential", "credentials come from the attested service"),
+    ("rescue", "it asks for a shell"),
+    ("emergency", "it asks for a shell"),
 ];
 
 /// The key that the builder adds.

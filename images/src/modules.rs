@@ -88,7 +88,7 @@ impl Tree {
 
     /// The modules that `names` need, each behind what it depends on; what is built in is left out.
     ///
-    /// A module is late where its file lies among block, device-mapper or cipher code and no early one needs it.
+    /// A module is late unless its file lies among network, TPM or randomness drivers, or one of those needs it.
     pub fn resolve(&self, names: &[String]) -> Result<Vec<Module>, ModuleError> {
         let mut walk = Walk { tree: self, done: BTreeSet::new(), out: Vec::new(), stack: Vec::new() };
         let (late, early): (Vec<_>, Vec<_>) = names.iter().partition(|name| self.is_late(name));
@@ -101,21 +101,20 @@ impl Tree {
         Ok(walk.out)
     }
 
+    /// Early is what networking, the TPM and randomness need; whatever else there is could be a block driver.
     fn is_late(&self, name: &str) -> bool {
-        const LATE: [&str; 9] = [
-            "drivers/block/",
-            "drivers/md/",
-            "drivers/scsi/",
-            "drivers/ata/",
-            "drivers/nvme/",
-            "drivers/mmc/",
-            "crypto/",
-            "arch/x86/crypto/",
-            "fs/",
+        const EARLY: [&str; 7] = [
+            "drivers/net/",
+            "net/",
+            "drivers/virtio/",
+            "drivers/char/tpm/",
+            "drivers/char/hw_random/",
+            "drivers/firmware/efi/",
+            "drivers/virt/coco/",
         ];
         let base = self.root.join("lib/modules").join(&self.release).join("kernel");
         let path = self.files.get(&canonical(name)).and_then(|p| p.strip_prefix(base).ok());
-        path.is_some_and(|path| LATE.iter().any(|prefix| path.starts_with(prefix)))
+        path.is_some_and(|path| !EARLY.iter().any(|prefix| path.starts_with(prefix)))
     }
 }
 

@@ -105,6 +105,18 @@ fn dependencies_come_first_and_block_drivers_late() {
 }
 
 #[test]
+fn whatever_is_not_known_to_be_harmless_waits_for_the_cap() {
+    let kernel = Kernel::new();
+    for path in ["drivers/usb/storage/usb-storage.ko", "drivers/nvdimm/virtio_pmem.ko", "drivers/ufs/ufs.ko"]
+    {
+        kernel.add(path, &["depends="]);
+    }
+    for name in ["usb-storage", "virtio_pmem", "ufs"] {
+        assert!(kernel.order(&[name]).iter().all(|(_, late)| *late), "{name}");
+    }
+}
+
+#[test]
 fn what_both_need_is_loaded_early_once() {
     let got = Kernel::new().order(&["virtio_blk", "virtio_net"]);
     assert_eq!(got.iter().filter(|(name, _)| name == "virtio_ring").count(), 1);
