@@ -237,6 +237,21 @@ mod tests {
     }
 
     #[test]
+    fn evidence_is_kept_of_the_proven_alone() {
+        let refused = |activation_proven| Refused {
+            rejection: Rejection::ActivationFailed,
+            kept: ccnode_appraise::Kept {
+                logs: Some(Default::default()),
+                pcrs: Some(Default::default()),
+                activation_proven,
+                ..Default::default()
+            },
+        };
+        assert!(Refusal::appraised(refused(true)).about.kept.is_some());
+        assert!(Refusal::appraised(refused(false)).about.kept.is_none());
+    }
+
+    #[test]
     fn text_of_others_is_tamed() {
         assert_eq!(printable("a\u{1b}[2Jb\n"), "a\u{fffd}[2Jb\u{fffd}");
         assert_eq!(printable(&"é".repeat(DETAIL)).len(), DETAIL);

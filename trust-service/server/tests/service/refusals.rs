@@ -190,6 +190,7 @@ async fn known_parts_need_an_allowed_pair() {
     let (trust, maker) = ready().await;
     let admin = trust.admin();
     let pair = admin.allow(&Boot::standard(), verity()).await;
+    admin.allow(&Boot::new("2022.11", "another", b"initrd"), verity()).await;
     let tpm = tpm(&maker, Seat::A);
     let session = challenge(&trust, &tpm).await;
     let (attestation, ..) = session.answer(&tpm);
