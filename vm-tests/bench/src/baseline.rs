@@ -3,6 +3,7 @@
 use anyhow::{Context as _, Result, bail, ensure};
 use ccnode_images::cpio::Archive;
 use ccnode_vm_harness::{Disk, Machine, Story, TpmMaker, Vm};
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -31,14 +32,14 @@ const BOOT: Duration = Duration::from_secs(120);
 pub struct Baseline {
     story: Story,
     machine: Machine,
-    volume: PathBuf,
+    volumes: [PathBuf; 2],
     tpm: ccnode_vm_harness::TpmState,
     notes: Vec<String>,
 }
 
 impl Baseline {
-    /// Makes the guest and, in a boot of its own, the volume: LUKS2, aes-xts of 512 bits, PBKDF2 of 1000 iterations, one
-    /// keyslot of a key file and one bound to PCR 7 of the TPM.
+    /// Makes the guest and, in a boot of its own, two volumes: LUKS2, aes-xts of 512 bits, PBKDF2 of 1000 iterations, one
+    /// keyslot, for a key file on the first and bound to PCR 7 of the TPM on the second.
     ///
     /// # Errors
     /// When a package, a program or that boot fails.
@@ -48,10 +49,12 @@ impl Baseline {
         fs::write(&initrd, guest(&kernel, init, &dir.join("packages"))?.to_bytes()?)?;
         let story = Story::begin("baseline", dir.join("baseline"))?;
         let tpm = TpmMaker::open(dir.join("tpms"))?.template("bench")?.copy_to(story.path("tpm"))?;
-        let volume = story.path("volume.img");
-        fs::File::create(&volume)?.set_len(VOLUME)?;
+        let volumes = ["key.img", "tpm.img"].map(|name| story.path(name));
+        for volume in &volumes {
+            fs::File::create(volume)?.set_len(VOLUME)?;
+        }
         let machine = Machine::kernel(&kernel.image, &initrd, "");
-        let mut this = Self { story, machine, volume, tpm, notes: Vec::new() };
+        let mut this = Self { story, machine, volumes, tpm, notes: Vec::new() };
         let said = this.boot("prepare", "prepare")?;
         this.notes.push(format!(
             "kernel {}, QEMU {}, cryptsetup {}, systemd {}",
@@ -60,11 +63,8 @@ impl Baseline {
             version("cryptsetup-bin"),
             version("systemd"),
         ));
-        this.notes.push(format!(
-            "{} MiB, aes-xts 512, PBKDF2 1000 in each keyslot and {} in the key's digest, chosen by cryptsetup in the guest",
-            VOLUME >> 20,
-            digest_iterations(&this.volume)?,
-        ));
+        let [key, tpm] = this.volumes.each_ref().map(|volume| header(volume));
+        this.notes.push(format!("{} MiB in memory; key file: {}; TPM: {}", VOLUME >> 20, key?, tpm?));
         ensure!(said.contains_key("enrolled"), "the guest did not say that it enrolled");
         Ok(this)
     }
@@ -90,7 +90,10 @@ impl Baseline {
     }
 
     fn boot(&self, task: &str, name: &str) -> Result<BTreeMap<String, String>> {
-        let mut machine = self.machine.clone().tpm(&self.tpm).disk(Disk::data(&self.volume, "volume"));
+        let mut machine = self.machine.clone().tpm(&self.tpm);
+        for volume in &self.volumes {
+            machine = machine.disk(Disk::data(volume, "volume"));
+        }
         if let ccnode_vm_harness::machine::Start::Kernel { append, .. } = &mut machine.start {
             *append = format!("console=ttyS0 quiet panic=-1 bench={task}");
         }
@@ -164,13 +167,22 @@ fn guest(kernel: &Kernel, init: &Path, packages: &Path) -> Result<Archive> {
     Ok(archive)
 }
 
-/// Iterations of the volume key's digest, out of the JSON area of a LUKS2 header.
-fn digest_iterations(volume: &Path) -> Result<u64> {
+/// What a LUKS2 header asks of whoever opens it: keyslots, and iterations, which cryptsetup chose in the guest.
+fn header(volume: &Path) -> Result<String> {
     let out = Command::new("cryptsetup").args(["luksDump", "--dump-json-metadata"]).arg(volume).output();
     let out = out.context("running cryptsetup (Debian package cryptsetup-bin)")?;
-    let json: serde_json::Value = serde_json::from_slice(&out.stdout).context("reading the LUKS2 header")?;
-    let iterations = json.pointer("/digests/0/iterations").and_then(serde_json::Value::as_u64);
-    iterations.context("the LUKS2 header has no digest")
+    describe(&serde_json::from_slice(&out.stdout).context("reading the LUKS2 header")?)
+}
+
+fn describe(json: &Value) -> Result<String> {
+    let keyslots =
+        json.get("keyslots").and_then(Value::as_object).context("the LUKS2 header has no keyslots")?;
+    let [slot] = keyslots.values().collect::<Vec<_>>().try_into().ok().context("not one keyslot")?;
+    let iterations = |pointer: &str, of: &Value| of.pointer(pointer).and_then(Value::as_u64);
+    let kdf = iterations("/kdf/iterations", slot).context("the keyslot has no iterations")?;
+    let digest = iterations("/digests/0/iterations", json).context("the LUKS2 header has no digest")?;
+    let tokens = json.get("tokens").and_then(Value::as_object).map_or(0, serde_json::Map::len);
+    Ok(format!("1 keyslot of {kdf} iterations, {digest} in the digest, {tokens} tokens"))
 }
 
 /// The installed version of a Debian package.
@@ -192,6 +204,19 @@ mod tests {
         assert_eq!(said.get("mapped_ms").map(String::as_str), Some("371.5"));
         assert_eq!(said.get("exit_ms").map(String::as_str), Some("380"));
         assert_eq!(said.len(), 2);
+    }
+
+    #[test]
+    fn a_header_is_told_in_words_and_more_keyslots_are_refused() {
+        let slot = serde_json::json!({"kdf": {"iterations": 1000}});
+        let header = |keyslots: Value| {
+            describe(
+                &serde_json::json!({"keyslots": keyslots, "digests": {"0": {"iterations": 1500}}, "tokens": {"0": {}}}),
+            )
+        };
+        let one = header(serde_json::json!({"1": slot})).unwrap();
+        assert_eq!(one, "1 keyslot of 1000 iterations, 1500 in the digest, 1 tokens");
+        assert!(header(serde_json::json!({"0": slot, "1": slot})).is_err());
     }
 
     #[test]

@@ -12,8 +12,10 @@ use std::os::unix::fs::MetadataExt as _;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// The disk that carries the volume from boot to boot.
-const DISK: &str = "/dev/vda";
+/// The disks that carry the volumes from boot to boot: one with a key file alone, one with a TPM's token alone. A token
+/// beside the key file would be tried first, by `cryptsetup` too.
+const KEY_DISK: &str = "/dev/vda";
+const TPM_DISK: &str = "/dev/vdb";
 /// The volume's file in memory, and the device on it.
 const VOLUME: &str = "/tmp/volume";
 const DEVICE: &str = "/dev/loop0";
@@ -43,10 +45,12 @@ fn run() -> Result<()> {
     let task = cmdline.split_whitespace().find_map(|word| word.strip_prefix("bench="));
     match task {
         Some("prepare") => prepare(),
-        Some("cryptsetup") => time("/usr/sbin/cryptsetup", &["open", "--key-file", KEY, DEVICE, "x"]),
+        Some("cryptsetup") => {
+            time(KEY_DISK, "/usr/sbin/cryptsetup", &["open", "--key-file", KEY, DEVICE, "x"])
+        }
         Some("systemd") => {
             let options = format!("tpm2-device={TPM},headless=1");
-            time("/usr/lib/systemd/systemd-cryptsetup", &["attach", "x", DEVICE, "-", &options])
+            time(TPM_DISK, "/usr/lib/systemd/systemd-cryptsetup", &["attach", "x", DEVICE, "-", &options])
         }
         other => bail!("unknown task {other:?}"),
     }
@@ -74,9 +78,9 @@ fn load_modules() -> Result<()> {
     Ok(())
 }
 
-/// Formats and enrols on a volume in memory, and writes it to the disk.
+/// Formats a volume in memory, writes it to its disk, and does so again once a TPM's token has replaced the key file.
 fn prepare() -> Result<()> {
-    File::create(VOLUME)?.set_len(File::open(DISK)?.seek(SeekFrom::End(0))?)?;
+    File::create(VOLUME)?.set_len(File::open(KEY_DISK)?.seek(SeekFrom::End(0))?)?;
     attach_loop()?;
     let format = ["luksFormat", "--batch-mode", "--type", "luks2", "--cipher", "aes-xts-plain64"];
     let key = [
@@ -91,19 +95,24 @@ fn prepare() -> Result<()> {
         DEVICE,
     ];
     succeed(Command::new("/usr/sbin/cryptsetup").args(format).args(key))?;
+    store(KEY_DISK)?;
     let device = format!("--tpm2-device={TPM}");
     let unlock = format!("--unlock-key-file={KEY}");
-    let args = [device.as_str(), "--tpm2-pcrs=7", &unlock, DEVICE];
+    let args = [device.as_str(), "--tpm2-pcrs=7", "--wipe-slot=password", &unlock, DEVICE];
     succeed(Command::new("/usr/bin/systemd-cryptenroll").args(args))?;
     say("bench: enrolled=1");
-    let mut disk = OpenOptions::new().write(true).open(DISK)?;
-    io::copy(&mut File::open(DEVICE)?, &mut disk)?;
-    disk.sync_all().context("writing the disk")
+    store(TPM_DISK)
+}
+
+fn store(disk: &str) -> Result<()> {
+    let mut to = OpenOptions::new().write(true).open(disk)?;
+    io::copy(&mut File::open(DEVICE)?, &mut to)?;
+    to.sync_all().with_context(|| format!("writing {disk}"))
 }
 
 /// Runs a peer once and says how long it took until the mapping was there, and until it ended.
-fn time(program: &str, args: &[&str]) -> Result<()> {
-    io::copy(&mut File::open(DISK)?, &mut File::create(VOLUME)?)?;
+fn time(disk: &str, program: &str, args: &[&str]) -> Result<()> {
+    io::copy(&mut File::open(disk)?, &mut File::create(VOLUME)?)?;
     attach_loop()?;
     let mut command = peer(program);
     command.args(args);
