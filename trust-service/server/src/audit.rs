@@ -98,13 +98,33 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Signs the state of the log; `None` for an empty one.
-    pub async fn take<S: Store>(store: &S, key: &TokenKey, now: u64) -> Result<Option<Self>, StoreError> {
-        let last = store.read().await?.last_audit().await?;
-        Ok(last.map(|row| {
-            let signature = key.sign(&statement(row.seq, &row.hash, now)).into();
-            Self { seq: row.seq, hash: row.hash, time: now, signature }
-        }))
+    /// Signs the state of a log that no checkpoint vouches for yet; `None` for an empty one.
+    pub async fn first<S: Store>(store: &S, key: &TokenKey, now: u64) -> Result<Option<Self>, AuditFault> {
+        let (seq, hash) = walk(store, (0, Sha256Digest::ZERO), None).await?;
+        Ok((seq > 0).then(|| Self::sign(seq, hash, key, now)))
+    }
+
+    /// Signs what the log has become since this checkpoint, and only if all that it vouches for is still there: a changed
+    /// log must never get a fresh signature.
+    pub async fn next<S: Store>(&self, store: &S, key: &TokenKey, now: u64) -> Result<Self, AuditFault> {
+        self.check(key)?;
+        let row = store.read().await.map_err(AuditFault::Store)?.audit_from(self.seq).await;
+        match row.map_err(AuditFault::Store)?.first() {
+            Some(row) if row.seq == self.seq && row.hash == self.hash => {}
+            Some(row) if row.seq == self.seq => return Err(AuditFault::Rewritten(self.seq)),
+            Some(row) => return Err(AuditFault::Gap { due: self.seq, found: row.seq }),
+            None => {
+                let last = store.read().await.map_err(AuditFault::Store)?.last_audit().await;
+                let last = last.map_err(AuditFault::Store)?.map_or(0, |row| row.seq);
+                return Err(AuditFault::Truncated { last, checkpoint: self.seq });
+            }
+        }
+        let (seq, hash) = walk(store, (self.seq, self.hash), None).await?;
+        Ok(Self::sign(seq, hash, key, now))
+    }
+
+    fn sign(seq: u64, hash: Sha256Digest, key: &TokenKey, time: u64) -> Self {
+        Self { seq, hash, time, signature: key.sign(&statement(seq, &hash, time)).into() }
     }
 
     fn check(&self, key: &TokenKey) -> Result<(), AuditFault> {
@@ -127,12 +147,28 @@ pub async fn verify<S: Store>(
     if let Some((checkpoint, key)) = checkpoint {
         checkpoint.check(key)?;
     }
+    let checkpoint = checkpoint.map(|(checkpoint, _)| checkpoint);
+    let (last, _) = walk(store, (0, Sha256Digest::ZERO), checkpoint).await?;
+    match checkpoint {
+        Some(checkpoint) if checkpoint.seq > last => {
+            Err(AuditFault::Truncated { last, checkpoint: checkpoint.seq })
+        }
+        _ => Ok(last),
+    }
+}
+
+/// Checks every row after `from` (a row's number and hash); answers those of the last one.
+async fn walk<S: Store>(
+    store: &S,
+    from: (u64, Sha256Digest),
+    checkpoint: Option<&Checkpoint>,
+) -> Result<(u64, Sha256Digest), AuditFault> {
     let mut tx = store.read().await.map_err(AuditFault::Store)?;
-    let (mut last, mut prev) = (0, Sha256Digest::ZERO);
+    let (mut last, mut prev) = from;
     loop {
         let rows = tx.audit_from(last + 1).await.map_err(AuditFault::Store)?;
         if rows.is_empty() {
-            break;
+            return Ok((last, prev));
         }
         for row in rows {
             let due = last + 1;
@@ -146,7 +182,7 @@ pub async fn verify<S: Store>(
             if hash != row.hash {
                 return Err(AuditFault::Changed(row.seq));
             }
-            if let Some((checkpoint, _)) = checkpoint
+            if let Some(checkpoint) = checkpoint
                 && checkpoint.seq == row.seq
                 && checkpoint.hash != row.hash
             {
@@ -154,11 +190,5 @@ pub async fn verify<S: Store>(
             }
             (last, prev) = (row.seq, row.hash);
         }
-    }
-    match checkpoint {
-        Some((checkpoint, _)) if checkpoint.seq > last => {
-            Err(AuditFault::Truncated { last, checkpoint: checkpoint.seq })
-        }
-        _ => Ok(last),
     }
 }

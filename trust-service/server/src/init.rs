@@ -1,6 +1,6 @@
 //! `ccnode-trust init`: a folder with everything that a service needs, made once.
 
-use crate::audit::{self, CHECKPOINT, Checkpoint};
+use crate::audit::{self, AuditFault, CHECKPOINT, Checkpoint};
 use crate::config::{self, ClusterConfig, Config};
 use crate::files::{create, replace_json};
 use crate::keys::Kek;
@@ -49,6 +49,9 @@ pub enum InitError {
     /// The database can't be made.
     #[error(transparent)]
     Store(StoreError),
+    /// The audit log just begun can't be vouched for.
+    #[error("audit log: {0}")]
+    Audit(#[source] AuditFault),
     /// The token key just made can't be read back.
     #[error("token/key.pem: {0}")]
     Token(#[source] TokenKeyError),
@@ -112,7 +115,7 @@ pub async fn init(dir: &Path, options: &Options) -> Result<(), InitError> {
     create(&database, b"").map_err(|e| file(&database, e))?;
     let store = SqliteStore::open(&database, true).await.map_err(InitError::Store)?;
     let key = TokenKey::from_pem(&token_pem).map_err(InitError::Token)?;
-    let checkpoint = first_row(&store, &key, now).await.map_err(InitError::Store)?;
+    let checkpoint = first_row(&store, &key, now).await?;
     let path = dir.join(CHECKPOINT);
     replace_json(&path, &checkpoint).map_err(|e| file(&path, e))?;
     store.close().await;
@@ -124,9 +127,9 @@ async fn first_row(
     store: &SqliteStore,
     key: &TokenKey,
     now: OffsetDateTime,
-) -> Result<Option<Checkpoint>, StoreError> {
+) -> Result<Option<Checkpoint>, InitError> {
     let now = u64::try_from(now.unix_timestamp()).unwrap_or(0);
-    let mut tx = store.write().await?;
+    let mut tx = store.write().await.map_err(InitError::Store)?;
     let entry = AuditEntry {
         actor: "service".into(),
         action: "service.init",
@@ -134,9 +137,9 @@ async fn first_row(
         detail: serde_json::json!({"version": env!("CARGO_PKG_VERSION")}),
         correlation_id: "",
     };
-    audit::append(&mut tx, now, entry).await?;
-    tx.commit().await?;
-    Checkpoint::take(store, key, now).await
+    audit::append(&mut tx, now, entry).await.map_err(InitError::Store)?;
+    tx.commit().await.map_err(InitError::Store)?;
+    Checkpoint::first(store, key, now).await.map_err(InitError::Audit)
 }
 
 /// The names asked for, and loopback, by which the administrator on this machine comes in.

@@ -290,12 +290,31 @@ async fn checkpoints(dir: PathBuf, service: Arc<Service<SqliteStore>>, mut end: 
     }
 }
 
-/// Writes a signed checkpoint of the audit log; a copy of it elsewhere shows later whether the log was cut off.
+/// Writes a signed checkpoint of the audit log; a copy of it elsewhere shows later whether the log was cut off. Where the log
+/// no longer holds what the last one vouches for, that one stays.
 async fn checkpoint<S: Store>(dir: &Path, service: &Service<S>) {
-    let written = match audit::Checkpoint::take(&service.store, &service.token, service.now()).await {
-        Ok(Some(checkpoint)) => crate::files::replace_json(&dir.join(audit::CHECKPOINT), &checkpoint),
+    let path = dir.join(audit::CHECKPOINT);
+    let (store, key, now) = (&service.store, &service.token, service.now());
+    let next = match std::fs::read(&path) {
+        Ok(text) => match serde_json::from_slice::<audit::Checkpoint>(&text) {
+            Ok(last) => last.next(store, key, now).await.map(Some),
+            Err(error) => return tracing::error!(%error, "{}: no checkpoint; it stays", audit::CHECKPOINT),
+        },
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            tracing::warn!("there is no {}; a new one is made", audit::CHECKPOINT);
+            audit::Checkpoint::first(store, key, now).await
+        }
+        Err(error) => return tracing::error!(%error, "{}: can't be read", audit::CHECKPOINT),
+    };
+    let written = match next {
+        Ok(Some(checkpoint)) => crate::files::replace_json(&path, &checkpoint),
         Ok(None) => Ok(()),
-        Err(error) => return tracing::error!(%error, "no checkpoint of the audit log"),
+        Err(audit::AuditFault::Store(error)) => {
+            return tracing::error!(%error, "no checkpoint of the audit log");
+        }
+        Err(fault) => {
+            return tracing::error!(%fault, "the audit log was tampered with; the last checkpoint stays");
+        }
     };
     if let Err(error) = written {
         tracing::error!(%error, "no checkpoint of the audit log");

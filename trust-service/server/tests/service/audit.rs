@@ -8,7 +8,7 @@ use ccnode_server::store::{AuditEntry, Store as _, Tx as _};
 use sqlx::Connection as _;
 use std::path::Path;
 
-async fn sql(dir: &Path, statement: &str) {
+pub(crate) async fn sql(dir: &Path, statement: &str) {
     let url = format!("sqlite://{}", dir.join("db.sqlite").display());
     let mut db = sqlx::SqliteConnection::connect(&url).await.unwrap();
     sqlx::query(statement).execute(&mut db).await.unwrap();
@@ -101,4 +101,71 @@ async fn a_forged_checkpoint_is_seen() {
     checkpoint.hash = Sha256Digest::ZERO;
     std::fs::write(&path, serde_json::to_vec(&checkpoint).unwrap()).unwrap();
     assert!(matches!(verify(&trust.dir()).await, Err(AuditFault::Signature)));
+}
+
+/// Writes rows behind row 5 as an attacker with the database would, correctly chained.
+async fn rewrite(trust: &Trust, rows: usize) {
+    sql(&trust.dir(), "DELETE FROM audit WHERE seq > 5").await;
+    let mut tx = trust.service().store.write().await.unwrap();
+    for _ in 0..rows {
+        let entry = AuditEntry {
+            actor: "service".into(),
+            action: "forged",
+            object: "x".into(),
+            detail: serde_json::json!({}),
+            correlation_id: "",
+        };
+        audit::append(&mut tx, 1, entry).await.unwrap();
+    }
+    tx.commit().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_running_service_vouches_for_no_tampered_log() {
+    for (rows, what) in [(0, "cut off"), (2, "rewritten"), (5, "rewritten and longer")] {
+        let (mut trust, _) = ready().await;
+        // The end of a service writes a checkpoint; its start and every minute do the same.
+        trust.restart().await;
+        rewrite(&trust, rows).await;
+        trust.restart().await;
+        trust.stop().await;
+        let fault = verify(&trust.dir()).await;
+        let seen =
+            matches!(fault, Err(AuditFault::Truncated { checkpoint: 7, .. } | AuditFault::Rewritten(7)));
+        assert!(seen, "{what}: {fault:?}");
+    }
+}
+
+#[tokio::test]
+async fn rows_since_the_checkpoint_are_checked_before_the_next() {
+    let mut trust = stopped().await;
+    let path = trust.dir().join(CHECKPOINT);
+    let old = std::fs::read(&path).unwrap();
+    trust.start().await;
+    for name in ["a", "b"] {
+        let wish = serde_json::json!({"name": name});
+        let _: serde_json::Value = trust.admin().post(ccnode_protocol::admin::POOLS, &wish).await;
+    }
+    trust.stop().await;
+    assert_eq!(verify(&trust.dir()).await.unwrap(), 9);
+    std::fs::write(&path, &old).unwrap();
+    sql(&trust.dir(), "UPDATE audit SET actor = 'x' WHERE seq = 8").await;
+    trust.start().await;
+    trust.stop().await;
+    assert_eq!(std::fs::read(&path).unwrap(), old, "the last good one stays");
+    assert!(matches!(verify(&trust.dir()).await, Err(AuditFault::Changed(8))));
+}
+
+#[tokio::test]
+async fn a_lost_checkpoint_is_made_anew_and_garbage_is_kept() {
+    let (mut trust, _) = ready().await;
+    let path = trust.dir().join(CHECKPOINT);
+    trust.restart().await;
+    std::fs::remove_file(&path).unwrap();
+    trust.stop().await;
+    assert_eq!(verify(&trust.dir()).await.unwrap(), 7);
+    std::fs::write(&path, "{}").unwrap();
+    trust.start().await;
+    trust.stop().await;
+    assert_eq!(std::fs::read(&path).unwrap(), b"{}");
 }

@@ -80,7 +80,7 @@ impl Trust {
         self.folder.path().join("trust")
     }
 
-    async fn start(&mut self) {
+    pub(crate) async fn start(&mut self) {
         let server = Server::bind(&self.dir()).await.unwrap();
         let (service, node, admin) = (server.service().clone(), server.address(), server.admin_address());
         let (stop, stopped) = oneshot::channel();
