@@ -233,11 +233,13 @@ fn attestation(
     })
 }
 
+/// The name in its box; zero bytes behind it hide its length.
 fn open_name(secret: &Secret, name: &NameBox) -> Option<NodeName> {
     let iv: [u8; 12] = name.iv.0.as_slice().try_into().ok()?;
     let sealed = [name.ciphertext.0.as_slice(), name.tag.0.as_slice()].concat();
     let key = name_key(secret);
     let plain =
         Aes256Gcm::new(key.expose().into()).decrypt(GcmNonce::from_slice(&iv), sealed.as_slice()).ok()?;
-    (name.tag.0.len() == 16).then(|| String::from_utf8(plain).ok()?.parse().ok())?
+    let text = std::str::from_utf8(&plain).ok()?.trim_end_matches('\0');
+    (name.tag.0.len() == 16).then(|| text.parse().ok())?
 }

@@ -222,7 +222,10 @@ pub(crate) fn nonce() -> Nonce {
 pub(crate) fn challenge() -> Reply {
     use aes_gcm::aead::{Aead as _, KeyInit as _};
     let cipher = aes_gcm::Aes256Gcm::new(name_key(&Secret::new(SECRET)).expose().into());
-    let mut sealed = cipher.encrypt(aes_gcm::Nonce::from_slice(&[1; 12]), NAME.as_bytes()).unwrap();
+    // As the service does it: every name is as long as the longest.
+    let mut padded = NAME.as_bytes().to_vec();
+    padded.resize(63, 0);
+    let mut sealed = cipher.encrypt(aes_gcm::Nonce::from_slice(&[1; 12]), padded.as_slice()).unwrap();
     let tag = sealed.split_off(sealed.len() - 16);
     let url = |bytes: &[u8]| serde_json::to_value(ccnode_evidence::Base64Url(bytes.to_vec())).unwrap();
     let name = json!({"iv": url(&[1; 12]), "ciphertext": url(&sealed), "tag": url(&tag)});
