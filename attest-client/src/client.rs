@@ -7,6 +7,7 @@ use crate::session::{Attested, Challenged, Peer};
 use crate::tls::{ClockAtLeast, PinError};
 use ccnode_evidence::{EventLogs, EvidenceSource, Identity};
 use ccnode_protocol::grants::{Certificate, CertificateRequest, Formatted, Grants, Ready};
+use ccnode_protocol::jwe::EphemeralKey;
 use ccnode_protocol::{CERTIFICATE, FORMATTED, NodeName, NodeRefusal, PoolName, READY, REFUSALS};
 use serde::Serialize;
 use std::time::Duration;
@@ -111,12 +112,16 @@ impl Client {
         C: std::error::Error + 'static,
     {
         let peer = Peer { http: self.http.clone(), url: self.url().to_owned(), deadline };
-        let challenged =
-            Challenged::request(peer, &self.pool, &subject.identity).await.map_err(AttestError::Client)?;
+        // The key is made while the request is under way.
+        let (challenged, key) =
+            tokio::join!(Challenged::request(peer, &self.pool, &subject.identity), async {
+                EphemeralKey::generate()
+            });
+        let challenged = challenged.map_err(AttestError::Client)?;
         self.cookie = Some(challenged.cookie().clone());
         let activated = challenged.activate(source).await?;
         let csr = csr(activated.name()).map_err(AttestError::Csr)?;
-        let quoted = activated.quote(source, &csr, &subject.logs).await?;
+        let quoted = activated.quote(source, key, &csr, &subject.logs).await?;
         let attested = quoted.attest().await.map_err(AttestError::Client)?;
         let grants = self.grants(&attested, progress).await.map_err(AttestError::Client)?;
         Ok(Outcome { grants, csr })

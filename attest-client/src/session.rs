@@ -136,14 +136,14 @@ impl Activated {
         &self.name
     }
 
-    /// Binds `csr` (DER) and `logs` to the transcript and has the TPM quote it.
+    /// Binds `key`, made for this session, `csr` (DER) and `logs` to the transcript and has the TPM quote it.
     pub(crate) async fn quote<S: EvidenceSource, C: std::error::Error + 'static>(
         self,
         source: &S,
+        key: EphemeralKey,
         csr: &[u8],
         logs: &EventLogs,
     ) -> Result<Quoted, AttestError<S::Error, C>> {
-        let key = EphemeralKey::generate();
         let tee_pubkey = key.public();
         let transcript = Transcript { additional_evidence: "", nonce: &self.nonce, tee_pubkey: &tee_pubkey };
         let digest = logs.digest().map_err(ccnode_evidence::transcript::TranscriptError::Canonical);

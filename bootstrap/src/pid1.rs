@@ -1,26 +1,20 @@
-//! What a process 1 owes: file descriptors, mounts, children, signals, limits, and a panic that ends in darkness.
+//! What a process 1 owes: file descriptors, environment, mounts, children, signals, limits.
 
-use crate::config::Action;
-use crate::console::Console;
-use crate::refusal::{Coded, Refusal};
+use crate::refusal::Coded;
 use ccnode_evidence::Code;
-use ccnode_tpm_device::DeviceHandle;
 use nix::fcntl::{OFlag, open};
 use nix::mount::{MsFlags, mount};
 use nix::sys::mman::{MlockAllFlags, mlockall};
 use nix::sys::prctl;
-use nix::sys::reboot::{RebootMode, reboot, set_cad_enabled};
+use nix::sys::reboot::set_cad_enabled;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout};
-use std::fs::{self, File};
+use std::ffi::CStr;
+use std::fs;
+use std::os::fd::{AsRawFd as _, IntoRawFd as _, OwnedFd};
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
-
-/// How long a cap may keep a panic from its end.
-const CAP: Duration = Duration::from_secs(2);
 
 /// A service of the kernel that a process 1 can't do without failed.
 #[derive(Debug, thiserror::Error)]
@@ -54,13 +48,27 @@ const NO_CODE: MsFlags = NO_DEV.union(MsFlags::MS_NOEXEC);
 /// ours has an empty `/dev`.
 pub fn open_console() {
     let _ = mount_one(0);
-    let console = || open("/dev/console", OFlag::O_WRONLY | OFlag::O_NOCTTY, Mode::empty());
-    if let Ok(null) = open("/dev/null", OFlag::O_RDWR, Mode::empty()) {
-        let _ = dup2_stdin(&null);
+    open_standard(Path::new("/dev/console"));
+}
+
+/// `/dev/null` becomes descriptor 0, `console` 1 and 2; where only one of the two can be opened, it becomes all three.
+fn open_standard(console: &Path) {
+    let null = open("/dev/null", OFlag::O_RDWR, Mode::empty()).ok();
+    let console = open(console, OFlag::O_WRONLY | OFlag::O_NOCTTY, Mode::empty()).ok();
+    if let Some(input) = null.as_ref().or(console.as_ref()) {
+        let _ = dup2_stdin(input);
     }
-    if let Ok(out) = console() {
-        let _ = dup2_stdout(&out);
-        let _ = dup2_stderr(&out);
+    if let Some(output) = console.as_ref().or(null.as_ref()) {
+        let _ = dup2_stdout(output);
+        let _ = dup2_stderr(output);
+    }
+    null.into_iter().chain(console).for_each(keep_standard);
+}
+
+/// What was opened as one of 0 to 2 stays: closing it would close what it was opened for.
+fn keep_standard(fd: OwnedFd) {
+    if fd.as_raw_fd() <= nix::libc::STDERR_FILENO {
+        let _ = fd.into_raw_fd();
     }
 }
 
@@ -121,68 +129,25 @@ fn set_handler(signal: Signal, handler: SigHandler) -> nix::Result<()> {
     unsafe { sigaction(signal, &action) }.map(drop)
 }
 
-/// Sets what the libraries below read from the environment.
+/// What the libraries below read from the environment. Nothing else stays in it: the kernel puts there whatever it does
+/// not know of its command line.
+const ENVIRONMENT: [(&CStr, &CStr); 2] = [(c"TSS2_LOG", c"all+NONE"), (c"DM_DISABLE_UDEV", c"1")];
+
+/// Sets [`ENVIRONMENT`], and nothing else is left.
 #[expect(unsafe_code, reason = "the environment can only be changed while there is one thread")]
 pub fn set_environment() {
-    for (name, value) in [("TSS2_LOG", "all+NONE"), ("DM_DISABLE_UDEV", "1")] {
-        // SAFETY: called by `main` before any thread is started.
-        unsafe { std::env::set_var(name, value) };
-    }
-}
-
-/// What a panic needs: it can't be handed anything.
-static LAST: Mutex<Last> = Mutex::new(Last { tpm: None, action: Action::Poweroff });
-
-struct Last {
-    tpm: Option<DeviceHandle>,
-    action: Action,
-}
-
-/// Tells the panic hook how to end.
-pub fn set_last_action(action: Action) {
-    LAST.lock().unwrap_or_else(PoisonError::into_inner).action = action;
-}
-
-/// Tells the panic hook which TPM to cap.
-pub fn set_last_tpm(tpm: Option<DeviceHandle>) {
-    LAST.lock().unwrap_or_else(PoisonError::into_inner).tpm = tpm;
-}
-
-/// A panic is a refusal: capped, said, and over. Memory is the kernel's to wipe (`init_on_free=1`).
-pub fn hook_panics() {
-    std::panic::set_hook(Box::new(|info| {
-        let (tpm, action) = match LAST.try_lock() {
-            Ok(mut last) => (last.tpm.take(), last.action),
-            Err(_) => (None, Action::Poweroff),
-        };
-        if let Some(tpm) = tpm {
-            let _ = tpm.cap_blocking(CAP);
-            // The thread that owns the TPM may be the one that panics: nobody waits for it.
-            std::mem::forget(tpm);
+    // SAFETY: called by `main` before any thread is started; the strings are copied.
+    unsafe {
+        nix::libc::clearenv();
+        for (name, value) in ENVIRONMENT {
+            nix::libc::setenv(name.as_ptr(), value.as_ptr(), 1);
         }
-        // The place, not the message: a message may hold what the code was handling.
-        let place =
-            info.location().map_or_else(String::new, |l| format!("panic at {}:{}", l.file(), l.line()));
-        if let Ok(out) = File::options().write(true).open("/dev/console") {
-            Console::new(Box::new(out), false).refused(&Refusal::new(Code::NodeInternal, place));
-        }
-        end(action);
-    }));
-}
-
-/// Ends the machine. Never returns: where the kernel refuses, this process waits, and does nothing else.
-pub fn end(action: Action) -> ! {
-    nix::unistd::sync();
-    let mode = match action {
-        Action::Poweroff => RebootMode::RB_POWER_OFF,
-        Action::Reboot => RebootMode::RB_AUTOBOOT,
-    };
-    let _ = reboot(mode);
-    loop {
-        nix::unistd::pause();
     }
 }
 
 fn failed(what: &'static str) -> impl Fn(std::io::Error) -> Pid1Error {
     move |source| Pid1Error { what, source }
 }
+
+#[cfg(test)]
+mod tests;

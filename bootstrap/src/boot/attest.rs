@@ -30,21 +30,25 @@ impl crate::refusal::Coded for PinError {
     }
 }
 
+/// What an exchange needs besides the TPM: a client with the pinned CAs, and the key to be certified.
+pub(super) fn means(config: &Config) -> Result<(Client, KubeletKey), Refusal> {
+    let floor = config::build_time(&Path::new(config::DIR).join("build-time"));
+    let settings = Settings {
+        urls: config.service.urls.clone(),
+        pins: config.pins()?,
+        pool: config.pool.clone(),
+        clock: ClockAtLeast { floor },
+    };
+    Ok((Client::new(settings)?, KubeletKey::generate()?))
+}
+
 impl Boot {
     /// Walks a session with the service, again and again until it ends or the deadline does.
     pub async fn attest(&mut self, networked: Networked) -> Result<Attested, Refusal> {
         let since = Instant::now();
-        let Networked { config, cmdline, device, subject, deadline } = networked;
-        let floor = config::build_time(&Path::new(config::DIR).join("build-time"));
-        let settings = Settings {
-            urls: config.service.urls.clone(),
-            pins: config.pins()?,
-            pool: config.pool.clone(),
-            clock: ClockAtLeast { floor },
-        };
-        let mut client = Client::new(settings)?;
-        let key = KubeletKey::generate()?;
-        let lost = |_| Refusal::new(Code::NodeInternal, "the TPM's task was lost");
+        let Networked { config, cmdline, device, subject, means, deadline } = networked;
+        let lost = |_| Refusal::new(Code::NodeInternal, "a task of the attestation was lost");
+        let (mut client, key) = means.await.map_err(lost)??;
         let subject = self.tpm(subject).await.map_err(lost)??;
         let source = Timed { device: &device, spent: AtomicU64::new(0) };
         let console = &self.console;

@@ -1,13 +1,14 @@
 //! Discover, measure, network: what is there before anybody is asked anything.
 
-use super::{Boot, blocking, deadline, millis};
+use super::{Boot, attest, blocking, deadline, millis};
 use crate::config::{self, Cmdline, Config};
 use crate::console::Step;
 use crate::modules;
 use crate::net;
 use crate::pid1;
+use crate::provision::KubeletKey;
 use crate::refusal::{Coded, Refusal};
-use ccnode_attest_client::{Deadline, Subject};
+use ccnode_attest_client::{Client, Deadline, Subject};
 use ccnode_evidence::{Code, EvidenceSource as _};
 use ccnode_tpm_device::{BootRecords, Device, DeviceError, DeviceHandle, Tcti};
 use std::fs;
@@ -50,6 +51,7 @@ pub struct Networked {
     pub(super) cmdline: Cmdline,
     pub(super) device: DeviceHandle,
     pub(super) subject: JoinHandle<Result<Subject, DeviceError>>,
+    pub(super) means: JoinHandle<Result<(Client, KubeletKey), Refusal>>,
     pub(super) deadline: Deadline,
 }
 
@@ -119,6 +121,11 @@ impl Boot {
         let lost = |_| Refusal::new(Code::NodeInternal, "the random number generator was lost");
         seeded.await.map_err(lost)?;
         self.status.sums.random_ms += millis(since);
+        // Made while the network comes up.
+        let means = tokio::task::spawn_blocking({
+            let config = config.clone();
+            move || attest::means(&config)
+        });
         let before = Instant::now();
         let up = net::up(&config.network, deadline).await?;
         self.status.sums.lease_ms += millis(before);
@@ -127,7 +134,7 @@ impl Boot {
             since,
             &format!("{} {}/{}", up.interface, up.address.address, up.address.prefix),
         );
-        Ok(Networked { config, cmdline, device, subject, deadline })
+        Ok(Networked { config, cmdline, device, subject, means, deadline })
     }
 }
 
