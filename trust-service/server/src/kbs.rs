@@ -16,7 +16,7 @@ use aes_gcm::{Aes256Gcm, Nonce as GcmNonce};
 use axum::extract::State;
 use axum::http::header::SET_COOKIE;
 use axum::response::{AppendHeaders, IntoResponse};
-use ccnode_appraise::{TpmIdentity, UnixTime, Verdict, appraise};
+use ccnode_appraise::{TpmIdentity, UnixTime, Verdict, activated, appraise};
 use ccnode_evidence::{Code, Nonce, Secret, Sha256Digest, transcript};
 use ccnode_protocol::jwe::{self, Jwe};
 use ccnode_protocol::{
@@ -80,10 +80,15 @@ pub async fn auth<S: Store>(
     Ok((AppendHeaders([(SET_COOKIE, header)]), axum::Json(challenge)))
 }
 
+/// Bytes of a sealed name: the longest one's. A ciphertext as long as its name would tell chosen names from default ones, and
+/// so who is enrolled.
+const NAME: usize = 63;
+
 fn name_box(name: &NodeName, secret: &Secret<32>) -> Result<NameBox, Refusal> {
     let mut iv = [0; 12];
     OsRng.fill_bytes(&mut iv);
     let mut text = name.as_str().as_bytes().to_vec();
+    text.resize(NAME, 0);
     let tag = Aes256Gcm::new(transcript::name_key(secret).expose().into())
         .encrypt_in_place_detached(GcmNonce::from_slice(&iv), b"", &mut text)
         .map_err(Refusal::internal)?;
@@ -99,6 +104,11 @@ pub async fn attest<S: Store>(
     Json(attestation): Json<Attestation>,
 ) -> Result<axum::Json<AttestResponse>, Refusal> {
     let identity = TpmIdentity::parse(&session.ek_cert.0, &session.ak.0).map_err(|r| Refusal::from(&r))?;
+    let offered = |refusal: Refusal| refusal.of(&session.pool, &identity.default_name(&session.pool));
+    let challenge =
+        ccnode_appraise::Session { nonce: &session.nonce, identity: &identity, secret: &session.secret };
+    // Before the challenged TPM has activated, no record is read: neither answers nor their timing tell who is enrolled.
+    activated(&challenge, &attestation).map_err(|r| offered(Refusal::from(&r)))?;
     let node_id = identity.node_id();
     let mut tx = service.store.read().await?;
     let known = tx.node(&node_id).await?;

@@ -207,7 +207,7 @@ pub fn admin_status(code: Code) -> StatusCode {
     }
 }
 
-/// Text of others on its way to terminals: no control characters, no more than [`DETAIL`] bytes.
+/// Text of others on its way to terminals: no control characters, no more than 2048 bytes.
 pub fn printable(text: &str) -> String {
     let mut out = String::new();
     for c in text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }) {

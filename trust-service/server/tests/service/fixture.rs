@@ -333,7 +333,7 @@ impl Challenged {
         let plain = aes_gcm::Aes256Gcm::new(key.expose().into())
             .decrypt(aes_gcm::Nonce::from_slice(&self.ext.name.iv.0), sealed.as_slice())
             .unwrap();
-        String::from_utf8(plain).unwrap().parse().unwrap()
+        String::from_utf8(plain).unwrap().trim_end_matches('\0').parse().unwrap()
     }
 
     /// What an honest node sends, with the request that it binds.

@@ -5,8 +5,9 @@ use ccnode_evidence::{Code, Nonce, Secret, Sha256Digest};
 use ccnode_protocol::admin::{
     self, NodeState, OnUnknown, Pool, PoolEdit, RefusalRecord, RefusedBy, Rule, TrustLevel,
 };
-use ccnode_protocol::{GRANTS, NodeRefusal, REFUSALS, Tee};
+use ccnode_protocol::{ExtParams, GRANTS, NodeRefusal, REFUSALS, Tee};
 use ccnode_server::cookie::Session;
+use ccnode_server::store::{Store as _, Tx as _};
 use ccnode_testkit::{
     Answer, Boot, EkProfile, Lies, MakerCa, Seat, SoftTpm, attest, attest_with, auth_request,
 };
@@ -51,13 +52,38 @@ async fn auth_is_strict() {
 async fn unknown_tpms_are_challenged_like_known_ones() {
     let (trust, maker) = ready().await;
     let known = tpm(&maker, Seat::A);
-    boot(&trust, &known).await.unwrap();
+    let name = boot(&trust, &known).await.unwrap().grants.node;
+    // A chosen name, of another length than default ones.
+    let mut tx = trust.service().store.write().await.unwrap();
+    let mut row = tx.node_named(&name).await.unwrap().unwrap();
+    row.name = "gold".parse().unwrap();
+    tx.update_node(&row).await.unwrap();
+    tx.commit().await.unwrap();
     let stranger = tpm(&MakerCa::new("nobody"), Seat::B);
     let (a, b) = (challenge(&trust, &known).await, challenge(&trust, &stranger).await);
     assert_eq!(a.ext.credential.0.len(), b.ext.credential.0.len());
     assert_eq!(a.ext.name.ciphertext.0.len(), b.ext.name.ciphertext.0.len());
+    assert_eq!(a.name(&a.secret(&known)).as_str(), "gold");
     assert!(b.name(&b.secret(&stranger)).as_str().starts_with("workers-"));
     assert!(trust.admin().refusals().await.is_empty());
+
+    // Who can't activate learns nothing of records either: a revoked node's certificate is answered like a stranger's.
+    act(&trust, admin::NODE_REVOKE, &"gold").await.unwrap();
+    for (session, tpm) in [(a, &known), (b, &stranger)] {
+        let guess = Secret::new([7; 32]);
+        let answer = Answer { nonce: &session.nonce, secret: &guess, key: &session.key, csr: None };
+        let refused = session.attest(&attest(tpm, &answer)).await.unwrap_err();
+        assert_eq!(refused.problem.code, Some(Code::ActivationFailed));
+    }
+    // In a pool that does not exist, too.
+    let mut request = auth_request(&known, &pool());
+    let ExtParams::Ccnode { ccnode } = &mut request.extra_params else { panic!() };
+    ccnode.pool = "none".parse().unwrap();
+    ccnode.ek_cert = stranger.ek_cert().into();
+    let session = try_challenge(&trust, &request).await.unwrap();
+    let guess = Secret::new([7; 32]);
+    let answer = Answer { nonce: &session.nonce, secret: &guess, key: &session.key, csr: None };
+    assert_eq!(code(session.attest(&attest(&known, &answer)).await), Code::ActivationFailed);
 }
 
 #[tokio::test]
