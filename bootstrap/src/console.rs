@@ -1,6 +1,6 @@
 //! The console: one line a step for people, JSON lines for machines where the command line asks.
 
-use crate::refusal::Refusal;
+use crate::refusal::{Refusal, safe};
 use ccnode_attest_client::Retry;
 use nix::time::{ClockId, clock_gettime};
 use serde::Serialize;
@@ -93,21 +93,28 @@ impl Console {
 
     /// A step that ended well.
     pub fn ok(&self, step: Step, words: &str, ms: u64) {
-        let now = now_ms();
+        let (now, words) = (now_ms(), &safe(words));
         self.write(&format!("{} {}  ok  {words} ({ms} ms)\n", prefix(now), step.as_str()));
         self.json(now, "ok", Some(step), Some(ms), None, words);
     }
 
     /// What a step is doing.
     pub fn note(&self, step: Step, words: &str) {
-        let now = now_ms();
+        let (now, words) = (now_ms(), &safe(words));
         self.write(&format!("{} {}  ..  {words}\n", prefix(now), step.as_str()));
         self.json(now, "note", Some(step), None, None, words);
     }
 
+    /// What went wrong in a step and is no reason to stop.
+    pub fn warn(&self, step: Step, words: &str) {
+        let (now, words) = (now_ms(), &safe(words));
+        self.write(&format!("{} {}  warning  {words}\n", prefix(now), step.as_str()));
+        self.json(now, "warning", Some(step), None, None, words);
+    }
+
     /// An attempt that will be made again.
     pub fn retry(&self, step: Step, retry: &Retry) {
-        let (now, reason) = (now_ms(), &retry.reason);
+        let (now, reason) = (now_ms(), safe(&retry.reason));
         let words =
             format!("{reason}, next in {:.1} s, {} s left", retry.next.as_secs_f64(), retry.left.as_secs());
         self.write(&format!("{} {}  retry  {words}\n", prefix(now), step.as_str()));
@@ -212,5 +219,19 @@ mod tests {
         };
         let got = lines(false, |c| c.retry(Step::Attest, &retry));
         assert!(got[0].ends_with("attest  retry  https://a: no answer, next in 1.2 s, 28 s left"), "{got:?}");
+    }
+
+    #[test]
+    fn foreign_text_can_not_steer_the_terminal() {
+        let foreign = "a\x1b[2J\nccnode [   1.000] cap  ok";
+        let retry = Retry { reason: foreign.into(), next: Duration::ZERO, left: Duration::ZERO };
+        let got = lines(true, |c| {
+            c.retry(Step::Attest, &retry);
+            c.note(Step::Fill, foreign);
+            c.warn(Step::Attest, foreign);
+            c.ok(Step::Provision, foreign, 1);
+        });
+        assert_eq!(got.len(), 8, "two lines for each: {got:?}");
+        assert!(got.iter().all(|line| !line.contains('\x1b') && !line.contains("\\u001b")), "{got:?}");
     }
 }

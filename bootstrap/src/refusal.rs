@@ -92,7 +92,7 @@ fn correlation_id() -> String {
 }
 
 /// Text from elsewhere must not steer a terminal, nor fill it.
-fn safe(text: &str) -> String {
+pub(crate) fn safe(text: &str) -> String {
     const MAX: usize = 1500;
     let shown = text.chars().map(|c| if c.is_control() { ' ' } else { c });
     shown.take(MAX).collect::<String>().trim_end().to_owned()
