@@ -4,7 +4,7 @@ use crate::console::{Step, now_ms};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
 use std::io::{self, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::Path;
 
 /// Where the file is.
@@ -23,9 +23,9 @@ pub struct Status {
     pub pool: String,
     /// The verity root hash that the root was filled from, hex.
     pub image: String,
-    /// The service's trust level, where it told.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub level: Option<String>,
+    /// What went wrong and was no reason to refuse.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
     /// Steps in the order in which they ended.
     pub steps: Vec<StepTime>,
     /// Where the time went.
@@ -92,8 +92,8 @@ impl Status {
             "node     {}\npool     {}\nservice  {}\nimage    {}\n",
             self.node, self.pool, self.service, self.image
         );
-        if let Some(level) = &self.level {
-            text.push_str(&format!("level    {level}\n"));
+        for warning in &self.warnings {
+            text.push_str(&format!("warning  {warning}\n"));
         }
         for step in &self.steps {
             text.push_str(&format!("{:<9}{:>6} ms\n", step.name, step.ms));
@@ -118,11 +118,12 @@ impl Status {
     }
 }
 
-/// Writes a file that appears whole or not at all, with `mode` from its first byte on.
+/// Writes a file that appears whole or not at all, with `mode`, whatever the umask, and never with more than that.
 pub fn write_file(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
     let part = path.with_extension("part");
     let _ = fs::remove_file(&part);
     let mut file: File = fs::OpenOptions::new().write(true).create_new(true).mode(mode).open(&part)?;
+    file.set_permissions(fs::Permissions::from_mode(mode))?;
     file.write_all(bytes)?;
     fs::rename(&part, path)
 }
@@ -130,7 +131,6 @@ pub fn write_file(path: &Path, bytes: &[u8], mode: u32) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt as _;
 
     #[test]
     fn what_is_written_is_read() {
@@ -138,10 +138,20 @@ mod tests {
         let path = dir.path().join("status.json");
         let mut status = Status { node: "workers-a".into(), finished: 2000, started: 500, ..Status::begin() };
         status.step(Step::Attest, 12);
+        status.warnings.push("the clock could not be set: EPERM".into());
         status.write(&path).unwrap();
         assert_eq!(Status::read(&path).unwrap(), status);
         assert!(status.text().contains("attest       12 ms"), "{}", status.text());
+        assert!(status.text().contains("warning  the clock could not be set: EPERM\n"), "{}", status.text());
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o644);
+    }
+
+    #[test]
+    fn the_umask_takes_nothing_away() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x");
+        write_file(&path, b"a", 0o666).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o666);
     }
 
     #[test]
