@@ -44,35 +44,46 @@ pub use discover::{Discovered, Measured, Networked};
 pub use provision::Provisioned;
 pub use unlock::Unlocked;
 
-use crate::config::{Action, Config};
+use crate::config::Config;
 use crate::console::{Console, Step, now_ms};
+use crate::last;
 use crate::refusal::Refusal;
 use crate::status::Status;
+use crate::watchdog::Watchdog;
 use ccnode_attest_client::{Client, Deadline};
-use ccnode_tpm_device::DeviceHandle;
-use std::time::Instant;
+use ccnode_evidence::Code;
+use std::time::{Duration, Instant};
+
+/// What a step has beyond the deadlines of what it waits for: for modules, TPM commands, disks, and a slow machine.
+const SLACK: Duration = Duration::from_secs(180);
 
 /// What every step may use, and what a refusal needs, however far the boot came.
 pub struct Boot {
     console: Console,
     status: Status,
-    action: Action,
-    device: Option<DeviceHandle>,
     client: Option<Client>,
-    capped: bool,
+    watchdog: Watchdog,
 }
 
 impl Boot {
     /// A boot that begins now.
     pub fn new(console: Console) -> Self {
-        Self {
-            console,
-            status: Status::begin(),
-            action: Action::default(),
-            device: None,
-            client: None,
-            capped: false,
-        }
+        Self { console, status: Status::begin(), client: None, watchdog: Watchdog::default() }
+    }
+
+    /// Starts the watchdog: from here on no step can take forever.
+    pub fn watch(&self) -> Result<(), Refusal> {
+        let expired = |step: &str, span: Duration| {
+            last::refuse(Code::DeadlinePassed, format!("{step}: no end after {} s", span.as_secs()))
+        };
+        let failed = |e| Refusal::new(Code::NodeInternal, format!("the watchdog's thread: {e}"));
+        self.watchdog.start(expired).map_err(failed)
+    }
+
+    /// `step` begins, or another part of it that may take as long as the whole.
+    fn begin(&self, step: Step, config: Option<&Config>) {
+        let deadline = config.map_or(Duration::ZERO, |config| config.service.deadline);
+        self.watchdog.expect(step.as_str(), deadline.saturating_add(SLACK));
     }
 
     /// Walks all steps but the last, or says why not.
@@ -112,7 +123,7 @@ fn deadline(config: &Config) -> Deadline {
 
 /// Runs what blocks (libcryptsetup, disks) beside the runtime.
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Refusal> {
-    let lost = |_| Refusal::new(ccnode_evidence::Code::NodeInternal, "a blocking step was lost");
+    let lost = |_| Refusal::new(Code::NodeInternal, "a blocking step was lost");
     tokio::task::spawn_blocking(work).await.map_err(lost)
 }
 

@@ -4,7 +4,7 @@
 use ccnode_bootstrap::boot::Boot;
 use ccnode_bootstrap::console::Console;
 use ccnode_bootstrap::refusal::Refusal;
-use ccnode_bootstrap::{pid1, status};
+use ccnode_bootstrap::{last, pid1, status};
 use ccnode_evidence::Code;
 use std::ffi::{c_char, c_int};
 use std::io::{self, Write as _};
@@ -38,11 +38,11 @@ extern "C" fn main(_argc: c_int, _argv: *const *const c_char) -> c_int {
 fn boot() -> ! {
     pid1::open_console();
     pid1::set_environment();
-    pid1::hook_panics();
+    last::hook_panics();
     let mut boot = Boot::new(Console::new(Box::new(io::stderr()), false));
-    let begun = pid1::begin().map_err(Refusal::from);
+    let begun = pid1::begin().map_err(Refusal::from).and_then(|()| boot.watch());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let Ok(runtime) = runtime else { boot.refuse_bare(&Refusal::new(Code::NodeInternal, "no runtime")) };
+    let Ok(runtime) = runtime else { last::refuse(Code::NodeInternal, "no runtime") };
     let refusal = match begun.and_then(|()| runtime.block_on(boot.run())) {
         Ok(provisioned) => boot.hand_over(provisioned),
         Err(refusal) => refusal,

@@ -1,7 +1,7 @@
 //! Attest: evidence against grants.
 
-use super::Boot;
 use super::discover::Networked;
+use super::{Boot, millis};
 use crate::clock;
 use crate::config::{self, Cmdline, Config};
 use crate::console::Step;
@@ -22,6 +22,9 @@ pub struct Attested {
     pub(super) client: Client,
     pub(super) outcome: Outcome,
     pub(super) key: KubeletKey,
+    /// What is said of this step, once PCR 15 is closed.
+    pub(super) words: String,
+    pub(super) ms: u64,
 }
 
 impl crate::refusal::Coded for PinError {
@@ -47,6 +50,7 @@ impl Boot {
     pub async fn attest(&mut self, networked: Networked) -> Result<Attested, Refusal> {
         let since = Instant::now();
         let Networked { config, cmdline, device, subject, means, deadline } = networked;
+        self.begin(Step::Attest, Some(&config));
         let lost = |_| Refusal::new(Code::NodeInternal, "a task of the attestation was lost");
         let (mut client, key) = means.await.map_err(lost)??;
         let subject = self.tpm(subject).await.map_err(lost)??;
@@ -62,11 +66,15 @@ impl Boot {
         let clock = match clock::set(outcome.grants.time) {
             Ok(None) => String::new(),
             Ok(Some(off)) => format!(", clock set by {off} s"),
-            Err(e) => format!(", clock not set: {e}"),
+            Err(e) => {
+                self.status.warnings.push(format!("the clock could not be set: {e}"));
+                String::new()
+            }
         };
         let words = format!("node {} at {}{clock}", self.status.node, self.status.service);
-        self.done(Step::Attest, since, &words);
-        Ok(Attested { config, cmdline, device, client, outcome, key })
+        let ms = millis(since);
+        self.status.step(Step::Attest, ms);
+        Ok(Attested { config, cmdline, device, client, outcome, key, words, ms })
     }
 }
 

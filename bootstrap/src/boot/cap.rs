@@ -2,6 +2,7 @@
 
 use super::{Attested, Boot};
 use crate::console::Step;
+use crate::last;
 use crate::refusal::Refusal;
 use ccnode_evidence::SecretBytes;
 use ccnode_protocol::grants::VolumeAction;
@@ -18,8 +19,14 @@ impl Boot {
     /// Extends PCR 15 with the cap.
     pub async fn cap(&mut self, attested: Attested) -> Result<Capped, Refusal> {
         let since = Instant::now();
+        self.begin(Step::Cap, None);
         self.tpm(attested.device.cap()).await?;
-        self.capped = true;
+        last::set_capped();
+        // Only now: a serial port that stands still must not keep the node uncapped with its grants in memory.
+        for warning in &self.status.warnings {
+            self.console.warn(Step::Attest, warning);
+        }
+        self.console.ok(Step::Attest, &attested.words, attested.ms);
         let random = match attested.outcome.grants.root.action {
             VolumeAction::Format { .. } => Some(self.tpm(attested.device.random(32)).await?),
             VolumeAction::Open { .. } => None,

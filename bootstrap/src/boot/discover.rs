@@ -3,9 +3,9 @@
 use super::{Boot, attest, blocking, deadline, millis};
 use crate::config::{self, Cmdline, Config};
 use crate::console::Step;
+use crate::last;
 use crate::modules;
 use crate::net;
-use crate::pid1;
 use crate::provision::KubeletKey;
 use crate::refusal::{Coded, Refusal};
 use ccnode_attest_client::{Client, Deadline, Subject};
@@ -59,6 +59,7 @@ impl Boot {
     /// Reads the configuration, opens the TPM and starts its work, loads what the network needs.
     pub async fn discover(&mut self) -> Result<Discovered, Refusal> {
         let since = Instant::now();
+        self.begin(Step::Discover, None);
         // A reader that waits makes the kernel gather what it lacks.
         let seeded = tokio::task::spawn_blocking(|| {
             // What it reads is of no interest, nor whether it could.
@@ -66,8 +67,7 @@ impl Boot {
         });
         let dir = Path::new(config::DIR);
         let config = Config::load(&dir.join("node.toml"))?;
-        self.action = config.refusal.action;
-        pid1::set_last_action(self.action);
+        last::set_action(config.refusal.action);
         let text = fs::read_to_string("/proc/cmdline").unwrap_or_default();
         let text = text.strip_suffix('\n').unwrap_or(&text).to_owned();
         let cmdline = Cmdline::parse(&text)?;
@@ -89,8 +89,7 @@ impl Boot {
             }
             None => blocking(move || open_tpm(text)).await?,
         }?;
-        self.device = Some(device.clone());
-        pid1::set_last_tpm(Some(device.clone()));
+        last::set_tpm(device.clone());
         // Only now: a refusal caps the TPM, so it must be open.
         let loaded = loaded?;
         self.status.pool = config.pool.to_string();
@@ -103,6 +102,7 @@ impl Boot {
     pub async fn measure(&mut self, discovered: Discovered) -> Result<Measured, Refusal> {
         let since = Instant::now();
         let Discovered { config, cmdline, device, event_log, seeded } = discovered;
+        self.begin(Step::Measure, None);
         let tpm = device.clone();
         let subject = tokio::spawn(async move {
             let identity = tpm.identity().await?;
@@ -116,6 +116,7 @@ impl Boot {
     pub async fn network(&mut self, measured: Measured) -> Result<Networked, Refusal> {
         let since = Instant::now();
         let Measured { config, cmdline, device, subject, seeded } = measured;
+        self.begin(Step::Network, Some(&config));
         let deadline = deadline(&config);
         // DHCP, TLS and keys need it; the kernel gathers it since discovery began.
         let lost = |_| Refusal::new(Code::NodeInternal, "the random number generator was lost");

@@ -34,6 +34,7 @@ impl Boot {
         let none = || Refusal::new(Code::NodeInternal, "no randomness was asked of the TPM");
         let sources = unlock::sources(entropy, random.ok_or_else(none)?.expose())?;
         let since = Instant::now();
+        self.begin(Step::Format, Some(config));
         let path = root.partitions.source.clone();
         let mapped = name("root-source")?;
         let source = blocking(move || unlock::open_source(&path, &hash, &mapped)).await??;
@@ -41,9 +42,13 @@ impl Boot {
         self.report_formatted(config, client, volume, grant, &header).await?;
         self.done(Step::Format, since, &format!("generation {}; the partition was {was}", volume.generation));
         let since = Instant::now();
+        self.begin(Step::Unlock, Some(config));
         let opened = self.open(root, header).await?;
         self.done(Step::Unlock, since, "the new root");
+        self.begin(Step::Fill, Some(config));
         self.fill(root, source, &opened).await?;
+        // Reporting has the deadline anew.
+        self.watchdog.progress();
         self.report_ready(config, client, volume, grant, hash).await
     }
 
@@ -109,8 +114,10 @@ impl Boot {
         let (from, below, to) = (source.path(), root.partitions.source.clone(), opened.path());
         let (len, mapped) = (source.len(), source.name().clone());
         let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+        let watchdog = self.watchdog.clone();
         let copying = tokio::task::spawn_blocking(move || {
             let copied = fill::copy(&from, &below, &to, len, |done| {
+                watchdog.progress();
                 // Nobody listening is no reason to stop.
                 let _ = tell.send(done);
             });

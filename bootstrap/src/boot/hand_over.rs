@@ -3,7 +3,6 @@
 use super::{Boot, Provisioned, finish, millis};
 use crate::console::Step;
 use crate::handover::{self, SYSROOT};
-use crate::pid1;
 use crate::refusal::Refusal;
 use crate::status;
 use ccnode_evidence::Code;
@@ -22,11 +21,10 @@ impl Boot {
 
     fn prepare(&mut self, provisioned: Provisioned, since: Instant) -> Result<(), Refusal> {
         let Provisioned { config, device } = provisioned;
+        self.begin(Step::Handover, None);
         handover::check_init(Path::new(SYSROOT))?;
         handover::lock_kernel(config.handover.modules_disabled)?;
-        // The last handle flushes and closes the TPM; PCR 15 is capped, so a panic after this has nothing to cap.
-        pid1::set_last_tpm(None);
-        self.device = None;
+        // The last handle flushes and closes the TPM.
         drop(device);
         let ms = millis(since);
         self.status.step(Step::Handover, ms);

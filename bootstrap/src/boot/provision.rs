@@ -22,6 +22,7 @@ impl Boot {
     pub async fn provision(&mut self, unlocked: Unlocked) -> Result<Provisioned, Refusal> {
         let since = Instant::now();
         let Unlocked { config, device, node, cluster, key, mut certificate } = unlocked;
+        self.begin(Step::Provision, Some(&config));
         let lost = |_| Refusal::new(Code::NodeInternal, "the certificate's task was lost");
         let reply = certificate.task.await.map_err(lost)?;
         while let Ok(retry) = certificate.retries.try_recv() {

@@ -1,46 +1,32 @@
-//! Refuse: said, capped, reported, wiped, over. No shell, no prompt, no way back.
+//! Refuse: capped, said, reported, wiped, over. No shell, no prompt, no way back.
 
-use super::Boot;
+use super::{Boot, SLACK};
 use crate::console::Step;
 use crate::handover::SYSROOT;
-use crate::pid1;
+use crate::last;
 use crate::refusal::Refusal;
 use ccnode_luks_volume::{Name, close};
 use ccnode_protocol::{NodeRefusal, limits};
-use ccnode_tpm_device::{Device, DeviceError, DeviceHandle, Tcti};
 use nix::mount::{MntFlags, umount2};
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// Bounds for what must not keep a refusal from its end.
-const CAP: Duration = Duration::from_secs(2);
+/// A service that does not answer must not keep a refusal from its end.
 const REPORT: Duration = Duration::from_secs(2);
 
 impl Boot {
-    /// Ends the boot. Every step here is best effort but the last.
+    /// Ends the boot. Every step here is best effort but the last; the cap comes first, since a serial port that stands
+    /// still must not keep it off.
     pub async fn refuse(&mut self, refusal: Refusal) -> ! {
+        self.watchdog.expect("refuse", SLACK);
+        let closed = last::close_pcr();
         self.console.refused(&refusal);
-        self.close_pcr().await;
+        if !closed {
+            self.console.note(Step::Cap, last::NOT_CLOSED);
+        }
         self.report(&refusal).await;
         unmap();
-        pid1::end(self.action)
-    }
-
-    /// Ends the boot where there is not even a runtime.
-    pub fn refuse_bare(&self, refusal: &Refusal) -> ! {
-        self.console.refused(refusal);
-        pid1::end(self.action)
-    }
-
-    /// Caps PCR 15, so that nothing that runs after us in this boot can ask for a key.
-    async fn close_pcr(&mut self) {
-        if !self.capped {
-            let capped = timeout(CAP, cap(self.device.take())).await;
-            if !matches!(capped, Ok(Ok(()))) {
-                self.console.note(Step::Cap, "PCR 15 could not be closed");
-            }
-        }
-        pid1::set_last_tpm(None);
+        last::end(last::action())
     }
 
     /// Tells the service of a refusal that it does not know.
@@ -53,18 +39,6 @@ impl Boot {
         };
         let _ = timeout(REPORT, client.refusal(&report, REPORT)).await;
     }
-}
-
-/// A boot that is refused before it opened the TPM opens it for this.
-async fn cap(device: Option<DeviceHandle>) -> Result<(), DeviceError> {
-    let device = match device {
-        Some(device) => device,
-        None => {
-            let opening = tokio::task::spawn_blocking(|| Device::open(Tcti::machine()?));
-            opening.await.unwrap_or(Err(DeviceError::ThreadGone))?
-        }
-    };
-    device.cap().await
 }
 
 /// Takes the volume key out of the kernel.

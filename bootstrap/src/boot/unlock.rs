@@ -50,8 +50,9 @@ impl Boot {
     pub async fn unlock(&mut self, capped: Capped) -> Result<Unlocked, Refusal> {
         let since = Instant::now();
         let Capped { attested, random } = capped;
-        let Attested { config, cmdline, device, mut client, outcome, key } = attested;
+        let Attested { config, cmdline, device, mut client, outcome, key, .. } = attested;
         let Outcome { grants, csr } = outcome;
+        self.begin(Step::Unlock, Some(&config));
         let request = CertificateRequest {
             grant: grants.certificate.id,
             secret: grants.certificate.secret,
