@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
 /// Shell: writes what its descriptors 0 to 2 are to the file that it is given.
-const DESCRIPTORS: &str = r#"readlink /proc/$$/fd/0 /proc/$$/fd/1 /proc/$$/fd/2 >"$0"; true"#;
+const DESCRIPTORS: &str = r#"are=$(readlink /proc/$$/fd/0 /proc/$$/fd/1 /proc/$$/fd/2); echo "$are" >"$0""#;
 
 /// Runs [`DESCRIPTORS`] as `open_standard` leaves a process in which `closed` were closed.
 fn descriptors(closed: &'static [i32], console: &Path) -> Vec<String> {
