@@ -24,6 +24,8 @@ pub struct Session {
     pub secret: Secret<32>,
     /// The pool that the node's configuration names.
     pub pool: PoolName,
+    /// When the challenge was made, seconds since 1970.
+    pub issued: u64,
     /// Seconds since 1970.
     pub expires: u64,
 }
@@ -62,10 +64,16 @@ impl Session {
         let sealed = B64.decode(value).map_err(|_| CookieError::Unknown)?;
         let plain = sealer.open(PLACE, &sealed).map_err(|_| CookieError::Unknown)?;
         let session = Self::decode(&plain).ok_or(CookieError::Unknown)?;
-        if session.expires < now {
-            return Err(CookieError::Expired { expires: session.expires, now });
-        }
+        session.unexpired(now)?;
         Ok(session)
+    }
+
+    /// Whether the session still lives at `now`: asked when a request comes in, and again where it is decided.
+    pub fn unexpired(&self, now: u64) -> Result<(), CookieError> {
+        match self.expires < now {
+            true => Err(CookieError::Expired { expires: self.expires, now }),
+            false => Ok(()),
+        }
     }
 
     /// Fixed parts first, then three texts with their lengths: half the size of JSON.
@@ -73,6 +81,7 @@ impl Session {
         let mut out = Zeroizing::new(Vec::with_capacity(LIMIT));
         out.extend(self.nonce.0);
         out.extend(self.secret.expose());
+        out.extend(self.issued.to_be_bytes());
         out.extend(self.expires.to_be_bytes());
         for part in [self.pool.as_str().as_bytes(), &self.ek_cert.0, &self.ak.0] {
             // Longer ones than u16::MAX did not come through the limits of the request.
@@ -85,6 +94,7 @@ impl Session {
     fn decode(plain: &[u8]) -> Option<Self> {
         let (nonce, rest) = plain.split_first_chunk::<32>()?;
         let (secret, rest) = rest.split_first_chunk::<32>()?;
+        let (issued, rest) = rest.split_first_chunk::<8>()?;
         let (expires, rest) = rest.split_first_chunk::<8>()?;
         let (pool, rest) = part(rest)?;
         let (ek_cert, rest) = part(rest)?;
@@ -93,6 +103,7 @@ impl Session {
         rest.is_empty().then(|| Self {
             nonce: Nonce(*nonce),
             secret: Secret::new(*secret),
+            issued: u64::from_be_bytes(*issued),
             expires: u64::from_be_bytes(*expires),
             pool,
             ek_cert: ek_cert.to_vec().into(),
@@ -124,6 +135,7 @@ mod tests {
             ak: vec![0; 1024].into(),
             secret: Secret::new([2; 32]),
             pool: "workers".parse().unwrap(),
+            issued: 90,
             expires: 100,
         }
     }

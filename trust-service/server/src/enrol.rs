@@ -8,6 +8,8 @@ use ccnode_protocol::admin::{Counters, NodeState, OnUnknown, Rule, TrustLevel};
 /// What the verdict proved.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Facts {
+    /// When the session's challenge was made, seconds since 1970.
+    pub challenged: u64,
     /// SHA-256 of the EK's Name.
     pub identity: Sha256Digest,
     /// Name of the attestation key, hex.
@@ -99,7 +101,13 @@ fn newcomer(mut node: NodeRow, waits: bool, pool: &PoolRow, facts: &Facts, now: 
 }
 
 fn returning(node: &NodeRow, facts: &Facts, now: u64) -> Decision {
+    // A network can hold an attestation back until the node has made another: that is no reason to take a good node out.
+    let held_back = node.attested.is_some_and(|last| facts.challenged <= last);
     let hold = |code, text: String| {
+        if held_back {
+            let text = format!("{text}; another session of it was accepted since this one's challenge");
+            return Decision::Refuse(Code::SessionExpired, text);
+        }
         let seen = Seen { ak_name: facts.ak_name.clone(), counters: facts.counters };
         let reason = Some(text.clone());
         let row = NodeRow { state: NodeState::Quarantined, reason, seen: Some(seen), ..node.clone() };
@@ -168,6 +176,7 @@ mod tests {
 
     fn facts(level: TrustLevel) -> Facts {
         Facts {
+            challenged: 2,
             identity: Sha256Digest::of(b"ek"),
             ak_name: "000b".into(),
             level,
@@ -246,6 +255,22 @@ mod tests {
         }
         for back in [(5, 1, 999), (5, 0, 2000), (4, 9, 2000)] {
             assert_eq!(with(back.0, back.1, back.2), Some(Code::CountersRolledBack), "{back:?}");
+        }
+    }
+
+    #[test]
+    fn t18_what_was_held_back_quarantines_nobody() {
+        let pool = pool(OnUnknown::Enrol, &[]);
+        let (mut older, mut foreign) = (facts(TrustLevel::DiscreteTpm), facts(TrustLevel::DiscreteTpm));
+        older.counters.clock -= 1;
+        foreign.ak_name = "000c".into();
+        for mut facts in [older, foreign] {
+            // The record's last verdict is of second 1.
+            facts.challenged = 1;
+            let held = decide(Some(&active()), &pool, &name(), &facts, 3);
+            assert!(matches!(held, Decision::Refuse(Code::SessionExpired, _)), "{held:?}");
+            facts.challenged = 2;
+            assert!(matches!(decide(Some(&active()), &pool, &name(), &facts, 3), Decision::Hold(..)));
         }
     }
 

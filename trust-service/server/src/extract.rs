@@ -82,10 +82,16 @@ impl<S: Store> FromRequestParts<Arc<Service<S>>> for Session {
 
     async fn from_request_parts(parts: &mut Parts, service: &Arc<Service<S>>) -> Result<Self, Refusal> {
         let cookie = parts.headers.get(header::COOKIE).and_then(|value| value.to_str().ok());
-        Session::open(&service.cookies, cookie, service.now()).map_err(|error| match error {
-            CookieError::Expired { .. } => Refusal::new(Code::SessionExpired, error),
-            CookieError::Missing | CookieError::Unknown => Refusal::new(Code::SessionUnknown, error),
-        })
+        Session::open(&service.cookies, cookie, service.now()).map_err(Refusal::from)
+    }
+}
+
+impl From<CookieError> for Refusal {
+    fn from(error: CookieError) -> Self {
+        match error {
+            CookieError::Expired { .. } => Self::new(Code::SessionExpired, error),
+            CookieError::Missing | CookieError::Unknown => Self::new(Code::SessionUnknown, error),
+        }
     }
 }
 

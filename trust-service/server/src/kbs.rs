@@ -55,13 +55,15 @@ pub async fn auth<S: Store>(
     let (credential, encrypted) =
         identity.make_credential(&secret, &mut OsRng).map_err(|r| Refusal::from(&r))?;
     let nonce = Nonce(*random().expose());
+    let issued = service.now();
     let session = Session {
         nonce,
         ek_cert: offer.ek_cert.clone(),
         ak: offer.ak.clone(),
         secret: secret.clone(),
         pool: offer.pool.clone(),
-        expires: service.now().saturating_add(service.config.session_lifetime.seconds()),
+        issued,
+        expires: issued.saturating_add(service.config.session_lifetime.seconds()),
     };
     let cookie = session.seal(&service.cookies).map_err(Refusal::internal)?;
     let lifetime = service.config.session_lifetime.seconds();
@@ -132,9 +134,7 @@ pub async fn attest<S: Store>(
         }
         Err(refusal) if refusal.about.proven => {
             // The nonce proved something: it is spent, although nothing came of it.
-            spend(&service, &session_row(&session, node_id, None), &name)
-                .await
-                .map_err(|r| about(r.proven()))?;
+            spend(&service, &session, node_id, &name).await.map_err(|r| about(r.proven()))?;
             Err(about(refusal))
         }
         Err(refusal) => Err(about(refusal)),
@@ -168,12 +168,19 @@ async fn judge<S: Store>(
     tokio::task::spawn_blocking(work).await.map_err(Refusal::internal)?
 }
 
-async fn spend<S: Store>(service: &Service<S>, row: &SessionRow, name: &NodeName) -> Result<(), Refusal> {
+async fn spend<S: Store>(
+    service: &Service<S>,
+    session: &Session,
+    identity: Sha256Digest,
+    name: &NodeName,
+) -> Result<(), Refusal> {
     let mut tx = service.store.write().await?;
-    if !tx.insert_session(row).await? {
+    let now = service.now();
+    session.unexpired(now)?;
+    if !tx.insert_session(&session_row(session, identity, None)).await? {
         return Err(spent(name));
     }
-    tx.purge(service.now()).await?;
+    tx.purge(now).await?;
     Ok(tx.commit().await?)
 }
 
@@ -194,10 +201,17 @@ async fn settle<S: Store>(
     name: &NodeName,
     verdict: &Verdict,
 ) -> Result<(), Refusal> {
-    let now = service.now();
-    let facts = facts(verdict);
+    let facts = facts(session, verdict);
     let mut tx = service.store.write().await?;
+    // The appraisal may have waited long: the nonce of an ended session may have been forgotten since.
+    let now = service.now();
+    session.unexpired(now)?;
     let known = tx.node(&facts.identity).await?;
+    if let Some(node) = known.as_ref().filter(|node| node.pool != pool.name) {
+        let text =
+            format!("{} came into pool {} while pool {} appraised it", node.name, node.pool, pool.name);
+        return Err(Refusal::new(Code::SessionExpired, text));
+    }
     let pool = tx
         .pool(&pool.name)
         .await?
@@ -256,8 +270,9 @@ async fn write_node<T: crate::store::Tx>(
     }
 }
 
-fn facts(verdict: &Verdict) -> Facts {
+fn facts(session: &Session, verdict: &Verdict) -> Facts {
     Facts {
+        challenged: session.issued,
         identity: verdict.node_id,
         ak_name: hex::encode(&verdict.ak_name),
         level: crate::references::level(verdict.level),

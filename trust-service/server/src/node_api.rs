@@ -75,6 +75,19 @@ async fn grant<T: Tx>(
     Ok((grant, node))
 }
 
+/// The writer, for those alone whose grant is good; looked up in it once more, for it may have been waited for.
+async fn granted<S: Store>(
+    service: &Service<S>,
+    kind: GrantKind,
+    id: &str,
+    secret: &Secret<32>,
+) -> Result<(S::Tx, GrantRow, NodeRow), Refusal> {
+    grant(&mut service.store.read().await?, kind, id, secret).await?;
+    let mut tx = service.store.write().await?;
+    let (grant, node) = grant(&mut tx, kind, id, secret).await?;
+    Ok((tx, grant, node))
+}
+
 fn unexpired(grant: &GrantRow, now: u64) -> Result<(), Refusal> {
     match grant.expires < now {
         true => Err(Refusal::new(
@@ -88,7 +101,8 @@ fn unexpired(grant: &GrantRow, now: u64) -> Result<(), Refusal> {
 /// The volume of a format grant, if it is still at the grant's generation.
 async fn volume<T: Tx>(tx: &mut T, grant: &GrantRow, generation: u64) -> Result<VolumeRow, Refusal> {
     let id = grant.volume.as_deref().unwrap_or_default();
-    let volume = tx.volume(id).await?.ok_or_else(|| Refusal::internal("the grant's volume is gone"))?;
+    let volume = tx.volume(id).await?.filter(|volume| volume.identity == grant.identity);
+    let volume = volume.ok_or_else(|| Refusal::internal("the grant's volume is gone"))?;
     if grant.generation != Some(generation) || volume.record.generation != generation {
         let text = format!("{id} is at generation {}, the request at {generation}", volume.record.generation);
         return Err(Refusal::new(Code::GenerationStale, text));
@@ -135,8 +149,7 @@ pub async fn formatted<S: Store>(
     CorrelationId(id): CorrelationId,
     Json(request): Json<Formatted>,
 ) -> Result<StatusCode, Refusal> {
-    let mut tx = service.store.write().await?;
-    let (grant, node) = grant(&mut tx, GrantKind::Format, &request.grant, &request.secret).await?;
+    let (mut tx, grant, node) = granted(&service, GrantKind::Format, &request.grant, &request.secret).await?;
     let about = |refusal: Refusal| refusal.of(&node.pool, &node.name).proven();
     let from = volume(&mut tx, &grant, request.generation).await.map_err(about)?;
     let record = &from.record;
@@ -162,8 +175,7 @@ pub async fn ready<S: Store>(
     CorrelationId(id): CorrelationId,
     Json(request): Json<Ready>,
 ) -> Result<StatusCode, Refusal> {
-    let mut tx = service.store.write().await?;
-    let (grant, node) = grant(&mut tx, GrantKind::Format, &request.grant, &request.secret).await?;
+    let (mut tx, grant, node) = granted(&service, GrantKind::Format, &request.grant, &request.secret).await?;
     let about = |refusal: Refusal| refusal.of(&node.pool, &node.name).proven();
     let from = volume(&mut tx, &grant, request.generation).await.map_err(about)?;
     let record = &from.record;
@@ -197,8 +209,8 @@ pub async fn certificate<S: Store>(
     CorrelationId(id): CorrelationId,
     Json(request): Json<CertificateRequest>,
 ) -> Result<axum::Json<Certificate>, Refusal> {
-    let mut tx = service.store.write().await?;
-    let (grant, node) = grant(&mut tx, GrantKind::Certificate, &request.grant, &request.secret).await?;
+    let (mut tx, grant, node) =
+        granted(&service, GrantKind::Certificate, &request.grant, &request.secret).await?;
     let about = |refusal: Refusal| refusal.of(&node.pool, &node.name).proven();
     if grant.csr_digest != Some(Sha256Digest::of(&request.csr.0)) {
         let text = "the certificate request is not the one that the attested transcript bound";

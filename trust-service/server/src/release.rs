@@ -29,12 +29,17 @@ pub async fn grants<S: Store>(
     CorrelationId(id): CorrelationId,
     session: Session,
 ) -> Result<axum::Json<Jwe>, Refusal> {
+    // Whoever has no accepted session doesn't get hold of the one writer.
+    attested(&mut service.store.read().await?, &session).await?;
     let mut tx = service.store.write().await?;
     let (node, verdict, pool) = attested(&mut tx, &session).await?;
     let about = |refusal: Refusal| refusal.of(&node.pool, &node.name).proven();
     let row = tx.session(&session.nonce).await?.ok_or_else(|| Refusal::internal("the session vanished"))?;
     let (grants, action) = match &row.grants {
-        Some(sealed) => (again(&service, &mut tx, &row, sealed).await.map_err(about)?, "session.repeated"),
+        Some(sealed) => (
+            again(&service, &mut tx, &row, &node, &verdict, sealed).await.map_err(about)?,
+            "session.repeated",
+        ),
         None => {
             let made = release(&service, &mut tx, &row, &node, &verdict, &pool).await.map_err(about)?;
             (made, "session.granted")
@@ -64,6 +69,8 @@ async fn again<S: Store>(
     service: &Service<S>,
     tx: &mut S::Tx,
     row: &SessionRow,
+    node: &NodeRow,
+    verdict: &SessionVerdict,
     sealed: &[u8],
 ) -> Result<Grants, Refusal> {
     let plain = service.at_rest.open(&SessionRow::place(&row.nonce), sealed).map_err(Refusal::internal)?;
@@ -77,8 +84,38 @@ async fn again<S: Store>(
         );
         return Err(Refusal::new(Code::GenerationStale, text));
     }
+    this_boot(node, verdict)?;
+    let state = volume.map(|v| v.record.state);
+    match (&grants.root.action, state) {
+        (VolumeAction::Format { .. }, Some(VolumeState::Granted)) => {}
+        (VolumeAction::Open { .. }, Some(VolumeState::Ready)) => {}
+        (_, Some(VolumeState::Retired)) => {
+            let text = format!("the key of {} was forgotten", grants.root.id);
+            return Err(Refusal::new(Code::VolumeRetired, text));
+        }
+        (_, state) => {
+            let text = format!("{} is {state:?}: what this session was granted was used", grants.root.id);
+            return Err(Refusal::new(Code::GrantSpent, text));
+        }
+    }
     grants.time = service.now();
     Ok(grants)
+}
+
+/// A session lives as long as the boot that attested: once a later one has, there is nothing for it.
+fn this_boot(node: &NodeRow, verdict: &SessionVerdict) -> Result<(), Refusal> {
+    match node.counters.map(|counters| counters.reset_count) {
+        Some(current) if current == verdict.reset_count => Ok(()),
+        current => {
+            let text = format!(
+                "the session is of boot {} of {}, and boot {} attested since",
+                verdict.reset_count,
+                node.name,
+                current.map_or("?".to_owned(), |n| n.to_string())
+            );
+            Err(Refusal::new(Code::SessionExpired, text))
+        }
+    }
 }
 
 async fn release<S: Store>(
@@ -89,6 +126,7 @@ async fn release<S: Store>(
     verdict: &SessionVerdict,
     pool: &PoolRow,
 ) -> Result<Grants, Refusal> {
+    this_boot(node, verdict)?;
     let now = service.now();
     let releases = if node.release_reset == verdict.reset_count { node.releases } else { 0 };
     if releases >= RELEASES_PER_BOOT {
@@ -133,6 +171,9 @@ async fn root<S: Store>(
 ) -> Result<VolumeGrant, Refusal> {
     let id = root_id(&node.name);
     let volume = match tx.volume(&id).await? {
+        Some(volume) if volume.identity != node.identity => {
+            return Err(Refusal::internal(format!("{id} is another node's than {}", node.name)));
+        }
         Some(volume) => volume,
         None => {
             let volume = new_volume(service, node, id)?;
@@ -203,8 +244,8 @@ pub fn root_id(node: &NodeName) -> String {
 
 /// A volume with a key of its own, never granted.
 pub fn new_volume<S>(service: &Service<S>, node: &NodeRow, id: String) -> Result<VolumeRow, Refusal> {
-    let sealed =
-        service.at_rest.seal(&VolumeRow::place(&id), random().expose()).map_err(Refusal::internal)?;
+    let place = VolumeRow::place(&node.identity, &id);
+    let sealed = service.at_rest.seal(&place, random().expose()).map_err(Refusal::internal)?;
     let record = VolumeRecord {
         id,
         uuid: uuid::Uuid::new_v4().to_string(),

@@ -10,6 +10,7 @@ use ccnode_evidence::Secret;
 use ccnode_protocol::grants::Cluster;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::Semaphore;
@@ -64,6 +65,8 @@ pub struct Service<S> {
     pub appraisals: Arc<Semaphore>,
     /// Attestations at a time: their bodies are large.
     pub attestations: Arc<Semaphore>,
+    /// The time.
+    pub clock: Clock,
     /// Records of unproven peers.
     pub unproven: Bucket,
     /// Records of refusals that nodes report.
@@ -111,6 +114,7 @@ impl Service<SqliteStore> {
             cluster,
             appraisals: Arc::new(Semaphore::new(config.limits.appraisals)),
             attestations: Arc::new(Semaphore::new(config.limits.attestations)),
+            clock: Clock::default(),
             unproven: Bucket::new(config.limits.unproven_per_minute),
             reports: Bucket::new(config.limits.reports_per_minute),
             config,
@@ -122,14 +126,25 @@ impl<S: Store> Service<S> {
     /// The unlock key of a volume; `None` once it is forgotten.
     pub fn unlock_key(&self, volume: &VolumeRow) -> Result<Option<Secret<32>>, KeyError> {
         let Some(sealed) = &volume.unlock_key else { return Ok(None) };
-        let place = VolumeRow::place(&volume.record.id);
+        let place = VolumeRow::place(&volume.identity, &volume.record.id);
         let key = self.at_rest.open(&place, sealed)?;
         Secret::try_from(key.as_slice()).map(Some).map_err(|_| KeyError::Open(place))
     }
 
     /// Seconds since 1970 by the service's clock.
     pub fn now(&self) -> u64 {
-        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs())
+        self.clock.at(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_secs()))
+    }
+}
+
+/// A clock that never goes back while the service runs: what has ended stays ended.
+#[derive(Debug, Default)]
+pub struct Clock(AtomicU64);
+
+impl Clock {
+    /// The latest of `now` and all that was said before.
+    pub fn at(&self, now: u64) -> u64 {
+        self.0.fetch_max(now, Ordering::Relaxed).max(now)
     }
 }
 
@@ -174,6 +189,12 @@ impl Bucket {
 mod tests {
     use super::*;
     use std::time::Duration;
+
+    #[test]
+    fn the_clock_never_goes_back() {
+        let clock = Clock::default();
+        assert_eq!([5, 4, 0, 6].map(|now| clock.at(now)), [5, 5, 5, 6]);
+    }
 
     #[test]
     fn bucket_empties_fills_and_counts() {

@@ -127,7 +127,8 @@ pub trait Tx: Send {
     fn insert_grant(&mut self, row: &GrantRow) -> impl Future<Output = Result<bool>> + Send;
     fn set_grant_certificate(&mut self, id: &str, pem: &str) -> impl Future<Output = Result<bool>> + Send;
 
-    /// Removes sessions that expired, and grants that expired a day before `now`.
+    /// Removes sessions and grants that expired more than a day before `now`: a nonce is on record for longer than any clock of
+    /// a replica may be wrong.
     fn purge(&mut self, now: u64) -> impl Future<Output = Result<()>> + Send;
 
     /// Newest first, without evidence.

@@ -94,9 +94,9 @@ pub struct VolumeRow {
 }
 
 impl VolumeRow {
-    /// The additional data of its sealed key.
-    pub fn place(id: &str) -> String {
-        format!("volumes/{id}/unlock-key")
+    /// The additional data of its sealed key: moved to another node's row or another volume's, it does not open.
+    pub fn place(identity: &Sha256Digest, id: &str) -> String {
+        format!("nodes/{identity}/volumes/{id}/unlock-key")
     }
 
     /// State and generation, which a swap compares.

@@ -51,6 +51,7 @@ async fn t06_a_changed_key_under_a_known_ek_is_quarantined() {
     let mut tx = trust.service().store.write().await.unwrap();
     let mut row = tx.node_named(&name).await.unwrap().unwrap();
     let real = std::mem::replace(&mut row.ak_name, "000b00".into());
+    row.attested = Some(1);
     tx.update_node(&row).await.unwrap();
     tx.commit().await.unwrap();
     assert_eq!(code(boot(&trust, &a).await), Code::AkChanged);

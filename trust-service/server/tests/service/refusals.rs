@@ -1,13 +1,13 @@
 //! Every refusal that the service decides about a node, produced over the wire, answered and recorded.
 
 use crate::fixture::*;
+use crate::races::{age, edit_node};
 use ccnode_evidence::{Code, Nonce, Secret, Sha256Digest};
 use ccnode_protocol::admin::{
     self, NodeState, OnUnknown, Pool, PoolEdit, RefusalRecord, RefusedBy, Rule, TrustLevel,
 };
 use ccnode_protocol::{ExtParams, GRANTS, NodeRefusal, REFUSALS, Tee};
 use ccnode_server::cookie::Session;
-use ccnode_server::store::{Store as _, Tx as _};
 use ccnode_testkit::{
     Answer, Boot, EkProfile, Lies, MakerCa, Seat, SoftTpm, attest, attest_with, auth_request,
 };
@@ -54,11 +54,7 @@ async fn unknown_tpms_are_challenged_like_known_ones() {
     let known = tpm(&maker, Seat::A);
     let name = boot(&trust, &known).await.unwrap().grants.node;
     // A chosen name, of another length than default ones.
-    let mut tx = trust.service().store.write().await.unwrap();
-    let mut row = tx.node_named(&name).await.unwrap().unwrap();
-    row.name = "gold".parse().unwrap();
-    tx.update_node(&row).await.unwrap();
-    tx.commit().await.unwrap();
+    edit_node(&trust, &name, |row| row.name = "gold".parse().unwrap()).await;
     let stranger = tpm(&MakerCa::new("nobody"), Seat::B);
     let (a, b) = (challenge(&trust, &known).await, challenge(&trust, &stranger).await);
     assert_eq!(a.ext.credential.0.len(), b.ext.credential.0.len());
@@ -109,6 +105,7 @@ async fn sessions_are_the_services_own_and_end() {
         ak: tpm.offer().ak_public.into(),
         secret: session.secret(&tpm),
         pool: pool(),
+        issued: expires - 300,
         expires,
     };
     let cookie = |expires| {
@@ -317,6 +314,7 @@ async fn t18_counters_that_went_back_are_quarantined() {
     let tpm = tpm(&maker, Seat::A);
     tpm.set_counters(90_000, 9, 0);
     let name = first_boot(&trust, &tpm).await.grants.node;
+    age(&trust, &name).await;
     tpm.set_counters(80_000, 8, 0);
     assert_eq!(judged_code(&trust, &tpm).await, Code::CountersRolledBack);
     assert_eq!(trust.admin().node(&name).await.state, NodeState::Quarantined);

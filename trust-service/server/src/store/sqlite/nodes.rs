@@ -245,9 +245,9 @@ pub(super) async fn set_grant_certificate(db: &mut SqliteConnection, id: &str, p
 }
 
 pub(super) async fn purge(db: &mut SqliteConnection, now: u64) -> Result<()> {
-    let sessions = sqlx::query("DELETE FROM sessions WHERE expires < ?").bind(number("expires", now)?);
-    sessions.execute(&mut *db).await.map_err(sql)?;
     let old = number("expires", now.saturating_sub(DAY))?;
+    let sessions = sqlx::query("DELETE FROM sessions WHERE expires < ?").bind(old);
+    sessions.execute(&mut *db).await.map_err(sql)?;
     let grants = sqlx::query("DELETE FROM grants WHERE expires < ?").bind(old);
     grants.execute(db).await.map_err(sql)?;
     Ok(())
