@@ -18,17 +18,26 @@ pub struct Figure {
     pub goal: Option<f64>,
     /// How it came about, for the table alone: "345–377 of 3 boots".
     pub detail: String,
+    /// The least of several runs: what a busy host has disturbed least.
+    pub least: Option<f64>,
 }
 
 impl Figure {
     /// A measured value without goal.
     pub fn new(name: impl Into<String>, value: f64, unit: &'static str) -> Self {
-        Self { name: name.into(), value: Ok(value), unit, goal: None, detail: String::new() }
+        Self { name: name.into(), value: Ok(value), unit, goal: None, detail: String::new(), least: None }
     }
 
     /// A figure that could not be measured, and why.
     pub fn unmeasured(name: impl Into<String>, unit: &'static str, why: impl Into<String>) -> Self {
-        Self { name: name.into(), value: Err(why.into()), unit, goal: None, detail: String::new() }
+        Self {
+            name: name.into(),
+            value: Err(why.into()),
+            unit,
+            goal: None,
+            detail: String::new(),
+            least: None,
+        }
     }
 
     /// The median of several runs, with their spread as the detail; unmeasured where there are none.
@@ -43,14 +52,17 @@ impl Figure {
             (Some(min), Some(max)) => format!("{min:.0}–{max:.0}, {} boots", sorted.len()),
             _ => String::new(),
         };
-        Self::new(name, middle, unit).detail(spread)
+        Self { least: sorted.first().copied(), ..Self::new(name, middle, unit).detail(spread) }
     }
 
     /// This figure over another; unmeasured where either is.
     pub fn over(&self, other: &Self, name: impl Into<String>) -> Self {
         match (&self.value, &other.value) {
             (Ok(a), Ok(b)) if *b > 0.0 => {
-                Self::new(name, a / b, "ratio").detail(format!("{} / {}", self.name, other.name))
+                let least = self.least.zip(other.least).filter(|(_, b)| *b > 0.0);
+                let least =
+                    least.map(|(a, b)| format!("; {:.2} of the fastest boots", a / b)).unwrap_or_default();
+                Self::new(name, a / b, "ratio").detail(format!("{} / {}{least}", self.name, other.name))
             }
             (Ok(_), Ok(_)) => Self::unmeasured(name, "ratio", format!("{} is zero", other.name)),
             (Err(why), _) => Self::unmeasured(name, "ratio", format!("{}: {why}", self.name)),
@@ -235,6 +247,17 @@ Sizes
         assert_eq!(a.over(&b, "r").value, Err("b: why".into()));
         assert_eq!(b.over(&a, "r").value, Err("b: why".into()));
         assert_eq!(a.over(&Figure::new("zero", 0.0, "ms"), "r").value, Err("zero is zero".into()));
+    }
+
+    #[test]
+    fn a_ratio_of_medians_tells_that_of_the_fastest_boots_too() {
+        let (a, b) =
+            (Figure::median("a", &[30.0, 90.0, 60.0], "ms"), Figure::median("b", &[120.0, 240.0], "ms"));
+        let ratio = a.over(&b, "r");
+        assert_eq!(
+            (ratio.value, ratio.detail.as_str()),
+            (Ok(60.0 / 180.0), "a / b; 0.25 of the fastest boots")
+        );
     }
 
     #[test]
