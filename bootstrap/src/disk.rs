@@ -70,6 +70,17 @@ impl Coded for DiskError {
     }
 }
 
+impl DiskError {
+    /// Whether a disk that is still being probed looks like this: not there yet, or its partitions not all.
+    fn may_pass(&self) -> bool {
+        match self {
+            Self::Missing(_) | Self::Kernel(_) => true,
+            Self::Io { source, .. } => source.kind() == std::io::ErrorKind::NotFound,
+            _ => false,
+        }
+    }
+}
+
 /// Where the kernel shows its block devices; another place in tests.
 #[derive(Clone, Debug)]
 pub struct Places {
@@ -123,14 +134,20 @@ impl Places {
         Ok(Partitions { root: root_path, root_len, source: self.node(disk, source)? })
     }
 
-    /// Waits until the named disk is there; device-node events come by inotify, nothing is polled.
+    /// Waits until the named disk is there with its partitions; device-node events come by inotify, nothing is polled.
     pub async fn wait(&self, config: &Config, deadline: Deadline) -> Result<Partitions, DiskError> {
         let events = Events::watch(&self.dev);
         loop {
-            match self.find(config) {
-                Err(error @ DiskError::Missing(_)) => {
+            let (places, named) = (self.clone(), config.clone());
+            // Reading disks blocks.
+            let found = tokio::task::spawn_blocking(move || places.find(&named)).await;
+            let lost = |e: tokio::task::JoinError| DiskError::Io { path: "disks".into(), source: e.into() };
+            match found.map_err(lost)? {
+                Err(error) if error.may_pass() => {
                     let Ok(events) = &events else { return Err(error) };
-                    if tokio::time::timeout(deadline.left(), events.next()).await.is_err() {
+                    if deadline.left().is_zero()
+                        || tokio::time::timeout(deadline.left(), events.next()).await.is_err()
+                    {
                         return Err(error);
                     }
                 }
@@ -166,8 +183,13 @@ impl Places {
     /// Another disk may hold anything but our labels, in its table or in the backup of it.
     fn refuse_twins(&self, other: &Disk, disk: &Disk, labels: &[&String]) -> Result<(), DiskError> {
         for read in [gpt::primary as Reader, gpt::backup] {
-            // A disk without a table, or one that can't be read, has no labels.
-            let table = self.table(other, read).unwrap_or_default();
+            let table = match self.table(other, read) {
+                Ok(table) => table,
+                // What the kernel may understand and we don't could have our labels.
+                Err(error @ DiskError::Table { source: GptError::Damaged(_), .. }) => return Err(error),
+                // A disk without a table, or one that can't be read, has none.
+                Err(_) => continue,
+            };
             if let Some(twin) = table.iter().find(|p| labels.contains(&&p.label)) {
                 return Err(DiskError::Duplicate {
                     label: twin.label.clone(),
@@ -184,9 +206,12 @@ impl Places {
         let infix = if disk.name.ends_with(|c: char| c.is_ascii_digit()) { "p" } else { "" };
         let name = format!("{}{infix}{}", disk.name, partition.number);
         let sys = disk.sys.join(&name);
+        let path = self.dev.join(&name);
+        // The kernel shows the partition in sysfs before its node is there.
+        fs::metadata(&path).map_err(|source| DiskError::Io { path: path.display().to_string(), source })?;
         let agree = number(&sys.join("start"))?.saturating_mul(512) == partition.start
             && number(&sys.join("size"))?.saturating_mul(512) == partition.len;
-        if agree { Ok(self.dev.join(name)) } else { Err(DiskError::Kernel(name)) }
+        if agree { Ok(path) } else { Err(DiskError::Kernel(name)) }
     }
 }
 

@@ -33,6 +33,7 @@ impl Machine {
         for (i, (_, start, len)) in partitions.iter().enumerate() {
             put(sys.join(format!("{name}{}/start", i + 1)), &start.to_string());
             put(sys.join(format!("{name}{}/size", i + 1)), &len.to_string());
+            put(self.places.dev.join(format!("{name}{}", i + 1)), "");
         }
         let path = self.places.dev.join(name);
         let disk = File::options().create(true).truncate(true).read(true).write(true).open(path).unwrap();
@@ -111,6 +112,30 @@ fn t16_the_label_on_another_disk() {
 }
 
 #[test]
+fn t16_a_table_of_another_disk_that_only_the_kernel_understands() {
+    for lba in [1, gpt_tests::LEN / 512 - 1] {
+        let machine = Machine::new();
+        machine.disk("vda", "ccnode-root", GOOD);
+        let other = machine.disk("vdb", "x", &[("data", 64, 64)]);
+        // A larger header: the specification allows it, and we don't read it.
+        other.write_all_at(&[93], lba * 512 + 12).unwrap();
+        let error = machine.places.find(&config()).unwrap_err();
+        assert_eq!(error.code(), Code::PartitionTable);
+        assert!(error.to_string().starts_with("vdb: "), "{error}");
+    }
+}
+
+#[test]
+fn another_disk_without_table_or_medium_is_nobodys_business() {
+    let machine = Machine::new();
+    machine.disk("vda", "ccnode-root", GOOD);
+    machine.disk("vdb", "x", &[]).set_len(0).unwrap();
+    machine.disk("vdc", "y", &[]);
+    fs::remove_file(machine.places.dev.join("vdc")).unwrap();
+    assert!(machine.places.find(&config()).is_ok());
+}
+
+#[test]
 fn a_damaged_table_is_not_guessed_at() {
     let machine = Machine::new();
     let disk = machine.disk("vda", "ccnode-root", GOOD);
@@ -156,4 +181,34 @@ async fn a_late_disk_is_waited_for_and_a_missing_one_is_not_waited_for_forever()
             fs::copy(machine.places.dev.join("x"), machine.places.dev.join("vda")).unwrap();
         });
     assert!(found.is_ok(), "{found:?}");
+}
+
+#[tokio::test]
+async fn partitions_that_come_after_their_disk_are_waited_for() {
+    let machine = Machine::new();
+    machine.disk("vda", "ccnode-root", GOOD);
+    let (sys, dev) = (machine.places.sys_block.join("vda/vda3"), machine.places.dev.join("vda3"));
+    let config = config();
+    let far = || Deadline::after(Duration::from_secs(20));
+    let late = || tokio::time::sleep(Duration::from_millis(200));
+    // The node, the whole partition, the kernel's mind.
+    for case in 0..3 {
+        match case {
+            0 => fs::remove_file(&dev).unwrap(),
+            1 => fs::rename(&sys, machine.places.sys_block.join("away")).unwrap(),
+            _ => fs::write(sys.join("start"), "193").unwrap(),
+        }
+        let soon = Deadline::after(Duration::from_millis(50));
+        assert!(machine.places.wait(&config, soon).await.is_err(), "{case}");
+        let (found, ()) = tokio::join!(machine.places.wait(&config, far()), async {
+            late().await;
+            if case == 1 {
+                fs::rename(machine.places.sys_block.join("away"), &sys).unwrap();
+            }
+            fs::write(sys.join("start"), "192").unwrap();
+            let _ = fs::remove_file(&dev);
+            fs::write(&dev, "").unwrap();
+        });
+        assert!(found.is_ok(), "{case}: {found:?}");
+    }
 }
