@@ -2,6 +2,7 @@
 
 use crate::config::{Cidr, Network};
 use crate::refusal::Coded;
+use crate::status::write_file;
 use ccnode_attest_client::Deadline;
 use ccnode_evidence::Code;
 use futures_util::{StreamExt as _, TryStreamExt as _};
@@ -12,7 +13,11 @@ use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkLayerType, Lin
 use rtnetlink::{Handle, LinkUnspec, MulticastGroup, RouteMessageBuilder, new_multicast_connection};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
+use std::time::Duration;
 use tokio::time::timeout;
+
+/// The wait after a lease that can't be used.
+const AGAIN: Duration = Duration::from_millis(500);
 
 /// A network that could not be brought up.
 #[derive(Debug, thiserror::Error)]
@@ -51,7 +56,7 @@ pub enum NetError {
         #[source]
         source: rtnetlink::Error,
     },
-    /// Netlink itself, or `/etc/resolv.conf`.
+    /// Netlink itself, or `resolv.conf`.
     #[error("{what}: {source}")]
     Io {
         /// What was done.
@@ -122,18 +127,56 @@ where
 {
     let link = carrier(config, handle, events, deadline).await?;
     let plan = match config.address {
-        Some(address) => static_plan(config, address),
+        Some(address) => {
+            let plan = static_plan(config, address);
+            set_address(handle, &link, &plan).await?;
+            // What was configured is obeyed whole.
+            set_routes(handle, &link, &plan, Err).await?;
+            plan
+        }
         None => {
-            let lease = timeout(deadline.left(), lease(&link)).await;
-            let seconds = deadline.span().as_secs();
-            let lease = lease.map_err(|_| NetError::NoLease { interface: link.name.clone(), seconds })??;
-            lease_plan(config, &lease)?
+            let asked = async || lease(&link).await;
+            let plan = leased(config, &link.name, deadline, asked, async |plan: &Plan| {
+                set_address(handle, &link, plan).await
+            });
+            let plan = plan.await?;
+            // What was told is obeyed as far as it makes sense.
+            set_routes(handle, &link, &plan, |_| Ok(())).await?;
+            plan
         }
     };
-    apply(handle, &link, &plan).await?;
-    let io = |source| NetError::Io { what: "writing /etc/resolv.conf", source };
+    let io = |source| NetError::Io { what: "writing resolv.conf", source };
     resolv_conf(Path::new("/etc/resolv.conf"), &plan.dns).map_err(io)?;
+    if !plan.dns.is_empty() {
+        // Where the root's own /etc/resolv.conf leads.
+        resolv_conf(Path::new("/run/ccnode/resolv.conf"), &plan.dns).map_err(io)?;
+    }
     Ok(Up { interface: link.name, address: plan.address })
+}
+
+/// Asks until a lease is one that can be used: the next answer may be from another server than the first.
+async fn leased(
+    config: &Network,
+    interface: &str,
+    deadline: Deadline,
+    mut ask: impl AsyncFnMut() -> Result<DhcpV4Lease, NetError>,
+    mut set: impl AsyncFnMut(&Plan) -> Result<(), NetError>,
+) -> Result<Plan, NetError> {
+    let mut error = NetError::NoLease { interface: interface.to_owned(), seconds: deadline.span().as_secs() };
+    while !deadline.left().is_zero() {
+        let attempt = async {
+            let plan = lease_plan(config, &ask().await?)?;
+            set(&plan).await?;
+            Ok(plan)
+        };
+        match timeout(deadline.left(), attempt).await {
+            Ok(Ok(plan)) => return Ok(plan),
+            Ok(Err(failed)) => error = failed,
+            Err(_) => break,
+        }
+        tokio::time::sleep(deadline.left().min(AGAIN)).await;
+    }
+    Err(error)
 }
 
 /// Sets every candidate up and gives back the first with a link; changes come as events.
@@ -167,7 +210,12 @@ where
                 handle.link().set(set).execute().await.map_err(failed("setting a link up"))?;
             }
         }
-        match timeout(deadline.left(), events.next()).await {
+        // An inner future that is ready is polled before the time is looked at.
+        let event = match deadline.left() {
+            Duration::ZERO => Ok(None),
+            left => timeout(left, events.next()).await,
+        };
+        match event {
             Ok(Some((message, _))) => {
                 if let NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewLink(message)) = message.payload {
                     pending.extend(ethernet(&message));
@@ -248,11 +296,19 @@ fn lease_plan(config: &Network, lease: &DhcpV4Lease) -> Result<Plan, NetError> {
     Ok(Plan { address: Cidr { address: lease.yiaddr, prefix }, routes, dns })
 }
 
-async fn apply(handle: &Handle, link: &Link, plan: &Plan) -> Result<(), NetError> {
-    let failed = |what| move |source| NetError::Netlink { what, source };
+async fn set_address(handle: &Handle, link: &Link, plan: &Plan) -> Result<(), NetError> {
     let Cidr { address, prefix } = plan.address;
     let add = handle.address().add(link.index, IpAddr::V4(address), prefix).replace();
-    add.execute().await.map_err(failed("setting the address"))?;
+    add.execute().await.map_err(|source| NetError::Netlink { what: "setting the address", source })
+}
+
+/// Adds the routes; `refused` says whether one that the kernel refuses ends it.
+async fn set_routes(
+    handle: &Handle,
+    link: &Link,
+    plan: &Plan,
+    refused: impl Fn(NetError) -> Result<(), NetError>,
+) -> Result<(), NetError> {
     // On-link routes first: gateways must be reachable when their routes are added.
     let mut routes = plan.routes.clone();
     routes.sort_by_key(|(_, gateway)| !gateway.is_unspecified());
@@ -263,7 +319,9 @@ async fn apply(handle: &Handle, link: &Link, plan: &Plan) -> Result<(), NetError
         if !gateway.is_unspecified() {
             route = route.gateway(gateway);
         }
-        handle.route().add(route.build()).replace().execute().await.map_err(failed("adding a route"))?;
+        if let Err(source) = handle.route().add(route.build()).replace().execute().await {
+            refused(NetError::Netlink { what: "adding a route", source })?;
+        }
     }
     Ok(())
 }
@@ -273,7 +331,7 @@ fn resolv_conf(path: &Path, dns: &[Ipv4Addr]) -> std::io::Result<()> {
     if let Some(dir) = path.parent() {
         std::fs::create_dir_all(dir)?;
     }
-    std::fs::write(path, text)
+    write_file(path, text.as_bytes(), 0o644)
 }
 
 #[cfg(test)]
@@ -323,5 +381,55 @@ mod tests {
         let address = Cidr { address: Ipv4Addr::new(192, 0, 2, 7), prefix: 24 };
         let config = Network { gateway: Some(Ipv4Addr::new(192, 0, 2, 1)), ..Network::default() };
         assert_eq!(static_plan(&config, address).routes, [(DEFAULT, Ipv4Addr::new(192, 0, 2, 1))]);
+    }
+
+    fn soon() -> Deadline {
+        Deadline::after(Duration::from_secs(20))
+    }
+
+    #[tokio::test]
+    async fn after_a_lease_that_can_not_be_used_another_one_is_asked_for() {
+        let mut holes = lease();
+        holes.subnet_mask = Ipv4Addr::new(255, 0, 255, 0);
+        let mut refused = lease();
+        refused.yiaddr = Ipv4Addr::new(10, 0, 2, 66);
+        let mut leases = vec![lease(), refused, holes];
+        let mut tried = Vec::new();
+        let network = Network::default();
+        let ask = async || Ok(leases.pop().unwrap());
+        let plan = leased(&network, "eth0", soon(), ask, async |plan: &Plan| {
+            tried.push(plan.address.address.octets()[3]);
+            let source = rtnetlink::Error::RequestFailed;
+            let refused = NetError::Netlink { what: "setting the address", source };
+            if tried.len() == 1 { Err(refused) } else { Ok(()) }
+        });
+        assert_eq!(plan.await.unwrap().address.address, Ipv4Addr::new(10, 0, 2, 15));
+        assert_eq!(tried, [66, 15]);
+    }
+
+    #[tokio::test]
+    async fn at_the_deadline_the_last_failure_counts() {
+        let short = || Deadline::after(Duration::from_millis(700));
+        let network = Network::default();
+        let mut asked = 0;
+        let bad = async || {
+            asked += 1;
+            Ok(DhcpV4Lease::default())
+        };
+        let error = leased(&network, "eth0", short(), bad, async |_: &Plan| Ok(())).await.unwrap_err();
+        assert!(matches!(error, NetError::Lease(_)) && asked > 1, "{error}, {asked}");
+        let silent = async || std::future::pending().await;
+        let error = leased(&network, "eth0", short(), silent, async |_: &Plan| Ok(())).await.unwrap_err();
+        assert_eq!(error.code(), Code::NetworkNoLease);
+    }
+
+    #[test]
+    fn name_servers_are_for_all_to_read() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("etc/resolv.conf");
+        resolv_conf(&path, &[Ipv4Addr::new(192, 0, 2, 53)]).unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "nameserver 192.0.2.53\n");
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o644);
     }
 }
