@@ -30,6 +30,9 @@ pub enum ConfigError {
         #[source]
         source: std::io::Error,
     },
+    /// A file is larger than any of ours.
+    #[error("{0}: more than {MAX} bytes")]
+    TooLarge(PathBuf),
     /// Not TOML of this form.
     #[error("{path}: {detail}", path = .path.display())]
     Malformed {
@@ -47,7 +50,9 @@ impl Coded for ConfigError {
     fn code(&self) -> Code {
         match self {
             Self::Missing(path) if path.ends_with("node.toml") => Code::ConfigMissing,
-            Self::Missing(_) | Self::Unreadable { .. } | Self::Malformed { .. } => Code::ConfigMalformed,
+            Self::Missing(_) | Self::Unreadable { .. } | Self::TooLarge(_) | Self::Malformed { .. } => {
+                Code::ConfigMalformed
+            }
             Self::Cmdline(_) => Code::CmdlineMalformed,
         }
     }
@@ -259,8 +264,11 @@ pub fn read(path: &Path) -> Result<Vec<u8>, ConfigError> {
         _ => ConfigError::Unreadable { path: path.to_owned(), source },
     };
     let mut bytes = Vec::new();
-    std::fs::File::open(path).and_then(|f| f.take(MAX).read_to_end(&mut bytes)).map_err(failed)?;
-    Ok(bytes)
+    std::fs::File::open(path).and_then(|f| f.take(MAX + 1).read_to_end(&mut bytes)).map_err(failed)?;
+    match bytes.len() as u64 > MAX {
+        true => Err(ConfigError::TooLarge(path.to_owned())),
+        false => Ok(bytes),
+    }
 }
 
 fn auto() -> String {

@@ -138,3 +138,15 @@ fn the_build_time_is_a_number_or_nothing() {
     std::fs::write(&path, "-1").unwrap();
     assert_eq!(build_time(&path), 0);
 }
+
+#[test]
+fn what_is_too_large_is_refused_and_not_cut() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("ca.pem");
+    let max = usize::try_from(MAX).unwrap();
+    std::fs::write(&path, vec![b'a'; max]).unwrap();
+    assert_eq!(read(&path).unwrap().len(), max);
+    std::fs::write(&path, vec![b'a'; max + 1]).unwrap();
+    let error = read(&path).unwrap_err();
+    assert!(matches!(error, ConfigError::TooLarge(_)) && error.code() == Code::ConfigMalformed, "{error}");
+}
