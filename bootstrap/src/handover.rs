@@ -92,7 +92,7 @@ fn switch() -> Result<std::convert::Infallible, HandoverError> {
     chdir("/").map_err(errno("entering the root"))?;
     crate::pid1::default_signals().map_err(errno("resetting signals"))?;
     nix::sys::stat::umask(nix::sys::stat::Mode::S_IWGRP | nix::sys::stat::Mode::S_IWOTH);
-    close_on_exec();
+    close_on_exec().map_err(errno("marking descriptors to be closed"))?;
     // A clean environment: what ours held was for our libraries.
     let environment =
         [c"HOME=/", c"TERM=linux", c"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"];
@@ -124,10 +124,10 @@ fn remove(dir: &Path, device: u64) {
 
 /// Libraries may have opened descriptors that would outlive us.
 #[expect(unsafe_code, reason = "close_range(2) has no safe form")]
-fn close_on_exec() {
+fn close_on_exec() -> nix::Result<()> {
     let flags = nix::libc::CLOSE_RANGE_CLOEXEC as nix::libc::c_int;
     // SAFETY: marks descriptors and closes none, so no owner of one is deceived.
-    unsafe { nix::libc::close_range(3, nix::libc::c_uint::MAX, flags) };
+    nix::Error::result(unsafe { nix::libc::close_range(3, nix::libc::c_uint::MAX, flags) }).map(drop)
 }
 
 fn failed(what: &'static str) -> impl Fn(io::Error) -> HandoverError {
@@ -155,6 +155,17 @@ mod tests {
         assert!(check_init(root).is_err(), "not executable");
         fs::set_permissions(&init, fs::Permissions::from_mode(0o755)).unwrap();
         check_init(root).unwrap();
+    }
+
+    #[test]
+    fn no_descriptor_outlives_the_hand_over() {
+        use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+        let file = tempfile::tempfile().unwrap();
+        let kept = || fcntl(&file, FcntlArg::F_GETFD).unwrap() & FdFlag::FD_CLOEXEC.bits() == 0;
+        fcntl(&file, FcntlArg::F_SETFD(FdFlag::empty())).unwrap();
+        assert!(kept());
+        close_on_exec().unwrap();
+        assert!(!kept());
     }
 
     #[test]
