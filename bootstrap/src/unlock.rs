@@ -118,10 +118,10 @@ pub fn may_format(
     let mut page = [0; mark::LEN];
     root.read_exact_at(&mut page, MARK_OFFSET).map_err(io("reading the mark of the root partition"))?;
     let was = match Mark::read(&page) {
-        Some(Mark::Blank) => "blank",
-        Some(Mark::Journal(old)) if old.volume == volume && old.generation <= grant.generation => {
-            "a half-made format of this volume"
-        }
+        Some(mark) if mark.permits(&volume, grant.generation) => match mark {
+            Mark::Blank => "blank",
+            Mark::Journal(_) => "a half-made format of this volume",
+        },
         other => match foreign {
             OnForeignDisk::Wipe => "foreign, and the pool says wipe",
             OnForeignDisk::Refuse => return Err(UnlockError::NotBlank(whose(other))),

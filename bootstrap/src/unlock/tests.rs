@@ -100,7 +100,7 @@ fn after_a_power_cut_at_any_write_the_next_grant_starts_again() {
         assert!(read_header(&root, &Sha256Digest(header.digest().0)).is_ok());
     }
 
-    // A torn mark is nobody's: the service's word to wipe is needed.
+    // A damaged mark is nobody's (no power cut leaves one): the service's word to wipe is needed.
     let root = partition(&mark::blank());
     begin_format(&root, may(&root, &grant("n/root", 1)).unwrap()).unwrap();
     root.write_all_at(&[0; 512], MARK_OFFSET + 512).unwrap();
