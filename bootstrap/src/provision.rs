@@ -7,7 +7,7 @@ use ccnode_protocol::NodeName;
 use ccnode_protocol::grants::{Certificate, Cluster};
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
 use std::path::Path;
-use zeroize::Zeroizing;
+use zeroize::{Zeroize as _, Zeroizing};
 
 /// Where the files are.
 pub const DIR: &str = "/run/ccnode/kubelet";
@@ -43,6 +43,12 @@ impl Coded for ProvisionError {
 
 /// The kubelet's key: P-256, made anew at each boot, in memory and in one file of a tmpfs.
 pub struct KubeletKey(KeyPair);
+
+impl Drop for KubeletKey {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
 
 impl KubeletKey {
     /// A new key.
