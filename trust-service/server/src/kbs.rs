@@ -155,15 +155,7 @@ async fn judge<S: Store>(
     let work = move || {
         let _permit = permit;
         let session = ccnode_appraise::Session { nonce: &nonce, identity: &identity, secret: &secret };
-        appraise(&session, &attestation, &references.borrow(), now).map_err(|mut refused| {
-            // The platform is judged first; which image ran is worth knowing all the same.
-            if let (true, None, Some(pcrs)) =
-                (refused.kept.quote_proven, refused.kept.image, &refused.kept.pcrs)
-            {
-                refused.kept.image = references.image_of(pcrs);
-            }
-            Refusal::appraised(*refused)
-        })
+        appraise(&session, &attestation, &references.borrow(), now).map_err(|r| Refusal::appraised(*r))
     };
     tokio::task::spawn_blocking(work).await.map_err(Refusal::internal)?
 }

@@ -2,7 +2,7 @@
 
 use crate::store::{PoolRow, StoreError, Tx};
 use ccnode_appraise::EkRoot;
-use ccnode_evidence::{ImageTuple, PcrValues, PlatformTuple, Sha256Digest};
+use ccnode_evidence::{ImageTuple, PlatformTuple, Sha256Digest};
 use ccnode_protocol::admin::{Counters, TrustLevel};
 
 /// All that one appraisal compares with.
@@ -35,13 +35,6 @@ impl References {
             ek_roots: tx.ek_roots(&pool.name).await?.into_iter().map(root).collect(),
             allow_init_data: pool.allow_init_data,
         })
-    }
-
-    /// The image that these quoted values match, if they match one whole.
-    pub fn image_of(&self, pcrs: &PcrValues) -> Option<Sha256Digest> {
-        let holds =
-            |tuple: &&ImageTuple| tuple.pcrs.0.iter().all(|(pcr, value)| pcrs.get(*pcr) == Some(value));
-        self.images.iter().find(holds).map(ImageTuple::id)
     }
 
     /// As appraisal takes them.
