@@ -12,7 +12,7 @@ use sqlx::sqlite::{
 };
 use sqlx::{Sqlite, Transaction};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a connection waits for another process's lock before it fails.
 const BUSY: Duration = Duration::from_secs(5);
@@ -55,10 +55,15 @@ impl SqliteStore {
 
     /// Closes every connection; the write-ahead log is folded in.
     pub async fn close(&self) {
-        // A connection that is on its way back while its pool closes stays open in it: the second call finds it. SQLite folds
-        // the log in when the last connection closes.
-        for pool in [&self.readers, &self.readers, &self.writer, &self.writer] {
+        for pool in [&self.readers, &self.writer] {
             pool.close().await;
+            // The pool does not always wait for a connection that is on its way back, and SQLite folds the log in only when the
+            // last connection closes.
+            let end = Instant::now() + BUSY;
+            while pool.size() > 0 && Instant::now() < end {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+                pool.close().await;
+            }
         }
     }
 }
