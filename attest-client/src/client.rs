@@ -56,6 +56,19 @@ pub struct Client {
     cookie: Option<Cookie>,
 }
 
+/// What was tried for one end.
+struct Tries {
+    backoff: Backoff,
+    /// URLs that are not asked again: who answers there is not the service, or not well.
+    lost: Vec<usize>,
+}
+
+impl Tries {
+    fn new() -> Self {
+        Self { backoff: Backoff::new(), lost: Vec::new() }
+    }
+}
+
 impl Client {
     /// A client for `settings`; connects to nothing yet.
     pub fn new(settings: Settings) -> Result<Self, PinError> {
@@ -83,7 +96,7 @@ impl Client {
         S: EvidenceSource,
         C: std::error::Error + 'static,
     {
-        let mut backoff = Backoff::new();
+        let mut tries = Tries::new();
         let mut sessions = 0;
         loop {
             let error = match self.session(subject, source, &mut csr, deadline, &mut progress).await {
@@ -95,7 +108,7 @@ impl Client {
             if sessions >= SESSIONS {
                 return Err(AttestError::Client(error));
             }
-            self.wait(error, &mut backoff, deadline, &mut progress).await.map_err(AttestError::Client)?;
+            self.wait(error, &mut tries, deadline, &mut progress).await.map_err(AttestError::Client)?;
         }
     }
 
@@ -133,12 +146,12 @@ impl Client {
         attested: &Attested,
         progress: &mut impl FnMut(Retry),
     ) -> Result<Grants, ClientError> {
-        let mut backoff = Backoff::new();
+        let mut tries = Tries::new();
         loop {
             match attested.grants().await {
                 Err(error) if error.cure() == Cure::Again => {
                     let url = self.current;
-                    self.wait(error, &mut backoff, *attested.deadline(), progress).await?;
+                    self.wait(error, &mut tries, *attested.deadline(), progress).await?;
                     self.current = url;
                 }
                 done => return done,
@@ -150,20 +163,34 @@ impl Client {
     async fn wait(
         &mut self,
         error: ClientError,
-        backoff: &mut Backoff,
+        tries: &mut Tries,
         deadline: Deadline,
         progress: &mut impl FnMut(Retry),
     ) -> Result<(), ClientError> {
-        if error.cure() == Cure::None {
-            return Err(error);
-        }
-        let Some(next) = backoff.next(&deadline) else { return Err(error) };
-        if error.cure() == Cure::Again {
-            self.current = (self.current + 1).checked_rem(self.urls.len()).unwrap_or_default();
-        }
+        let next = match error.cure() {
+            Cure::None => None,
+            // No wait: it is another one's turn.
+            Cure::Elsewhere => {
+                tries.lost.push(self.current);
+                Some(Duration::ZERO).filter(|_| !deadline.left().is_zero())
+            }
+            Cure::Again | Cure::NewSession => tries.backoff.next(&deadline),
+        };
+        let url = match error.cure() {
+            Cure::NewSession => Some(self.current),
+            _ => self.after_current(&tries.lost),
+        };
+        let (Some(next), Some(url)) = (next, url) else { return Err(error) };
+        self.current = url;
         progress(Retry { reason: error.to_string(), next, left: deadline.left() });
         tokio::time::sleep(next).await;
         Ok(())
+    }
+
+    /// The next URL in the round, the current one last, that is not `lost`.
+    fn after_current(&self, lost: &[usize]) -> Option<usize> {
+        let mut round = (1..=self.urls.len()).filter_map(|n| (self.current + n).checked_rem(self.urls.len()));
+        round.find(|url| !lost.contains(url))
     }
 
     /// Reports that a volume is formatted; repeated until it is answered.
@@ -213,11 +240,11 @@ impl Client {
         deadline: Deadline,
         mut progress: impl FnMut(Retry),
     ) -> Result<Reply, ClientError> {
-        let mut backoff = Backoff::new();
+        let mut tries = Tries::new();
         loop {
             match self.post(path, message, deadline.request()).await {
                 Ok(answer) => return Ok(answer),
-                Err(error) => self.wait(error, &mut backoff, deadline, &mut progress).await?,
+                Err(error) => self.wait(error, &mut tries, deadline, &mut progress).await?,
             }
         }
     }

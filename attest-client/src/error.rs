@@ -133,6 +133,8 @@ impl Refused {
 pub(crate) enum Cure {
     /// Nothing helps.
     None,
+    /// Another URL: whoever answers at this one is not the service, or not well.
+    Elsewhere,
     /// The same request again.
     Again,
     /// A new session from its start.
@@ -167,6 +169,11 @@ impl ClientError {
     pub(crate) fn cure(&self) -> Cure {
         match self {
             Self::Unreachable { .. } => Cure::Again,
+            Self::Untrusted { .. }
+            | Self::CertExpired { .. }
+            | Self::ClockAfterCertificate { .. }
+            | Self::Garbage { .. }
+            | Self::Oversized { .. } => Cure::Elsewhere,
             Self::Failed { status, .. } if *status >= 500 || matches!(status, 408 | 429) => Cure::Again,
             Self::Refused(refused) => match refused.code {
                 Code::SessionUnknown | Code::SessionExpired | Code::NonceSpent | Code::QuotePcrDigest => {

@@ -1,6 +1,6 @@
 //! Whom the client believes: pinned CAs, one TLS version, a clock that may be wrong.
 
-use crate::server::{Ca, Server, attest, client, service};
+use crate::server::{Ca, Reply, Server, attest, client, service};
 use ccnode_attest_client::ClientError;
 use ccnode_evidence::Code;
 use std::sync::Arc;
@@ -84,4 +84,35 @@ async fn older_tls_is_not_spoken() {
         .with_cert_resolver(config.cert_resolver.clone());
     let error = with(Arc::new(old), &ca, 0).await.unwrap_err();
     assert_eq!(error.code(), Code::ServiceGarbage, "{error}");
+}
+
+#[tokio::test]
+async fn t21_an_impostor_at_the_first_url_does_not_keep_a_node_from_the_second() {
+    let (ours, theirs) = (Ca::new(), Ca::new());
+    let start = |config| Server::start(config, service(|_, _| None));
+    let impostor = start(theirs.server((2020, 2098), "127.0.0.1")).await;
+    let good = start(ours.server((2020, 2098), "127.0.0.1")).await;
+    let mut both = client(&[&impostor.url, &good.url], &ours, 0);
+    let (outcome, waits) = attest(&mut both, 10_000).await;
+    outcome.unwrap();
+    assert_eq!((both.url(), waits.len()), (good.url.as_str(), 1));
+    assert!(waits[0].next.is_zero() && waits[0].reason.starts_with(&impostor.url), "{waits:?}");
+    assert!(impostor.paths().is_empty(), "the impostor saw a request");
+}
+
+#[tokio::test]
+async fn each_url_is_tried_once_before_a_failure_of_trust_counts() {
+    let (ours, theirs) = (Ca::new(), Ca::new());
+    let impostor = Server::start(theirs.server((2020, 2098), "127.0.0.1"), service(|_, _| None)).await;
+    let garbage = |_: &_| Reply::Raw(b"SSH-2.0-OpenSSH_9.2\r\n".to_vec());
+    let other = Server::start(ours.server((2020, 2098), "127.0.0.1"), garbage).await;
+    let (outcome, waits) = attest(&mut client(&[&other.url, &impostor.url], &ours, 0), 10_000).await;
+    assert_eq!(outcome.unwrap_err().code(), Code::ServiceUntrusted);
+    assert_eq!((waits.len(), other.paths().len()), (1, 1));
+
+    // One that is only away for now is tried until the deadline, and the impostor is not asked again.
+    let away = "https://127.0.0.1:1";
+    let (outcome, waits) = attest(&mut client(&[&impostor.url, away], &ours, 0), 1500).await;
+    assert_eq!(outcome.unwrap_err().code(), Code::ServiceUnreachable);
+    assert!(waits.iter().skip(1).all(|wait| wait.reason.starts_with(away)) && waits.len() > 1, "{waits:?}");
 }
