@@ -24,6 +24,7 @@ fn main() {
             "effects" => effects(),
             "clock" => clock(),
             "exec" => exec(),
+            "hygiene" => hygiene(),
             "journal" => journal(),
             "status" => Ok(fs::read_to_string("/run/ccnode/status.json").unwrap_or_default()),
             _ => continue,
@@ -85,6 +86,25 @@ fn effects() -> Result<String> {
     for line in fs::read_to_string("/proc/self/mounts")?.lines() {
         writeln!(text, "mount: {line}")?;
     }
+    Ok(text)
+}
+
+/// What process 1 was left with at the hand-over.
+fn hygiene() -> Result<String> {
+    let mut text = String::new();
+    for entry in fs::read("/proc/1/environ")?.split(|b| *b == 0).filter(|entry| !entry.is_empty()) {
+        writeln!(text, "environ: {}", String::from_utf8_lossy(entry))?;
+    }
+    for entry in fs::read_dir("/proc/1/fd")? {
+        let entry = entry?;
+        let target = fs::read_link(entry.path()).unwrap_or_default();
+        writeln!(text, "fd: {} -> {}", entry.file_name().display(), target.display())?;
+    }
+    let kexec = fs::read_to_string("/proc/sys/kernel/kexec_load_disabled")?;
+    writeln!(text, "kexec_load_disabled: {}", kexec.trim())?;
+    let limits = fs::read_to_string("/proc/1/limits")?;
+    let core = limits.lines().find_map(|line| line.strip_prefix("Max core file size"));
+    writeln!(text, "core: {}", core.context("no core limit")?.trim())?;
     Ok(text)
 }
 

@@ -204,3 +204,15 @@ fn after(text: &str, mark: &str, good: impl Fn(char) -> bool) -> Result<String> 
     let rest = rest.strip_prefix("system:node:").unwrap_or(rest);
     Ok(rest.chars().take_while(|c| good(*c)).collect())
 }
+
+/// Types a command to the dev-only helper in the guest, and waits for the end of its answer.
+///
+/// # Errors
+/// When the machine ends before it answers, or does not answer in two minutes.
+pub fn ask(vm: &mut Vm, command: &str) -> Result<String> {
+    vm.type_line(command)?;
+    vm.wait_for(&format!("guest: {command} end"), Duration::from_secs(120))?;
+    let console = vm.console();
+    let start = console.find(&format!("guest: {command} begin")).context("an end without a beginning")?;
+    Ok(console.get(start..).unwrap_or_default().to_owned())
+}

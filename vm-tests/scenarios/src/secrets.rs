@@ -21,7 +21,9 @@ pub fn unlock_keys(trust: &TrustDir) -> Result<Vec<Vec<u8>>> {
         for node in tx.nodes(&Default::default()).await? {
             for volume in tx.volumes(&node.identity).await? {
                 let sealed = volume.unlock_key.as_ref().context("a volume without a key")?;
-                keys.push(at_rest.open(&VolumeRow::place(&volume.identity, &volume.record.id), sealed)?.to_vec());
+                keys.push(
+                    at_rest.open(&VolumeRow::place(&volume.identity, &volume.record.id), sealed)?.to_vec(),
+                );
             }
         }
         Ok(keys)

@@ -1,10 +1,9 @@
 //! Attacks of the threat model that need a whole machine.
 
 use anyhow::{Context as _, Result, ensure};
-use ccnode_vm_harness::{Disk, Image, Story, Vm};
-use ccnode_vm_scenarios::node::{BOOT, ended};
+use ccnode_vm_harness::{Disk, Image, Story};
+use ccnode_vm_scenarios::node::{BOOT, ask, ended};
 use ccnode_vm_scenarios::{Node, Stage, tamper};
-use std::time::Duration;
 
 /// The LUKS2 header copies and what lies behind them, in bytes of the partition.
 const SECONDARY: u64 = 0x4000;
@@ -196,13 +195,4 @@ pub(crate) fn t28_clock_far_ahead(story: &Story) -> Result<()> {
     let outcome = ended(&mut vm)?;
     outcome.refused("clock-after-certificate")?;
     outcome.shows("2090")
-}
-
-/// Types a command to the dev-only helper in the guest, and waits for the end of its answer.
-fn ask(vm: &mut Vm, command: &str) -> Result<String> {
-    vm.type_line(command)?;
-    vm.wait_for(&format!("guest: {command} end"), Duration::from_secs(120))?;
-    let console = vm.console();
-    let start = console.find(&format!("guest: {command} begin")).context("an end without a beginning")?;
-    Ok(console.get(start..).unwrap_or_default().to_owned())
 }

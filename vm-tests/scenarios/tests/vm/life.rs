@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result, ensure};
 use ccnode_evidence::{ImageTuple, PcrValues};
 use ccnode_vm_harness::Story;
-use ccnode_vm_scenarios::node::{BOOT, ended};
+use ccnode_vm_scenarios::node::{BOOT, ask, ended};
 use ccnode_vm_scenarios::{Node, Stage};
 
 /// What the TPM of a refused boot quoted is what the builder predicted.
@@ -80,4 +80,20 @@ pub(crate) fn refusal_reaches_the_service(story: &Story) -> Result<()> {
     let field = |name: &str| refusal.get(name).and_then(|v| v.as_str()).unwrap_or_default().to_owned();
     ensure!(field("by") == "node" && Some(field("code").as_str()) == outcome.code(), "{refusal}");
     outcome.shows(&format!("id: {}", field("correlation-id")))
+}
+
+/// What ccnode-init needed for itself does not reach the root's init, and what it locked stays locked.
+pub(crate) fn hygiene_after_hand_over(story: &Story) -> Result<()> {
+    let (node, trust, cluster, name) = Stage::get()?.ready(story)?;
+    let mut vm = story.boot(&node.machine(trust.port(), cluster.api.port()), "boot")?;
+    ended(&mut vm)?.joined(&name)?;
+    let said = ask(&mut vm, "hygiene")?;
+    ensure!(said.contains("kexec_load_disabled: 1"), "{said}");
+    ensure!(said.contains("environ: ") && said.contains("fd: 0 -> "), "the guest says nothing:\n{said}");
+    for sign in ["TSS2_LOG", "DM_DISABLE_UDEV"] {
+        ensure!(!said.contains(sign), "`{sign}` is in the environment of the root's init:\n{said}");
+    }
+    // Descriptors of ours end with the exec.
+    ensure!(!said.contains("/dev/tpm"), "a TPM is open in the root's init:\n{said}");
+    Ok(())
 }

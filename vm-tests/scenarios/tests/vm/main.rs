@@ -15,6 +15,7 @@ fn main() -> ExitCode {
         scenario!("power_cut_mid_copy", life::power_cut_mid_copy),
         scenario!("power_cut_before_ready", life::power_cut_before_ready),
         scenario!("refusal_reaches_the_service", life::refusal_reaches_the_service),
+        scenario!("hygiene_after_hand_over", life::hygiene_after_hand_over),
         scenario!("t01_patched_primary_header", attacks::t01_patched_primary_header),
         scenario!("t01_patched_secondary_header", attacks::t01_patched_secondary_header),
         scenario!("t02_second_disk_with_the_same_labels", attacks::t02_second_disk_with_the_same_labels),
