@@ -140,6 +140,8 @@ fn ak_template() -> tss_esapi::Result<Public> {
         .with_fixed_parent(true)
         .with_sensitive_data_origin(true)
         .with_user_with_auth(true)
+        // Its authorization is empty. Without this a TPM counts each power cut as a failed guess, and locks itself.
+        .with_no_da(true)
         .with_restricted(true)
         .with_sign_encrypt(true)
         .build()?;

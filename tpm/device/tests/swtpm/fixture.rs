@@ -145,8 +145,13 @@ impl Swtpm {
 
     /// Power off and on: volatile state is gone, PCRs are zero.
     pub(crate) fn restart(self) -> Self {
-        let twin = tempfile::Builder::new().prefix("ccnode-tpm-twin").tempdir().unwrap();
         self.tool("tpm2_shutdown", &["-c"]);
+        self.cut()
+    }
+
+    /// Power cut and on again: the TPM was told nothing.
+    pub(crate) fn cut(self) -> Self {
+        let twin = tempfile::Builder::new().prefix("ccnode-tpm-twin").tempdir().unwrap();
         copy_files(self.dir.path(), twin.path());
         drop(self);
         Self::start(twin.path())

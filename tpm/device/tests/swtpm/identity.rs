@@ -70,7 +70,7 @@ fn attestation_key_is_persisted_and_stays_the_same() {
     let first = wait(tpm.open().identity()).unwrap();
     let seen = tpm.tool("tpm2_readpublic", &["-c", AK, "-f", "der", "-o", "ak.der"]);
     assert!(
-        seen.contains("value: fixedtpm|fixedparent|sensitivedataorigin|userwithauth|restricted|sign\n"),
+        seen.contains("value: fixedtpm|fixedparent|sensitivedataorigin|userwithauth|noda|restricted|sign\n"),
         "{seen}"
     );
     assert!(seen.contains("rsassa") && seen.contains("sha256"), "{seen}");
@@ -166,6 +166,18 @@ fn certificate_of_a_key_of_another_template_is_refused() {
     assert_eq!(wait(tpm.open().identity()).unwrap_err(), DeviceError::EkCertForeign);
 }
 
+/// A TPM counts a failed guess where it loses power after a key that guesses could wear out was used.
+#[test]
+fn power_cuts_do_not_lock_the_attestation_key() {
+    let mut tpm = Swtpm::new();
+    for boot in 0..6 {
+        let handle = tpm.open();
+        wait(handle.quote([boot; 32])).unwrap_or_else(|e| panic!("boot {boot}: {e}"));
+        std::mem::forget(handle);
+        tpm = tpm.cut();
+    }
+}
+
 #[test]
 fn missing_certificate() {
     let tpm = Swtpm::bare();
@@ -193,10 +205,12 @@ fn malformed_certificate() {
 
 #[test]
 fn t06_foreign_object_at_the_attestation_keys_handle() {
-    let unrestricted = "fixedtpm|fixedparent|sensitivedataorigin|userwithauth|sign";
-    let restricted = "fixedtpm|fixedparent|sensitivedataorigin|userwithauth|restricted|sign";
+    let unrestricted = "fixedtpm|fixedparent|sensitivedataorigin|userwithauth|noda|sign";
+    let restricted = "fixedtpm|fixedparent|sensitivedataorigin|userwithauth|noda|restricted|sign";
+    let guessable = "fixedtpm|fixedparent|sensitivedataorigin|userwithauth|restricted|sign";
     let cases = [
         ("e", "rsa2048:rsassa-sha256:null", unrestricted, AkFault::Public),
+        ("e", "rsa2048:rsassa-sha256:null", guessable, AkFault::Public),
         ("e", "rsa2048:rsapss-sha256:null", restricted, AkFault::Public),
         ("e", "rsa2048:rsassa-sha1:null", restricted, AkFault::Public),
         ("e", "ecc256:ecdsa-sha256:null", restricted, AkFault::Public),
