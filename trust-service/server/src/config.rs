@@ -96,11 +96,13 @@ pub struct Limits {
     pub appraisals: usize,
     /// Refusals of unproven peers that are recorded per minute; more are only counted.
     pub unproven_per_minute: u32,
-    /// Refusals that nodes report and that are recorded per minute.
+    /// Refusals of one proven TPM that are recorded per minute.
+    pub proven_per_minute: u32,
+    /// Refusals that nodes report and that are recorded per minute, of all nodes.
     pub reports_per_minute: u32,
 }
 
-/// How many refusals are kept, per pool.
+/// How many refusals are kept: per pool, and of these per node, so that none crowds out the others'.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]
 pub struct Keep {
@@ -110,6 +112,10 @@ pub struct Keep {
     pub unproven: u32,
     /// Event logs of proven TPMs.
     pub evidence: u32,
+    /// Of one proven TPM.
+    pub refusals_per_node: u32,
+    /// Event logs of one proven TPM.
+    pub evidence_per_node: u32,
 }
 
 impl Default for Limits {
@@ -128,6 +134,7 @@ impl Default for Limits {
             attestations: 64,
             appraisals: 4,
             unproven_per_minute: 60,
+            proven_per_minute: 10,
             reports_per_minute: 60,
         }
     }
@@ -135,7 +142,7 @@ impl Default for Limits {
 
 impl Default for Keep {
     fn default() -> Self {
-        Self { refusals: 1000, unproven: 200, evidence: 32 }
+        Self { refusals: 1000, unproven: 200, evidence: 128, refusals_per_node: 50, evidence_per_node: 4 }
     }
 }
 

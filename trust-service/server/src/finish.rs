@@ -11,11 +11,15 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use ccnode_evidence::Code;
 use ccnode_protocol::admin::{RefusalRecord, RefusedBy};
-use ccnode_protocol::{PROBLEM_TYPE_BASE, Problem};
+use ccnode_protocol::{NodeName, PROBLEM_TYPE_BASE, Problem};
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 use tracing::Instrument as _;
+
+/// Nodes that an audit row of refusals left out names; of others the sum is enough.
+const NAMED: usize = 100;
 
 /// The id under which a request is found in log, audit and answer.
 #[derive(Clone, Debug)]
@@ -81,18 +85,20 @@ async fn answer<S: Store>(service: &Service<S>, side: Side, refusal: &Refusal, i
     body(status, &refusal.problem(id))
 }
 
-/// Stores and audits a refusal: the service's of proven peers always, others as far as their bucket allows. Answers whether
-/// it was recorded.
+/// Stores and audits a refusal as far as its bucket allows: each proven peer has one, the others share one. Answers whether it
+/// was recorded; what was not is counted, see [`left_out`].
 pub async fn record<S: Store>(service: &Service<S>, refusal: &Refusal, id: &str) -> Result<bool, StoreError> {
     let about = &refusal.about;
-    let bucket = match (about.by, about.proven) {
-        (RefusedBy::Service, true) => None,
-        (RefusedBy::Node, true) => Some(&service.reports),
-        (_, false) => Some(&service.unproven),
+    let at = Instant::now();
+    let own = || service.proven.take(about.node.as_ref(), at);
+    let taken = match (about.by, about.proven) {
+        (RefusedBy::Service, true) => own(),
+        (RefusedBy::Node, true) => own() && service.reports.take(at),
+        (_, false) => service.unproven.take(at),
     };
-    let Some(left_out) = bucket.map_or(Some(0), |bucket| bucket.take(Instant::now())) else {
+    if !taken {
         return Ok(false);
-    };
+    }
     let now = service.now();
     let mut tx = service.store.write().await?;
     // Pools that don't exist would give each peer a quota of its own.
@@ -119,15 +125,10 @@ pub async fn record<S: Store>(service: &Service<S>, refusal: &Refusal, id: &str)
         kept: about.kept.clone(),
     };
     let number = tx.insert_refusal(&RefusalRow { record, proven: about.proven }).await?;
-    let keep = &service.config.keep;
-    tx.trim_refusals(pool.as_ref(), keep.refusals, keep.unproven, keep.evidence).await?;
+    tx.trim_refusals(pool.as_ref(), about.node.as_ref(), &service.config.keep).await?;
     let name = about.node.as_ref().map_or("?".to_owned(), ToString::to_string);
     let who = if about.proven { "node" } else { "unproven" };
-    let mut detail =
-        json!({"refusal": number, "code": refusal.code, "detail": refusal.detail, "pcr": about.pcr});
-    if let (serde_json::Value::Object(members), true) = (&mut detail, left_out > 0) {
-        members.insert("left-out-before".into(), left_out.into());
-    }
+    let detail = json!({"refusal": number, "code": refusal.code, "detail": refusal.detail, "pcr": about.pcr});
     let entry = AuditEntry {
         actor: format!("{who}:{name}"),
         action: if about.by == RefusedBy::Node { "node.refused" } else { "session.refused" },
@@ -138,6 +139,31 @@ pub async fn record<S: Store>(service: &Service<S>, refusal: &Refusal, id: &str)
     audit::append(&mut tx, now, entry).await?;
     tx.commit().await?;
     Ok(true)
+}
+
+/// Audits in one row how many refusals were not recorded since the last one; none where there were none.
+pub async fn left_out<S: Store>(service: &Service<S>) -> Result<(), StoreError> {
+    let nodes = service.proven.left_out(Instant::now());
+    let (unproven, reports) = (service.unproven.left_out(), service.reports.left_out());
+    if nodes.is_empty() && unproven == 0 && reports == 0 {
+        return Ok(());
+    }
+    let name = |node: Option<NodeName>| node.map_or("?".to_owned(), |node| node.to_string());
+    let mut nodes = nodes.into_iter().map(|(node, count)| (name(node), count));
+    let named: BTreeMap<String, u64> = nodes.by_ref().take(NAMED).collect();
+    let entry = AuditEntry {
+        actor: "service".into(),
+        action: "refusals.left-out",
+        object: "refusals".into(),
+        detail: json!({
+            "unproven": unproven, "reports": reports, "nodes": named,
+            "other-nodes": nodes.map(|(_, count)| count).sum::<u64>(),
+        }),
+        correlation_id: "",
+    };
+    let mut tx = service.store.write().await?;
+    audit::append(&mut tx, service.now(), entry).await?;
+    tx.commit().await
 }
 
 fn timeout(id: &str) -> Response {

@@ -114,6 +114,11 @@ pub async fn attest<S: Store>(
     let node_id = identity.node_id();
     let mut tx = service.store.read().await?;
     let known = tx.node(&node_id).await?;
+    if tx.session(&session.nonce).await?.is_some() {
+        // Whoever has the body can send it again: that proves nothing.
+        let name = known.map_or_else(|| identity.default_name(&session.pool), |node| node.name);
+        return Err(offered(spent(&name)));
+    }
     // For a known node the record decides, whatever its configuration says.
     let pool_name = known.as_ref().map_or_else(|| session.pool.clone(), |node| node.pool.clone());
     let name = known.map_or_else(|| identity.default_name(&session.pool), |node| node.name);

@@ -1,6 +1,6 @@
 //! Two listeners, their accept loops with bounds, and an orderly end.
 
-use crate::finish::{Side, finish};
+use crate::finish::{self, Side, finish};
 use crate::problem::Refusal;
 use crate::service::{OpenError, Service, read};
 use crate::store::{SqliteStore, Store};
@@ -118,6 +118,7 @@ impl Server {
         tracing::info!("ending");
         let _ = ending.send(true);
         while tasks.join_next().await.is_some() {}
+        left_out(&service).await;
         checkpoint(&dir, &service).await;
         service.store.close().await;
     }
@@ -282,11 +283,18 @@ async fn connection<S: Store>(
 
 async fn checkpoints(dir: PathBuf, service: Arc<Service<SqliteStore>>, mut end: watch::Receiver<bool>) {
     loop {
+        left_out(&service).await;
         checkpoint(&dir, &service).await;
         tokio::select! {
             () = tokio::time::sleep(CHECKPOINT_EVERY) => {}
             () = ended(&mut end) => return,
         }
+    }
+}
+
+async fn left_out<S: Store>(service: &Service<S>) {
+    if let Err(error) = finish::left_out(service).await {
+        tracing::error!(%error, "refusals that were left out could not be audited");
     }
 }
 

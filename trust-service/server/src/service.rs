@@ -7,12 +7,14 @@ use crate::pki::PkiError;
 use crate::store::{SqliteStore, Store, StoreError, VolumeRow};
 use crate::token::{TokenKey, TokenKeyError};
 use ccnode_evidence::Secret;
+use ccnode_protocol::NodeName;
 use ccnode_protocol::grants::Cluster;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
@@ -69,7 +71,9 @@ pub struct Service<S> {
     pub clock: Clock,
     /// Records of unproven peers.
     pub unproven: Bucket,
-    /// Records of refusals that nodes report.
+    /// Records about proven peers, each with its own share.
+    pub proven: Buckets,
+    /// Records of refusals that nodes report, of all together.
     pub reports: Bucket,
 }
 
@@ -116,6 +120,7 @@ impl Service<SqliteStore> {
             attestations: Arc::new(Semaphore::new(config.limits.attestations)),
             clock: Clock::default(),
             unproven: Bucket::new(config.limits.unproven_per_minute),
+            proven: Buckets::new(config.limits.proven_per_minute),
             reports: Bucket::new(config.limits.reports_per_minute),
             config,
         })
@@ -148,6 +153,8 @@ impl Clock {
     }
 }
 
+const MINUTE: Duration = Duration::from_secs(60);
+
 /// A token bucket: so many records a minute, and a count of those that were left out.
 #[derive(Debug)]
 pub struct Bucket {
@@ -165,31 +172,77 @@ struct Level {
 impl Bucket {
     /// A full bucket.
     pub fn new(per_minute: u32) -> Self {
-        let state = Level { tokens: f64::from(per_minute), at: Instant::now(), left_out: 0 };
-        Self { per_minute, state: Mutex::new(state) }
+        Self { per_minute, state: Mutex::new(Level::full(per_minute, Instant::now())) }
     }
 
-    /// Takes a token at `now`: the number of records left out since the last one taken, or `None` if the bucket is empty.
-    pub fn take(&self, now: Instant) -> Option<u64> {
-        let mut level = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let capacity = f64::from(self.per_minute);
-        let gained = now.saturating_duration_since(level.at).as_secs_f64() * capacity / 60.0;
-        level.tokens = (level.tokens + gained).min(capacity);
-        level.at = now;
-        if level.tokens < 1.0 {
-            level.left_out += 1;
-            return None;
+    /// Takes a token at `now`; `false` and counted if there is none.
+    pub fn take(&self, now: Instant) -> bool {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).take(self.per_minute, now)
+    }
+
+    /// How many were left out since this was asked last.
+    pub fn left_out(&self) -> u64 {
+        std::mem::take(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner).left_out)
+    }
+}
+
+impl Level {
+    fn full(per_minute: u32, now: Instant) -> Self {
+        Self { tokens: f64::from(per_minute), at: now, left_out: 0 }
+    }
+
+    fn take(&mut self, per_minute: u32, now: Instant) -> bool {
+        let capacity = f64::from(per_minute);
+        let gained = now.saturating_duration_since(self.at).as_secs_f64() * capacity / 60.0;
+        self.tokens = (self.tokens + gained).min(capacity);
+        self.at = now;
+        let some = self.tokens >= 1.0;
+        match some {
+            true => self.tokens -= 1.0,
+            false => self.left_out += 1,
         }
-        level.tokens -= 1.0;
-        Some(std::mem::take(&mut level.left_out))
+        some
+    }
+}
+
+/// A token bucket for each node: none can use up what is another's.
+#[derive(Debug)]
+pub struct Buckets {
+    per_minute: u32,
+    levels: Mutex<HashMap<Option<NodeName>, Level>>,
+}
+
+impl Buckets {
+    /// Full buckets.
+    pub fn new(per_minute: u32) -> Self {
+        Self { per_minute, levels: Mutex::default() }
+    }
+
+    /// Takes a token of `node` at `now`; `false` and counted if there is none.
+    pub fn take(&self, node: Option<&NodeName>, now: Instant) -> bool {
+        let mut levels = self.levels.lock().unwrap_or_else(PoisonError::into_inner);
+        let level = levels.entry(node.cloned()).or_insert_with(|| Level::full(self.per_minute, now));
+        level.take(self.per_minute, now)
+    }
+
+    /// How many were left out of which node since this was asked last. Buckets that are full again are forgotten.
+    pub fn left_out(&self, now: Instant) -> BTreeMap<Option<NodeName>, u64> {
+        let mut levels = self.levels.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut out = BTreeMap::new();
+        levels.retain(|node, level| {
+            let left_out = std::mem::take(&mut level.left_out);
+            if left_out > 0 {
+                out.insert(node.clone(), left_out);
+            }
+            now.saturating_duration_since(level.at) < MINUTE
+        });
+        out
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
-
     #[test]
     fn the_clock_never_goes_back() {
         let clock = Clock::default();
@@ -200,8 +253,21 @@ mod tests {
     fn bucket_empties_fills_and_counts() {
         let bucket = Bucket::new(2);
         let start = Instant::now();
-        assert_eq!([(); 4].map(|()| bucket.take(start)), [Some(0), Some(0), None, None]);
-        assert_eq!(bucket.take(start + Duration::from_secs(31)), Some(2));
-        assert_eq!(bucket.take(start + Duration::from_secs(31)), None);
+        assert_eq!([(); 4].map(|()| bucket.take(start)), [true, true, false, false]);
+        assert!(bucket.take(start + Duration::from_secs(31)));
+        assert!(!bucket.take(start + Duration::from_secs(31)));
+        assert_eq!((bucket.left_out(), bucket.left_out()), (3, 0));
+    }
+
+    #[test]
+    fn buckets_are_apart_and_forgotten() {
+        let buckets = Buckets::new(1);
+        let start = Instant::now();
+        let (a, b): (NodeName, NodeName) = ("a".parse().unwrap(), "b".parse().unwrap());
+        assert_eq!([&a, &a, &b].map(|node| buckets.take(Some(node), start)), [true, false, true]);
+        assert_eq!(buckets.left_out(start), [(Some(a), 1)].into());
+        assert_eq!(buckets.levels.lock().unwrap().len(), 2);
+        assert!(buckets.left_out(start + MINUTE).is_empty());
+        assert!(buckets.levels.lock().unwrap().is_empty());
     }
 }

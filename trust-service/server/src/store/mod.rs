@@ -11,6 +11,7 @@ pub use rows::{
 };
 pub use sqlite::SqliteStore;
 
+use crate::config::Keep;
 use ccnode_evidence::{ImageTuple, Nonce, PlatformTuple, Sha256Digest};
 use ccnode_protocol::admin::{AuditFilter, AuditRow, EkRoot, NodeFilter, Pair, RefusalFilter, VolumeState};
 use ccnode_protocol::{NodeName, PoolName};
@@ -137,13 +138,12 @@ pub trait Tx: Send {
     fn refusal(&mut self, id: u64) -> impl Future<Output = Result<Option<RefusalRow>>> + Send;
     /// Answers the new row's number; `row.id` is not read.
     fn insert_refusal(&mut self, row: &RefusalRow) -> impl Future<Output = Result<u64>> + Send;
-    /// Keeps the newest `proven` proven and `unproven` unproven refusals of a pool, and the evidence of the newest `evidence`.
+    /// Keeps the newest refusals and evidence, so many of `node` as one may have, then so many of the pool.
     fn trim_refusals(
         &mut self,
         pool: Option<&PoolName>,
-        proven: u32,
-        unproven: u32,
-        evidence: u32,
+        node: Option<&NodeName>,
+        keep: &Keep,
     ) -> impl Future<Output = Result<()>> + Send;
 
     fn last_audit(&mut self) -> impl Future<Output = Result<Option<AuditRow>>> + Send;

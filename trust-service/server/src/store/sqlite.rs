@@ -145,7 +145,7 @@ forward! {
         refusals(filter: &RefusalFilter) -> Vec<RefusalRow>;
         refusal(id: u64) -> Option<RefusalRow>;
         insert_refusal(row: &RefusalRow) -> u64;
-        trim_refusals(pool: Option<&PoolName>, proven: u32, unproven: u32, evidence: u32) -> ();
+        trim_refusals(pool: Option<&PoolName>, node: Option<&NodeName>, keep: &Keep) -> ();
         last_audit() -> Option<AuditRow>;
         insert_audit(row: &AuditRow) -> bool;
         audit(filter: &AuditFilter) -> Vec<AuditRow>;

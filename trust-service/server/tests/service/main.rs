@@ -14,6 +14,8 @@ mod client;
 #[cfg(test)]
 mod fixture;
 #[cfg(test)]
+mod flood;
+#[cfg(test)]
 mod races;
 #[cfg(test)]
 mod refusals;

@@ -2,8 +2,9 @@
 
 use super::columns::{Columns as _, json, number, one, sql, word, word_or_null};
 use super::{RefusalRow, Result};
-use ccnode_protocol::PoolName;
+use crate::config::Keep;
 use ccnode_protocol::admin::{AuditFilter, AuditRow, RefusalFilter, RefusalRecord};
+use ccnode_protocol::{NodeName, PoolName};
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 
 const LIMIT: u32 = 100;
@@ -97,12 +98,20 @@ pub(super) async fn insert_refusal(db: &mut SqliteConnection, row: &RefusalRow) 
 pub(super) async fn trim_refusals(
     db: &mut SqliteConnection,
     pool: Option<&PoolName>,
-    proven: u32,
-    unproven: u32,
-    evidence: u32,
+    node: Option<&NodeName>,
+    keep: &Keep,
 ) -> Result<()> {
-    let pool = pool.map(PoolName::as_str);
-    for (class, keep) in [(true, proven), (false, unproven)] {
+    let (pool, node) = (pool.map(PoolName::as_str), node.map(NodeName::as_str));
+    let query =
+        "DELETE FROM refusals WHERE pool IS ?1 AND node IS ?2 AND proven AND id <= (SELECT id FROM refusals
+        WHERE pool IS ?1 AND node IS ?2 AND proven ORDER BY id DESC LIMIT 1 OFFSET ?3)";
+    let query = sqlx::query(query).bind(pool).bind(node).bind(keep.refusals_per_node);
+    query.execute(&mut *db).await.map_err(sql)?;
+    let query = "DELETE FROM evidence WHERE refusal IN (SELECT r.id FROM refusals r JOIN evidence e ON e.refusal = r.id
+        WHERE r.pool IS ?1 AND r.node IS ?2 ORDER BY r.id DESC LIMIT -1 OFFSET ?3)";
+    let query = sqlx::query(query).bind(pool).bind(node).bind(keep.evidence_per_node);
+    query.execute(&mut *db).await.map_err(sql)?;
+    for (class, keep) in [(true, keep.refusals), (false, keep.unproven)] {
         let query = "DELETE FROM refusals WHERE pool IS ?1 AND proven = ?2 AND id <= (SELECT id FROM refusals
             WHERE pool IS ?1 AND proven = ?2 ORDER BY id DESC LIMIT 1 OFFSET ?3)";
         let query = sqlx::query(query).bind(pool).bind(class).bind(keep);
@@ -110,7 +119,7 @@ pub(super) async fn trim_refusals(
     }
     let query = "DELETE FROM evidence WHERE pool IS ?1 AND refusal <= (SELECT refusal FROM evidence
         WHERE pool IS ?1 ORDER BY refusal DESC LIMIT 1 OFFSET ?2)";
-    sqlx::query(query).bind(pool).bind(evidence).execute(db).await.map_err(sql)?;
+    sqlx::query(query).bind(pool).bind(keep.evidence).execute(db).await.map_err(sql)?;
     Ok(())
 }
 
