@@ -133,7 +133,7 @@ fn set_handler(signal: Signal, handler: SigHandler) -> nix::Result<()> {
 /// not know of its command line.
 const ENVIRONMENT: [(&CStr, &CStr); 2] = [(c"TSS2_LOG", c"all+NONE"), (c"DM_DISABLE_UDEV", c"1")];
 
-/// Sets [`ENVIRONMENT`], and nothing else is left.
+/// Sets what our libraries need, and leaves nothing else: call it before the first thread.
 #[expect(unsafe_code, reason = "the environment can only be changed while there is one thread")]
 pub fn set_environment() {
     // SAFETY: called by `main` before any thread is started; the strings are copied.

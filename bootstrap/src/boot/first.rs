@@ -130,6 +130,8 @@ impl Boot {
         if let Err(error) = copying.await.map_err(lost)?? {
             self.console.note(Step::Fill, &format!("the root source stays mapped: {error}"));
         }
+        // Growing tells of no progress, and takes its time on a large disk.
+        self.watchdog.progress();
         self.mount(opened).await?;
         let whole = opened.len();
         blocking(move || fill::grow(Path::new(SYSROOT), whole)).await??;
