@@ -74,7 +74,7 @@ pub struct ClusterConfig {
 pub struct Limits {
     /// Open connections; one more is closed at once.
     pub connections: usize,
-    /// Open connections from one address.
+    /// Open connections from one address; an IPv6 address counts as its /64.
     pub connections_per_address: usize,
     /// Bytes of an attestation's body; other bodies are small.
     pub body: usize,
@@ -92,6 +92,10 @@ pub struct Limits {
     pub connection_time: Lifetime,
     /// Attestations that are read at a time, each up to `body` bytes; others wait.
     pub attestations: usize,
+    /// Of these, attestations from one address.
+    pub attestations_per_address: usize,
+    /// From an attestation's turn to the end of its body.
+    pub body_time: Lifetime,
     /// Appraisals at a time; others wait.
     pub appraisals: usize,
     /// Refusals of unproven peers that are recorded per minute; more are only counted.
@@ -132,6 +136,8 @@ impl Default for Limits {
             request_time: seconds(30),
             connection_time: seconds(300),
             attestations: 64,
+            attestations_per_address: 8,
+            body_time: seconds(5),
             appraisals: 4,
             unproven_per_minute: 60,
             proven_per_minute: 10,

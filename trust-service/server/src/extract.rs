@@ -4,16 +4,17 @@ use crate::cookie::{CookieError, Session};
 use crate::finish::CorrelationId;
 use crate::problem::Refusal;
 use crate::service::Service;
+use crate::shares::Share;
 use crate::store::Store;
+use crate::tls::Peer;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
-use axum::response::IntoResponse as _;
+use axum::response::{IntoResponse, Response};
 use ccnode_evidence::Code;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
-use tokio::sync::OwnedSemaphorePermit;
 
 /// A JSON body, whatever its content type says.
 #[derive(Debug)]
@@ -95,14 +96,43 @@ impl From<CookieError> for Refusal {
     }
 }
 
-/// A place among the attestations that are read and judged at a time; taken before the body is read.
+/// An attestation's body with its place among those that are read and judged at a time; the place is taken before the body is
+/// read, and the body has to come soon.
 #[derive(Debug)]
-pub struct Slot(#[expect(dead_code, reason = "held, and given back on drop")] OwnedSemaphorePermit);
+pub struct InTurn<T>(pub T, pub Share);
 
-impl<S: Store> FromRequestParts<Arc<Service<S>>> for Slot {
-    type Rejection = Refusal;
+/// Why there is no attestation to judge.
+#[derive(Debug)]
+pub enum TurnError {
+    /// The body took too long.
+    Late,
+    /// Something else.
+    Refused(Refusal),
+}
 
-    async fn from_request_parts(_: &mut Parts, service: &Arc<Service<S>>) -> Result<Self, Refusal> {
-        service.attestations.clone().acquire_owned().await.map(Self).map_err(Refusal::internal)
+impl IntoResponse for TurnError {
+    fn into_response(self) -> Response {
+        match self {
+            // The outermost layer gives it the body of every timeout.
+            Self::Late => StatusCode::REQUEST_TIMEOUT.into_response(),
+            Self::Refused(refusal) => refusal.into_response(),
+        }
+    }
+}
+
+impl<T: DeserializeOwned, S: Store> FromRequest<Arc<Service<S>>> for InTurn<T> {
+    type Rejection = TurnError;
+
+    async fn from_request(request: Request, service: &Arc<Service<S>>) -> Result<Self, TurnError> {
+        let address = request.extensions().get::<Peer>().map(|peer| peer.address.ip());
+        let address = address.ok_or_else(|| TurnError::Refused(Refusal::internal("no peer address")))?;
+        let share = service.attestations.take(address).await;
+        let share = share.map_err(|e| TurnError::Refused(Refusal::internal(e)))?;
+        let body = Json::from_request(request, service);
+        match tokio::time::timeout(service.config.limits.body_time.0, body).await {
+            Ok(Ok(Json(value))) => Ok(Self(value, share)),
+            Ok(Err(refusal)) => Err(TurnError::Refused(refusal)),
+            Err(_) => Err(TurnError::Late),
+        }
     }
 }

@@ -51,6 +51,10 @@ pub async fn finish<S: Store>(
             tracing::warn!("request took longer than {limit:?}");
             return timeout(&id);
         };
+        if response.status() == StatusCode::REQUEST_TIMEOUT {
+            tracing::warn!("the body took too long");
+            return timeout(&id);
+        }
         if let Some(refusal) = response.extensions_mut().remove::<Refusal>() {
             response = answer(&service, side, &refusal, &id).await;
         }

@@ -3,7 +3,7 @@
 use crate::audit;
 use crate::cookie::Session;
 use crate::enrol::{self, Decision, Facts};
-use crate::extract::{Json, Part, Slot};
+use crate::extract::{InTurn, Json, Part};
 use crate::finish::CorrelationId;
 use crate::keys::random;
 use crate::node_api;
@@ -102,8 +102,7 @@ pub async fn attest<S: Store>(
     State(service): State<Arc<Service<S>>>,
     CorrelationId(id): CorrelationId,
     session: Session,
-    _slot: Slot,
-    Json(attestation): Json<Attestation>,
+    InTurn(attestation, _share): InTurn<Attestation>,
 ) -> Result<axum::Json<AttestResponse>, Refusal> {
     let identity = TpmIdentity::parse(&session.ek_cert.0, &session.ak.0).map_err(|r| Refusal::from(&r))?;
     let offered = |refusal: Refusal| refusal.of(&session.pool, &identity.default_name(&session.pool));

@@ -24,6 +24,7 @@ pub mod release;
 pub mod renew;
 pub mod serve;
 pub mod service;
+pub mod shares;
 pub mod store;
 pub mod tls;
 pub mod token;

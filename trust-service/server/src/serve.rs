@@ -3,6 +3,7 @@
 use crate::finish::{self, Side, finish};
 use crate::problem::Refusal;
 use crate::service::{OpenError, Service, read};
+use crate::shares::network;
 use crate::store::{SqliteStore, Store};
 use crate::tls::{self, Client, Material, Peer, TlsError};
 use crate::{admin, audit, kbs, node_api, release};
@@ -216,7 +217,7 @@ impl Endpoint {
                 }
             };
             let Some(place) =
-                Place::take(&counts, peer.ip(), limits.connections, limits.connections_per_address)
+                Place::take(&counts, network(peer.ip()), limits.connections, limits.connections_per_address)
             else {
                 tracing::debug!(%peer, "too many connections");
                 continue;

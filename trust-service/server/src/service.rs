@@ -4,6 +4,7 @@ use crate::config::{Config, ConfigError};
 use crate::issuer::ClusterCa;
 use crate::keys::{Kek, KeyError, Sealer};
 use crate::pki::PkiError;
+use crate::shares::Shares;
 use crate::store::{SqliteStore, Store, StoreError, VolumeRow};
 use crate::token::{TokenKey, TokenKeyError};
 use ccnode_evidence::Secret;
@@ -66,7 +67,7 @@ pub struct Service<S> {
     /// Appraisals at a time.
     pub appraisals: Arc<Semaphore>,
     /// Attestations at a time: their bodies are large.
-    pub attestations: Arc<Semaphore>,
+    pub attestations: Shares,
     /// The time.
     pub clock: Clock,
     /// Records of unproven peers.
@@ -117,7 +118,7 @@ impl Service<SqliteStore> {
             cluster_ca,
             cluster,
             appraisals: Arc::new(Semaphore::new(config.limits.appraisals)),
-            attestations: Arc::new(Semaphore::new(config.limits.attestations)),
+            attestations: Shares::new(config.limits.attestations, config.limits.attestations_per_address),
             clock: Clock::default(),
             unproven: Bucket::new(config.limits.unproven_per_minute),
             proven: Buckets::new(config.limits.proven_per_minute),

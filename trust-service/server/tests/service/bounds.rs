@@ -34,11 +34,11 @@ async fn tls(
     TlsConnector::from(Arc::new(config)).connect(name, stream).await
 }
 
-async fn plain(trust: &Trust) -> TlsStream<TcpStream> {
+pub(crate) async fn plain(trust: &Trust) -> TlsStream<TcpStream> {
     tls(trust, &[&rustls::version::TLS13]).await.unwrap()
 }
 
-fn short(ms: u64) -> Lifetime {
+pub(crate) fn short(ms: u64) -> Lifetime {
     Lifetime(Duration::from_millis(ms))
 }
 

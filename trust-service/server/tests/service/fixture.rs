@@ -154,7 +154,7 @@ impl Trust {
     }
 }
 
-fn builder() -> reqwest::ClientBuilder {
+pub(crate) fn builder() -> reqwest::ClientBuilder {
     // A connection each: tests look at single connections, and a stopped server keeps none waiting.
     Client::builder().use_rustls_tls().tls_built_in_root_certs(false).pool_max_idle_per_host(0)
 }

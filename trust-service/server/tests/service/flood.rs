@@ -1,11 +1,15 @@
 //! What one peer may cause in store, log and memory, and that others pass meanwhile.
 
+use crate::bounds::{plain, short};
 use crate::fixture::*;
 use ccnode_evidence::Code;
 use ccnode_protocol::admin::{AUDIT, AuditRow, RefusalRecord};
 use ccnode_server::store::Store as _;
 use ccnode_testkit::Seat;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio_rustls::client::TlsStream;
 
 fn of<'a>(
     records: &'a [RefusalRecord],
@@ -79,4 +83,67 @@ async fn t25_a_replayed_body_costs_no_write() {
     tokio::time::timeout(Duration::from_secs(20), replays).await.expect("answered while another writes");
     drop(writer);
     assert!(trust.admin().refusals().await.is_empty());
+}
+
+/// An attestation whose body never ends.
+async fn endless(trust: &Trust, cookie: &str) -> TlsStream<TcpStream> {
+    let head = format!(
+        "POST /kbs/v0/attest HTTP/1.1\r\nhost: a\r\ncookie: {cookie}\r\ncontent-length: 100\r\n\r\n{{"
+    );
+    let mut stream = plain(trust).await;
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream
+}
+
+#[tokio::test]
+async fn t25_one_address_leaves_room_for_the_others_attestations() {
+    let trust = Trust::with(|config| {
+        config.limits.body_time = short(120_000);
+        config.limits.request_time = short(120_000);
+    })
+    .await;
+    let maker = prepare(&trust).await;
+    let a = tpm(&maker, Seat::A);
+    let session = challenge(&trust, &a).await;
+    let mut slow = Vec::new();
+    // As many as one address may have open: two are left for the challenges.
+    for _ in 0..62 {
+        slow.push(endless(&trust, &session.cookie).await);
+    }
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while trust.service().attestations.free() > 56 && Instant::now() < deadline {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(trust.service().attestations.free(), 56, "eight of one address");
+    let elsewhere = builder()
+        .add_root_certificate(trust.ca())
+        .local_address(std::net::IpAddr::from([127, 0, 0, 2]))
+        .build()
+        .unwrap();
+    let good = Challenged { client: elsewhere, ..challenge(&trust, &a).await };
+    let (attestation, ..) = good.answer(&a);
+    let answer = tokio::time::timeout(Duration::from_secs(30), good.attest(&attestation)).await;
+    answer.expect("a good node elsewhere passes").unwrap();
+    drop(slow);
+}
+
+#[tokio::test]
+async fn t25_a_slow_attestation_is_cut_off() {
+    let trust = Trust::with(|config| config.limits.body_time = short(300)).await;
+    let maker = prepare(&trust).await;
+    let a = tpm(&maker, Seat::A);
+    let session = challenge(&trust, &a).await;
+    let start = Instant::now();
+    let mut slow = endless(&trust, &session.cookie).await;
+    let mut reply = [0; 12];
+    slow.read_exact(&mut reply).await.unwrap();
+    assert_eq!(&reply, b"HTTP/1.1 408");
+    assert!(start.elapsed() < Duration::from_secs(20), "well before any request's end");
+    let mut rest = String::new();
+    let _ = slow.read_to_string(&mut rest).await;
+    assert!(rest.contains("RequestTimeout"), "{rest}");
+    assert_eq!(trust.service().attestations.free(), 64, "its place is free");
+    let (attestation, ..) = session.answer(&a);
+    session.attest(&attestation).await.unwrap();
 }

@@ -37,7 +37,7 @@ async fn overtaken<T>(
     let mut tx = trust.service().store.write().await.unwrap();
     let other = async {
         let all = ccnode_server::config::Limits::default().attestations;
-        while trust.service().attestations.available_permits() == all {
+        while trust.service().attestations.free() == all {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         // Inside its slot a request reads the store, and appraises: both take far less.
