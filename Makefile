@@ -4,7 +4,6 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 CARGO ?= cargo
 NAME ?=
-STAGE := target/stage
 
 .PHONY: help deps build init demo test fmt clippy unit doc vm scenario bench
 
@@ -52,4 +51,6 @@ scenario: build init ## run one VM scenario and show its console: make scenario 
 	@CCNODE_VM_CONSOLE=1 $(CARGO) test -p ccnode-vm-scenarios -- $(NAME)
 
 bench: build init ## times and sizes beside cryptsetup and systemd-cryptsetup
-	@$(CARGO) run --quiet -p ccnode-vm-bench
+	@echo "==> building the service as it is released"
+	@$(CARGO) build --release -p ccnode-server
+	@CCNODE_PROGRAMS=$(CURDIR)/target/release $(CARGO) run --quiet -p ccnode-vm-bench

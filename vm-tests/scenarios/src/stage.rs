@@ -235,12 +235,14 @@ pub fn project() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
 }
 
-/// A program of the product, built beforehand.
+/// A program of the product, built beforehand; from the folder `CCNODE_PROGRAMS` where that has it.
 ///
 /// # Errors
 /// A skip that says how to build it.
 pub fn program(name: &str) -> Result<PathBuf> {
-    artefact(target_dir().join("debug").join(name), MAKE)
+    let given = std::env::var_os("CCNODE_PROGRAMS").map(|dir| PathBuf::from(dir).join(name));
+    let path = given.filter(|path| path.exists()).unwrap_or_else(|| target_dir().join("debug").join(name));
+    artefact(path, MAKE)
 }
 
 /// Builds the test image of that version; what is built already is reused by the builder.
