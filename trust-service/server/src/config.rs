@@ -28,7 +28,18 @@ pub enum ConfigError {
         /// Where and why.
         source: Box<toml::de::Error>,
     },
+    /// A buffer that is too small to work with.
+    #[error("{path}: limits.head is {head}; {HEAD_MIN} bytes at least", path = path.display())]
+    Head {
+        /// Which file.
+        path: PathBuf,
+        /// What it says.
+        head: usize,
+    },
 }
+
+/// The HTTP library reads no heads into less.
+const HEAD_MIN: usize = 8192;
 
 /// What `config.toml` says; every member has a default but the addresses.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -184,7 +195,13 @@ impl Config {
         let path = dir.join(FILE);
         let text = std::fs::read_to_string(&path)
             .map_err(|source| ConfigError::Read { path: path.clone(), source })?;
-        toml::from_str(&text).map_err(|source| ConfigError::Toml { path, source: Box::new(source) })
+        match toml::from_str::<Self>(&text) {
+            Ok(config) if config.limits.head < HEAD_MIN => {
+                Err(ConfigError::Head { path, head: config.limits.head })
+            }
+            Ok(config) => Ok(config),
+            Err(source) => Err(ConfigError::Toml { path, source: Box::new(source) }),
+        }
     }
 }
 
@@ -258,6 +275,19 @@ mod tests {
         let text = "listen = \"127.0.0.1:1\"\nadmin-listen = \"127.0.0.1:2\"\n";
         assert_eq!(toml::from_str::<Config>(text).unwrap().session_lifetime.to_string(), "5m");
         assert!(toml::from_str::<Config>(&format!("{text}typo = 1\n")).is_err());
+    }
+
+    #[test]
+    fn a_head_has_room() {
+        let dir = tempfile::tempdir().unwrap();
+        let load = |head| {
+            let mut config = config();
+            config.limits.head = head;
+            std::fs::write(dir.path().join(FILE), toml::to_string(&config).unwrap()).unwrap();
+            Config::load(dir.path())
+        };
+        assert!(load(HEAD_MIN).is_ok());
+        assert!(matches!(load(HEAD_MIN - 1), Err(ConfigError::Head { head: 8191, .. })));
     }
 
     #[test]

@@ -7,10 +7,10 @@ use crate::keys::Kek;
 use crate::pki::{self, CLUSTER_ADMIN, Identity, PkiError};
 use crate::store::{AuditEntry, SqliteStore, Store as _, StoreError, Tx as _};
 use crate::token::{TokenKey, TokenKeyError};
-use std::fs::DirBuilder;
+use std::fs::{DirBuilder, Permissions};
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use time::OffsetDateTime;
 
@@ -71,6 +71,11 @@ pub async fn init(dir: &Path, options: &Options) -> Result<(), InitError> {
         }
         Err(e) if e.kind() == io::ErrorKind::NotFound => {}
         Err(source) => return Err(file(dir, source)),
+    }
+    // A folder that was there already may be open to others.
+    match std::fs::set_permissions(dir, Permissions::from_mode(0o700)) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => return Err(file(dir, source)),
+        _ => {}
     }
     for sub in ["", "tls", "cluster-ca", "token", "admin"] {
         let path = dir.join(sub);

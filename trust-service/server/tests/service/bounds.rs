@@ -206,6 +206,10 @@ async fn init_makes_private_files_once() {
     let before = std::fs::read(trust.dir().join("kek.key")).unwrap();
     assert!(matches!(init(&trust.dir(), &options).await, Err(InitError::Exists(_))));
     assert_eq!(std::fs::read(trust.dir().join("kek.key")).unwrap(), before);
+    let open = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(open.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    init(open.path(), &options).await.unwrap();
+    assert_eq!(std::fs::metadata(open.path()).unwrap().permissions().mode() & 0o777, 0o700, "was there");
     let fresh = tempfile::tempdir().unwrap();
     let bad = Options { names: vec!["https://x".into()], ..options };
     assert!(matches!(init(&fresh.path().join("t"), &bad).await, Err(InitError::Pki(_))));
