@@ -125,15 +125,24 @@ impl EphemeralKey {
     }
 }
 
-/// Seals `plain` to the attested key of a session.
-pub fn seal(to: &TeePubKey, plain: &[u8]) -> Result<Jwe, JweError> {
+/// Whether [`seal`] can seal to this key: a point of P-256, for ECDH-ES+A256KW.
+pub fn check(to: &TeePubKey) -> Result<(), JweError> {
+    recipient(to).map(drop)
+}
+
+fn recipient(to: &TeePubKey) -> Result<PublicKey, JweError> {
     let TeePubKey::EC { crv, alg, x, y } = to else {
         return Err(JweError::Key("only EC keys"));
     };
     if crv != "P-256" || alg != ALG_ECDH {
         return Err(JweError::Key("only P-256 with ECDH-ES+A256KW"));
     }
-    let peer = point(x, y)?;
+    point(x, y)
+}
+
+/// Seals `plain` to the attested key of a session.
+pub fn seal(to: &TeePubKey, plain: &[u8]) -> Result<Jwe, JweError> {
+    let peer = recipient(to)?;
     let ephemeral = SecretKey::random(&mut OsRng);
     let (x, y) = coordinates(&ephemeral.public_key());
     let header = Header {
@@ -212,6 +221,8 @@ mod tests {
     fn refuses_other_keys() {
         let rsa = TeePubKey::RSA { alg: "RSA-OAEP-256".into(), k_mod: "AQAB".into(), k_exp: "AQAB".into() };
         assert!(matches!(seal(&rsa, b""), Err(JweError::Key(_))));
+        assert!(matches!(check(&rsa), Err(JweError::Key(_))));
+        assert_eq!(check(&EphemeralKey::generate().public()), Ok(()));
         let zero = B64.encode([0; 32]);
         let off_curve = TeePubKey::EC { crv: "P-256".into(), alg: ALG_ECDH.into(), x: zero.clone(), y: zero };
         assert_eq!(seal(&off_curve, b"").unwrap_err(), JweError::Point);

@@ -110,6 +110,7 @@ pub async fn attest<S: Store>(
         ccnode_appraise::Session { nonce: &session.nonce, identity: &identity, secret: &session.secret };
     // Before the challenged TPM has activated, no record is read: neither answers nor their timing tell who is enrolled.
     activated(&challenge, &attestation).map_err(|r| offered(Refusal::from(&r)))?;
+    jwe::check(&attestation.runtime_data.stock.tee_pubkey).map_err(|error| offered(tee_key(&error)))?;
     let node_id = identity.node_id();
     let mut tx = service.store.read().await?;
     let known = tx.node(&node_id).await?;
@@ -293,7 +294,10 @@ pub async fn resource<S: Store>(
     }
     let cluster = node_api::cluster(&service, &pool)?;
     let plain = serde_json::to_vec(&cluster).map_err(Refusal::internal)?;
-    jwe::seal(&verdict.tee_pubkey, &plain)
-        .map(axum::Json)
-        .map_err(|e| Refusal::new(Code::MalformedRequest, format!("runtime-data.tee-pubkey: {e}")))
+    jwe::seal(&verdict.tee_pubkey, &plain).map(axum::Json).map_err(|error| tee_key(&error))
+}
+
+/// Nothing could be released to this key.
+pub(crate) fn tee_key(error: &jwe::JweError) -> Refusal {
+    Refusal::new(Code::MalformedRequest, format!("runtime-data.tee-pubkey: {error}"))
 }

@@ -10,6 +10,9 @@ use ccnode_protocol::{NodeName, PROBLEM_TYPE_BASE, PoolName, Problem};
 /// Longest sentence that is stored or sent.
 const DETAIL: usize = 2048;
 
+/// Bytes of all differences of a refusal: a log of a megabyte differs in a great many events.
+const DIFFERENCES: usize = 16 * 1024;
+
 /// A decision against a request. Handlers return it; [`crate::finish`] records, logs and answers it.
 #[derive(Clone, Debug)]
 pub struct Refusal {
@@ -90,7 +93,7 @@ impl Refusal {
         about.pcr = rejection.pcr().map(|pcr| pcr.get());
         about.event = rejection.event().map(|text| printable(&text));
         about.closest = rejection.closest().map(printable);
-        about.differences = rejection.differences().iter().map(|d| printable(&d.sentence)).collect();
+        about.differences = bounded(rejection.differences().iter().map(|d| printable(&d.sentence)));
         about.image = kept.image;
         about.platform = kept.platform;
         about.kept = match (kept.activation_proven, kept.logs, kept.pcrs) {
@@ -207,6 +210,24 @@ pub fn admin_status(code: Code) -> StatusCode {
     }
 }
 
+/// As many sentences as a record may hold, and how many more there are.
+fn bounded(sentences: impl Iterator<Item = String>) -> Vec<String> {
+    let (mut out, mut room, mut more) = (Vec::new(), DIFFERENCES, 0);
+    for sentence in sentences {
+        match room.checked_sub(sentence.len()) {
+            Some(left) if more == 0 => {
+                room = left;
+                out.push(sentence);
+            }
+            _ => more += 1,
+        }
+    }
+    if more > 0 {
+        out.push(format!("and {more} more"));
+    }
+    out
+}
+
 /// Text of others on its way to terminals: no control characters, no more than 2048 bytes.
 pub fn printable(text: &str) -> String {
     let mut out = String::new();
@@ -249,6 +270,14 @@ mod tests {
         };
         assert!(Refusal::appraised(refused(true)).about.kept.is_some());
         assert!(Refusal::appraised(refused(false)).about.kept.is_none());
+    }
+
+    #[test]
+    fn differences_are_bounded_as_a_whole() {
+        let of = |count| bounded((0..count).map(|_| "x".repeat(1024)));
+        assert_eq!(of(16).len(), 16);
+        let many = of(1000);
+        assert_eq!((many.len(), many[16].as_str()), (17, "and 984 more"));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use crate::audit;
 use crate::cookie::Session;
 use crate::finish::CorrelationId;
+use crate::kbs::tee_key;
 use crate::keys::{random, secret_hash};
 use crate::node_api::{attested, cluster};
 use crate::problem::Refusal;
@@ -46,8 +47,7 @@ pub async fn grants<S: Store>(
         }
     };
     let plain = Zeroizing::new(serde_json::to_vec(&grants).map_err(Refusal::internal)?);
-    let jwe = jwe::seal(&verdict.tee_pubkey, &plain)
-        .map_err(|e| about(Refusal::new(Code::MalformedRequest, format!("runtime-data.tee-pubkey: {e}"))))?;
+    let jwe = jwe::seal(&verdict.tee_pubkey, &plain).map_err(|error| about(tee_key(&error)))?;
     let entry = AuditEntry {
         actor: format!("node:{}", node.name),
         action,

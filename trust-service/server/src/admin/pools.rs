@@ -11,7 +11,7 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use ccnode_evidence::{Code, Sha256Digest};
 use ccnode_protocol::PoolName;
-use ccnode_protocol::admin::{EkRootAdd, NodeFilter, Pair, Pool, PoolCreate, PoolEdit};
+use ccnode_protocol::admin::{EkRootAdd, NodeFilter, Pair, Pool, PoolCreate, PoolEdit, TrustLevel};
 use serde_json::json;
 use std::sync::Arc;
 
@@ -152,6 +152,10 @@ pub(super) async fn add_ek_root<S: Store>(
 ) -> Answer {
     let malformed = |e: pki::PkiError| Refusal::new(Code::MalformedRequest, e);
     let der = pki::der_of_pem(&add.certificate).map_err(malformed)?;
+    if matches!(add.level, TrustLevel::Tee | TrustLevel::TeeBoundVtpm) {
+        let text = "level: no certificate of an endorsement key proves a TEE; hypervisor-vtpm and discrete-tpm can be given";
+        return Err(Refusal::new(Code::MalformedRequest, text));
+    }
     let root = pki::ek_root(&der, add.level).map_err(malformed)?;
     let mut tx = service.store.write().await?;
     let row = find(&mut tx, &name).await?;

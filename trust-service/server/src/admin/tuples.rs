@@ -18,6 +18,18 @@ fn malformed(error: TupleError) -> Refusal {
     Refusal::new(Code::MalformedRequest, error)
 }
 
+/// What the release compares with the root on disk has to be what the measured command line makes the kernel mount.
+fn declares(tuple: &ImageTuple) -> Result<(), Refusal> {
+    let mut declared = tuple.cmdline.split(' ').filter_map(|word| word.strip_prefix("ccnode.roothash="));
+    match (declared.next(), declared.next()) {
+        (Some(hash), None) if hash == tuple.verity_hash.hex() => Ok(()),
+        _ => {
+            let text = format!("cmdline does not hold ccnode.roothash={} and no other", tuple.verity_hash);
+            Err(Refusal::new(Code::MalformedRequest, text))
+        }
+    }
+}
+
 /// Pools with a pair of which `of` is this tuple's id.
 fn pools(pairs: &[(PoolName, Pair)], of: impl Fn(&Pair) -> bool) -> Vec<PoolName> {
     let mut names: Vec<_> = pairs.iter().filter(|(_, p)| of(p)).map(|(name, _)| name.clone()).collect();
@@ -63,6 +75,7 @@ pub(super) async fn register_image<S: Store>(
         return Err(malformed(TupleError::Format(tuple.format)));
     }
     tuple.check().map_err(malformed)?;
+    declares(&tuple)?;
     let now = service.now();
     let row = Tuple { id: tuple.id(), registered: now, tuple };
     let mut tx = service.store.write().await?;

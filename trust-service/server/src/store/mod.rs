@@ -132,7 +132,7 @@ pub trait Tx: Send {
     /// a replica may be wrong.
     fn purge(&mut self, now: u64) -> impl Future<Output = Result<()>> + Send;
 
-    /// Newest first, without evidence.
+    /// Newest first, without evidence and differences.
     fn refusals(&mut self, filter: &RefusalFilter) -> impl Future<Output = Result<Vec<RefusalRow>>> + Send;
     /// With evidence, where there is some.
     fn refusal(&mut self, id: u64) -> impl Future<Output = Result<Option<RefusalRow>>> + Send;

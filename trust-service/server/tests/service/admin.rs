@@ -57,6 +57,10 @@ async fn ek_roots_come_and_go() {
     assert_eq!((made.id, made.level), (Sha256Digest::of(&maker.root()), TrustLevel::DiscreteTpm));
     assert!(made.subject.contains("maker root"));
     assert_eq!(code(admin.call::<Pool>(Method::POST, &path, &root).await), Code::Conflict);
+    for level in [TrustLevel::Tee, TrustLevel::TeeBoundVtpm] {
+        let bad = EkRootAdd { level, certificate: pki::pem("CERTIFICATE", &maker.intermediate()) };
+        assert_eq!(code(admin.call::<Pool>(Method::POST, &path, &bad).await), Code::MalformedRequest);
+    }
     let bad = EkRootAdd { certificate: "x".into(), ..root.clone() };
     assert_eq!(code(admin.call::<Pool>(Method::POST, &path, &bad).await), Code::MalformedRequest);
     let leaf = std::fs::read_to_string(trust.dir().join("admin/cert.pem")).unwrap();
@@ -94,7 +98,18 @@ async fn tuples_are_checked_listed_and_held_by_pools() {
     admin.delete(&platform).await.unwrap();
     assert_eq!(code(admin.delete(&image).await), Code::NotFound);
 
-    let mut bad = Boot::standard().image_tuple("x", "1", verity());
+    let good = crate::fixture::image(&Boot::standard(), verity());
+    let other = Sha256Digest::of(b"other");
+    for cmdline in [
+        "quiet".to_owned(),
+        format!("ccnode.roothash={other}"),
+        format!("{} ccnode.roothash={other}", good.cmdline),
+    ] {
+        let bad = ccnode_evidence::ImageTuple { cmdline, ..good.clone() };
+        let answer = admin.call::<Value>(Method::POST, admin::IMAGES, &bad).await;
+        assert_eq!(code(answer), Code::MalformedRequest, "{}", bad.cmdline);
+    }
+    let mut bad = good.clone();
     bad.pcrs.0.insert(ccnode_testkit::pcr(11), Sha256Digest::ZERO);
     assert_eq!(code(admin.call::<Value>(Method::POST, admin::IMAGES, &bad).await), Code::MalformedRequest);
     let mut bad = Boot::standard().platform_tuple("x");

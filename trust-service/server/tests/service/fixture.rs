@@ -239,7 +239,7 @@ impl Admin {
 
     /// Registers what `boot` measures, and allows the pair.
     pub(crate) async fn allow(&self, boot: &Boot, verity: Sha256Digest) -> Pair {
-        let (platform, image) = (boot.platform_tuple("qemu"), boot.image_tuple("worker", "1", verity));
+        let (platform, image) = (boot.platform_tuple("qemu"), image(boot, verity));
         let pair = Pair { platform: platform.id(), image: image.id() };
         let _: Answered<serde_json::Value> = self.call(Method::POST, admin::PLATFORMS, &platform).await;
         let _: Answered<serde_json::Value> = self.call(Method::POST, admin::IMAGES, &image).await;
@@ -254,6 +254,13 @@ impl Admin {
     pub(crate) async fn refusals(&self) -> Vec<RefusalRecord> {
         self.get(admin::REFUSALS).await
     }
+}
+
+/// The tuple of a boot's image; here its command line declares the root.
+pub(crate) fn image(boot: &Boot, verity: Sha256Digest) -> ccnode_evidence::ImageTuple {
+    let mut tuple = boot.image_tuple("worker", "1", verity);
+    tuple.cmdline.push_str(&format!(" ccnode.roothash={verity}"));
+    tuple
 }
 
 /// A pool that enrols by the danger rule, one allowed boot, and the maker of its TPMs.

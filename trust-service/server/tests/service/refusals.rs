@@ -2,11 +2,12 @@
 
 use crate::fixture::*;
 use crate::races::{age, edit_node};
+use ccnode_evidence::transcript::{Bound, Transcript};
 use ccnode_evidence::{Code, Nonce, Secret, Sha256Digest};
 use ccnode_protocol::admin::{
     self, NodeState, OnUnknown, Pool, PoolEdit, RefusalRecord, RefusedBy, Rule, TrustLevel,
 };
-use ccnode_protocol::{ExtParams, GRANTS, NodeRefusal, REFUSALS, Tee};
+use ccnode_protocol::{ExtParams, GRANTS, NodeRefusal, REFUSALS, Tee, TeePubKey};
 use ccnode_server::cookie::Session;
 use ccnode_testkit::{
     Answer, Boot, EkProfile, Lies, MakerCa, Seat, SoftTpm, attest, attest_with, auth_request,
@@ -146,6 +147,34 @@ async fn keys_and_quotes_that_no_tpm_makes() {
 }
 
 #[tokio::test]
+async fn keys_that_nothing_can_be_sealed_to_are_refused_at_once() {
+    let (trust, maker) = ready().await;
+    let tpm = tpm(&maker, Seat::A);
+    let session = challenge(&trust, &tpm).await;
+    let secret = session.secret(&tpm);
+    let TeePubKey::EC { x, y, .. } = session.key.public() else { panic!() };
+    let alg = "ECDH-ES+A256KW".to_owned();
+    for key in [
+        TeePubKey::RSA { alg: "RSA-OAEP-256".into(), k_mod: "AQAB".into(), k_exp: "AQAB".into() },
+        TeePubKey::EC { crv: "P-521".into(), alg: alg.clone(), x, y: y.clone() },
+        TeePubKey::EC { crv: "P-256".into(), alg, x: y.clone(), y },
+    ] {
+        // Bound like any other: only the key itself is at fault.
+        let transcript = Transcript { additional_evidence: "", nonce: &session.nonce, tee_pubkey: &key };
+        let bound = Bound { csr: None, init_data: None, event_logs: tpm.read_logs().digest().ok() };
+        let (ext, _) = transcript.bind(bound, &secret).unwrap();
+        let (mut attestation, ..) = session.answer(&tpm);
+        attestation.runtime_data.stock.tee_pubkey = key;
+        attestation.runtime_data.ccnode = Some(ext);
+        let refused = session.attest(&attestation).await.unwrap_err().problem;
+        assert_eq!(refused.code, Some(Code::MalformedRequest));
+        assert!(refused.detail.starts_with("runtime-data.tee-pubkey"), "{}", refused.detail);
+    }
+    let (attestation, ..) = session.answer(&tpm);
+    session.attest(&attestation).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_nonce_of_another_session_is_refused() {
     let (trust, maker) = ready().await;
     let tpm = tpm(&maker, Seat::A);
@@ -185,7 +214,7 @@ async fn an_unknown_platform_is_explained_and_kept() {
     assert!(admin.refusals().await[0].kept.is_none(), "lists are short");
     assert_eq!((record.image, record.platform), (None, None));
 
-    let image = Boot::standard().image_tuple("worker", "1", verity());
+    let image = image(&Boot::standard(), verity());
     let _: Value = admin.post(admin::IMAGES, &image).await;
     assert_eq!(judged_code(&trust, &tpm).await, Code::PlatformUnknown);
     assert_eq!(last(&trust).await.image, Some(image.id()), "the image that ran is known all the same");
@@ -204,6 +233,7 @@ async fn an_unknown_image_names_pcr_event_and_closest() {
     let record = last(&trust).await;
     assert_eq!((record.pcr, &record.event, &record.closest), (problem.pcr, &problem.event, &problem.closest));
     assert!(!record.differences.is_empty());
+    assert!(trust.admin().refusals().await[0].differences.is_empty(), "lists are short");
     assert!(record.platform.is_some() && record.image.is_none());
     assert_eq!(Some(record.correlation_id), problem.correlation_id);
 }

@@ -49,7 +49,12 @@ pub(super) async fn refusals(db: &mut SqliteConnection, filter: &RefusalFilter) 
         .fetch_all(db)
         .await
         .map_err(sql)?;
-    rows.iter().map(refusal_row).collect()
+    let short = |row| {
+        let mut row: RefusalRow = refusal_row(row)?;
+        row.record.differences.clear();
+        Ok(row)
+    };
+    rows.iter().map(short).collect()
 }
 
 pub(super) async fn refusal(db: &mut SqliteConnection, id: u64) -> Result<Option<RefusalRow>> {
