@@ -13,9 +13,10 @@ help: ## this list
 deps: ## install the Debian packages that are missing, and only those
 	@vm-tests/packages
 
-build: deps ## build the service, the tool and the harness
-	@echo "==> building service, tool and harness"
-	@$(CARGO) build -p ccnode-server -p ccnode-cli -p ccnode-vm-guest -p ccnode-vm-harness -p ccnode-vm-scenarios
+# All of it at once, and the tests below with the same selection: another one would have Cargo build libraries anew.
+build: deps ## build every program and test
+	@echo "==> building (once; the libraries take some minutes)"
+	@$(CARGO) build --workspace --all-targets
 
 init: deps ## build ccnode-init for the initramfs (small, stripped)
 	@echo "==> building ccnode-init"
@@ -34,7 +35,7 @@ clippy: deps
 	@echo "==> lints"
 	@$(CARGO) clippy --workspace --all-targets -- -D warnings
 
-unit: deps
+unit: build
 	@echo "==> unit, swtpm and service tests"
 	@$(CARGO) test --workspace --exclude ccnode-vm-scenarios
 
@@ -44,13 +45,13 @@ doc: deps
 
 vm: build init
 	@echo "==> virtual machines"
-	@CCNODE_REQUIRE_VMS=1 $(CARGO) test -p ccnode-vm-scenarios
+	@CCNODE_REQUIRE_VMS=1 $(CARGO) test --workspace --test vm
 
 scenario: build init ## run one VM scenario and show its console: make scenario NAME=t17
 	@test -n "$(NAME)" || { echo "say which: make scenario NAME=t17"; exit 2; }
-	@CCNODE_VM_CONSOLE=1 $(CARGO) test -p ccnode-vm-scenarios -- $(NAME)
+	@CCNODE_VM_CONSOLE=1 $(CARGO) test --workspace --test vm -- $(NAME)
 
 bench: build init ## times and sizes beside cryptsetup and systemd-cryptsetup
 	@echo "==> building the service as it is released"
 	@$(CARGO) build --release -p ccnode-server
-	@CCNODE_PROGRAMS=$(CURDIR)/target/release $(CARGO) run --quiet -p ccnode-vm-bench
+	@CCNODE_PROGRAMS=$(CURDIR)/target/release target/debug/ccnode-bench
