@@ -49,7 +49,7 @@ pub(crate) fn t03_formatted_by_somebody_else(story: &Story) -> Result<()> {
         ready.disk.copy_to(story.path("theirs.img"))?
     };
     let (trust, cluster) = stage.trust(story)?;
-    let mut node = Node::new(story, &stage.image, &stage.tpms.template("a")?)?;
+    let mut node = Node::new(story, &stage.image, &stage.tpms.template("b")?)?;
     stage.know_platform(story, &trust, &node)?;
     node.disk.copy_partition("root", &theirs)?;
     node.boot(story, "boot", &trust, &cluster)?.refused("disk-not-blank")
