@@ -1,7 +1,7 @@
 //! Volumes through libcryptsetup and device-mapper: formatted, opened from a judged header, checked afterwards.
 //!
 //! libcryptsetup never sees a header that was not judged: it works on a copy in memory, and reads of the disk
-//! only ciphertext. The way of a volume is [`format`] (once) and [`open`]; the source of a root is opened by
+//! only ciphertext. The way of a volume is [`format()`] (once) and [`open`]; the source of a root is opened by
 //! [`verity::open`]. `DM_DISABLE_UDEV=1` must be set where no udev runs, and /proc mounted.
 
 mod cryptsetup;
