@@ -1,7 +1,7 @@
 //! What several commands ask of the service: finding objects by the beginning of their id.
 
 use crate::args::Global;
-use crate::client::Client;
+use crate::client::{Client, Usage};
 use crate::context::Context;
 use anyhow::{Result, bail};
 use ccnode_evidence::Sha256Digest;
@@ -24,20 +24,28 @@ pub(crate) async fn platforms(client: &Client) -> Result<Vec<PlatformRecord>> {
 
 /// The one image whose id starts so.
 pub(crate) async fn image(client: &Client, id: &str) -> Result<ImageRecord> {
-    one("image", id, images(client).await?, |record| record.id)
+    one("image", "ccnode image list", id, images(client).await?, |record| record.id)
 }
 
 /// The one platform whose id starts so.
 pub(crate) async fn platform(client: &Client, id: &str) -> Result<PlatformRecord> {
-    one("platform", id, platforms(client).await?, |record| record.id)
+    one("platform", "ccnode platform list", id, platforms(client).await?, |record| record.id)
 }
 
-/// The one object whose id starts with `prefix`.
-pub(crate) fn one<T>(kind: &str, prefix: &str, all: Vec<T>, id: impl Fn(&T) -> Sha256Digest) -> Result<T> {
+/// The one object whose id starts with `prefix`; `list` is the command that shows them.
+pub(crate) fn one<T>(
+    kind: &str,
+    list: &str,
+    prefix: &str,
+    all: Vec<T>,
+    id: impl Fn(&T) -> Sha256Digest,
+) -> Result<T> {
     let mut found: Vec<T> = all.into_iter().filter(|object| id(object).hex().starts_with(prefix)).collect();
     match (found.pop(), found.is_empty()) {
         (Some(object), true) if !prefix.is_empty() => Ok(object),
-        (None, _) => bail!("no {kind} with an id that starts with `{prefix}`: see `ccnode {kind} list`"),
-        _ => bail!("more than one {kind} has an id that starts with `{prefix}`: give more of it"),
+        (None, _) => bail!(Usage(format!("no {kind} with an id that starts with `{prefix}`: see `{list}`"))),
+        _ => bail!(Usage(format!(
+            "more than one {kind} has an id that starts with `{prefix}`: give more of it"
+        ))),
     }
 }

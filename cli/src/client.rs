@@ -46,8 +46,46 @@ impl std::fmt::Display for Unreachable {
 
 impl std::error::Error for Unreachable {}
 
-/// 3 for a refusal, 4 where trying later may help, 1 for the rest.
+/// TLS failed: one side does not accept the other's certificate.
+#[derive(Debug)]
+struct Mistrust(String);
+
+impl std::fmt::Display for Mistrust {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "the trust service at {} and this context do not accept each other: the context belongs to another \
+             service, or a certificate has expired (`ccnode-trust renew DIR` there, then copy its folder `admin` again)",
+            self.0
+        )
+    }
+}
+
+impl std::error::Error for Mistrust {}
+
+/// What the person at the keyboard has to correct.
+#[derive(Debug)]
+pub(crate) struct Usage(pub(crate) String);
+
+impl std::fmt::Display for Usage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Usage {}
+
+/// 2 for mistakes in what was given, 3 for a refusal, 4 where trying later may help, 5 for mistrust, 1 for the rest.
 pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
+    if error.chain().any(|cause| cause.is::<Mistrust>()) {
+        return 5;
+    }
+    let not_found = |cause: &(dyn std::error::Error + 'static)| {
+        cause.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::NotFound)
+    };
+    if error.chain().any(|cause| cause.is::<Usage>() || not_found(cause)) {
+        return 2;
+    }
     if let Some(Refused(problem)) = error.downcast_ref::<Refused>() {
         return match problem.code {
             Some(Code::Internal) => 4,
@@ -136,8 +174,12 @@ impl Client {
             request = request.json(body);
         }
         let mut response = request.send().await.map_err(|error| {
-            let why = root_cause(&error);
-            anyhow!(Unreachable(self.url.clone())).context(why)
+            let (why, mistrust) = root_cause(&error);
+            let error = match mistrust {
+                true => anyhow!(Mistrust(self.url.clone())),
+                false => anyhow!(Unreachable(self.url.clone())),
+            };
+            error.context(why)
         })?;
         let status = response.status();
         let mut bytes = Vec::new();
@@ -159,10 +201,22 @@ impl Client {
     }
 }
 
-fn root_cause(error: &dyn std::error::Error) -> String {
+/// The innermost cause, and whether it is about certificates.
+fn root_cause(error: &(dyn std::error::Error + 'static)) -> (String, bool) {
     let mut cause = error;
-    while let Some(inner) = cause.source() {
+    let mut mistrust = false;
+    loop {
+        let inner = match cause.downcast_ref::<std::io::Error>().and_then(|e| e.get_ref()) {
+            Some(inner) => inner as &(dyn std::error::Error + 'static),
+            None => match cause.source() {
+                Some(inner) => inner,
+                None => return (cause.to_string(), mistrust),
+            },
+        };
         cause = inner;
+        mistrust |= matches!(
+            cause.downcast_ref::<rustls::Error>(),
+            Some(rustls::Error::InvalidCertificate(_) | rustls::Error::AlertReceived(_))
+        );
     }
-    cause.to_string()
 }

@@ -1,5 +1,6 @@
 //! Where the tool finds its trust service: url, CA, certificate and key in one folder.
 
+use crate::client::Usage;
 use anyhow::{Context as _, Result, bail};
 use std::path::{Path, PathBuf};
 
@@ -19,10 +20,8 @@ impl Context {
             None => default_dir()?,
         };
         if !dir.is_dir() {
-            bail!(
-                "no context at {}: copy the folder `admin` that `ccnode-trust init` made, or say --context DIR",
-                dir.display()
-            );
+            let hint = "copy the folder `admin` that `ccnode-trust init` made, or say --context DIR";
+            bail!(Usage(format!("no context at {}: {hint}", dir.display())));
         }
         let read = |name: &str| {
             let path = dir.join(name);

@@ -95,6 +95,8 @@ fn build(
     init: PathBuf,
     certificates: Vec<PathBuf>,
 ) -> Result<()> {
+    std::fs::File::open(&init)
+        .with_context(|| format!("--init {}: build ccnode-init first", init.display()))?;
     let epoch = match std::env::var("SOURCE_DATE_EPOCH") {
         Ok(text) => {
             Some(text.parse().with_context(|| format!("SOURCE_DATE_EPOCH is `{text}`, no Unix seconds"))?)

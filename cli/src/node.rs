@@ -2,7 +2,7 @@
 
 use crate::admin::connect;
 use crate::args::{Global, Node, OnNode};
-use crate::client::Client;
+use crate::client::{Client, Usage};
 use crate::output::{self, or_dash, short, time, word};
 use anyhow::{Result, bail};
 use ccnode_protocol::NodeName;
@@ -27,7 +27,9 @@ async fn act(global: &Global, client: &Client, path: &str, on: OnNode) -> Result
 
 async fn delete(client: &Client, name: &NodeName, yes: bool) -> Result<()> {
     if !yes {
-        bail!("deleting {name} forgets its keys, and what is on its disk is lost: say --yes if that may be");
+        bail!(Usage(format!(
+            "deleting {name} forgets its keys, and what is on its disk is lost: say --yes if that may be"
+        )));
     }
     client.delete(&admin::path(admin::NODE, &[name])).await
 }

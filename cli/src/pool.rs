@@ -2,9 +2,9 @@
 
 use crate::admin::{connect, image, one, platform};
 use crate::args::{EkRoot, EkRootArg, Global, Pool};
-use crate::client::Client;
+use crate::client::{Client, Usage};
 use crate::output::{self, short, time, word};
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use ccnode_protocol::PoolName;
 use ccnode_protocol::admin::{self, EkRootAdd, Pair, PoolCreate, PoolEdit, Rule};
 use ccnode_protocol::grants::Cluster;
@@ -26,7 +26,14 @@ pub(crate) async fn run(global: &Global, command: Pool) -> Result<()> {
             };
             let mut pool: admin::Pool = client.post(admin::POOLS, &body).await?;
             for root in roots.into_iter().flatten() {
-                pool = client.post(&admin::path(admin::EK_ROOTS, &[&name]), &root).await?;
+                match client.post(&admin::path(admin::EK_ROOTS, &[&name]), &root).await {
+                    Ok(more) => pool = more,
+                    Err(error) => {
+                        // Half a pool would be in the way of the next try.
+                        client.delete(&admin::path(admin::POOL, &[&name])).await?;
+                        return Err(error.context(format!("no pool `{name}` was made")));
+                    }
+                }
             }
             shown(global, &pool)
         }
@@ -60,7 +67,7 @@ pub(crate) async fn run(global: &Global, command: Pool) -> Result<()> {
         }
         Pool::EkRoot(EkRoot::Remove { pool, id }) => {
             let roots = get(&client, &pool).await?.ek_roots;
-            let root = one("ek-root", &id, roots, |root| root.id)?;
+            let root = one("ek-root", &format!("ccnode pool show {pool}"), &id, roots, |root| root.id)?;
             client.delete(&admin::path(admin::EK_ROOT, &[&pool, &root.id])).await
         }
     }
@@ -78,6 +85,11 @@ async fn pair(client: &Client, platform_id: &str, image_id: &str) -> Result<Pair
 
 fn cluster(server: Option<String>, ca: Option<PathBuf>) -> Result<Option<Cluster>> {
     let (Some(server), Some(ca)) = (server, ca) else { return Ok(None) };
+    if !server.starts_with("https://") {
+        bail!(Usage(format!(
+            "--cluster-server `{server}`: give the API server's URL, which starts with https://"
+        )));
+    }
     let ca = std::fs::read_to_string(&ca).with_context(|| format!("reading {}", ca.display()))?;
     Ok(Some(Cluster { server, ca }))
 }
@@ -133,6 +145,9 @@ fn shown(global: &Global, pool: &admin::Pool) -> Result<()> {
             "ek-root",
             format!("{}  {}  {}  until {until}", short(&root.id), word(&root.level), root.subject),
         ));
+    }
+    if let Some(cluster) = &pool.cluster {
+        fields.push(("cluster", cluster.server.clone()));
     }
     for pair in &pool.pairs {
         fields.push((

@@ -55,6 +55,9 @@ pub enum InitError {
     /// The token key just made can't be read back.
     #[error("token/key.pem: {0}")]
     Token(#[source] TokenKeyError),
+    /// The API server's URL is not one.
+    #[error("--cluster-server `{0}`: give the API server's URL, which starts with https://")]
+    ClusterServer(String),
     /// The configuration has no TOML form.
     #[error("config.toml: {0}")]
     Toml(#[source] toml::ser::Error),
@@ -72,6 +75,15 @@ pub async fn init(dir: &Path, options: &Options) -> Result<(), InitError> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => {}
         Err(source) => return Err(file(dir, source)),
     }
+    // All that can be wrong with the options comes out before anything is made.
+    let now = OffsetDateTime::now_utc();
+    let (ca, issuer) = pki::ca("ccnode-trust CA", now).map_err(InitError::Pki)?;
+    let server = pki::server(&names(options), &issuer, now).map_err(InitError::Pki)?;
+    let admin = pki::admin("admin", CLUSTER_ADMIN, &issuer, now).map_err(InitError::Pki)?;
+    let (cluster_ca, _) = pki::ca("ccnode cluster CA", now).map_err(InitError::Pki)?;
+    let token = pki::new_key().map_err(InitError::Pki)?;
+    let cluster = cluster(options)?;
+
     // A folder that was there already may be open to others.
     match std::fs::set_permissions(dir, Permissions::from_mode(0o700)) {
         Err(source) if source.kind() != io::ErrorKind::NotFound => return Err(file(dir, source)),
@@ -90,14 +102,6 @@ pub async fn init(dir: &Path, options: &Options) -> Result<(), InitError> {
         write(&format!("{name}/{key}"), made.key.expose())
     };
 
-    let now = OffsetDateTime::now_utc();
-    let (ca, issuer) = pki::ca("ccnode-trust CA", now).map_err(InitError::Pki)?;
-    let server = pki::server(&names(options), &issuer, now).map_err(InitError::Pki)?;
-    let admin = pki::admin("admin", CLUSTER_ADMIN, &issuer, now).map_err(InitError::Pki)?;
-    let (cluster_ca, _) = pki::ca("ccnode cluster CA", now).map_err(InitError::Pki)?;
-    let token = pki::new_key().map_err(InitError::Pki)?;
-    let cluster = cluster(options)?;
-
     write("kek.key", Kek::generate().to_text().as_bytes())?;
     pair("tls", "ca.key", "ca.pem", &ca)?;
     pair("tls", "key.pem", "cert.pem", &server)?;
@@ -106,7 +110,7 @@ pub async fn init(dir: &Path, options: &Options) -> Result<(), InitError> {
     let token_pem = zeroize::Zeroizing::new(token.serialize_pem());
     write("token/key.pem", token_pem.as_bytes())?;
     write("admin/ca.pem", ca.cert.as_bytes())?;
-    write("admin/url", format!("https://{}\n", reachable(options)).as_bytes())?;
+    write("admin/url", format!("{}\n", admin_url(options)).as_bytes())?;
     let mut config = Config::new(options.listen, options.admin_listen);
     if let Some((cluster, ca)) = cluster {
         if let Some(pem) = ca {
@@ -158,12 +162,14 @@ fn names(options: &Options) -> Vec<String> {
     names
 }
 
-fn reachable(options: &Options) -> SocketAddr {
-    let mut address = options.admin_listen;
-    if address.ip().is_unspecified() {
-        address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+/// Where administrators reach the service: by its first name where it listens on every address, else at the one address.
+fn admin_url(options: &Options) -> String {
+    let address = options.admin_listen;
+    match options.names.first().filter(|_| address.ip().is_unspecified()) {
+        Some(name) => format!("https://{name}:{}", address.port()),
+        None if address.ip().is_unspecified() => format!("https://127.0.0.1:{}", address.port()),
+        None => format!("https://{address}"),
     }
-    address
 }
 
 /// The `[cluster]` section, and the CA's PEM where it has to be copied.
@@ -171,6 +177,9 @@ type ClusterPart = Option<(ClusterConfig, Option<Vec<u8>>)>;
 
 fn cluster(options: &Options) -> Result<ClusterPart, InitError> {
     let Some(server) = options.cluster_server.clone() else { return Ok(None) };
+    if !server.starts_with("https://") {
+        return Err(InitError::ClusterServer(server));
+    }
     let Some(path) = &options.cluster_server_ca else {
         return Ok(Some((ClusterConfig { server, ca_file: "cluster-ca/cert.pem".into() }, None)));
     };

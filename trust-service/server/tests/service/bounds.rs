@@ -177,6 +177,30 @@ async fn unknown_paths_are_404_for_every_method() {
 }
 
 #[tokio::test]
+async fn init_with_bad_options_leaves_nothing_in_the_way() {
+    let parent = tempfile::tempdir().unwrap();
+    let dir = parent.path().join("trust");
+    let good = Options {
+        names: vec!["trust.example".into()],
+        listen: "127.0.0.1:0".parse().unwrap(),
+        admin_listen: "0.0.0.0:8444".parse().unwrap(),
+        cluster_server: Some("https://api.example:6443".into()),
+        cluster_server_ca: None,
+    };
+    for bad in [
+        Options { cluster_server_ca: Some(parent.path().join("nope.pem")), ..good.clone() },
+        Options { cluster_server: Some("ftp://api.example".into()), ..good.clone() },
+        Options { names: vec!["bad name".into()], ..good.clone() },
+    ] {
+        assert!(init(&dir, &bad).await.is_err());
+        assert!(!dir.exists(), "{bad:?}");
+    }
+    init(&dir, &good).await.unwrap();
+    let url = std::fs::read_to_string(dir.join("admin/url")).unwrap();
+    assert_eq!(url, "https://trust.example:8444\n");
+}
+
+#[tokio::test]
 async fn init_makes_private_files_once() {
     let trust = Trust::new().await;
     let mut folders = vec![trust.dir()];
