@@ -15,5 +15,3 @@ mod pcrs;
 mod quote;
 #[cfg(test)]
 mod relay;
-#[cfg(test)]
-mod timing;
