@@ -24,6 +24,16 @@ pub(crate) fn tpm_of_another_maker(story: &Story) -> Result<()> {
     node.boot(story, "boot", &trust, &cluster)?.refused("ek-untrusted")
 }
 
+/// No network card at all.
+pub(crate) fn no_network(story: &Story) -> Result<()> {
+    let stage = Stage::get()?;
+    let (trust, cluster) = stage.trust(story)?;
+    let node = Node::new(story, &stage.image, &stage.tpms.template("a")?)?;
+    let machine = node.machine(trust.port(), cluster.api.port()).net(Net::None);
+    let mut vm = story.boot(&machine, "boot")?;
+    ended(&mut vm)?.refused("network-missing")
+}
+
 pub(crate) fn no_lease(story: &Story) -> Result<()> {
     let (node, trust, cluster, _) = Stage::get()?.ready(story)?;
     let machine = node.machine(trust.port(), cluster.api.port()).net(Net::Silent);

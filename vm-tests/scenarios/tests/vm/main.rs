@@ -35,6 +35,7 @@ fn main() -> ExitCode {
         scenario!("no_tpm", bad_input::no_tpm),
         scenario!("tpm_without_certificate", bad_input::tpm_without_certificate),
         scenario!("tpm_of_another_maker", bad_input::tpm_of_another_maker),
+        scenario!("no_network", bad_input::no_network),
         scenario!("no_lease", bad_input::no_lease),
         scenario!("wrong_ca", bad_input::wrong_ca),
         scenario!("no_root_partition", bad_input::no_root_partition),
