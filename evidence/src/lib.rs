@@ -35,6 +35,10 @@ impl Nonce {
     }
 }
 
+/// Seconds since 1970-01-01 00:00:00 UTC; time is data in this project's judgements, never a call.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct UnixTime(pub u64);
+
 /// SHA-384 over a transcript (48 bytes); carriers take all of it or its first 32 bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct ReportData(pub [u8; 48]);

@@ -24,6 +24,7 @@ mod verdict;
 pub use ak::{AkGuarded, Attribute, AttributeFault};
 pub use appraisal::{activated, appraise};
 pub use boot::BootEvents;
+pub use ccnode_evidence::UnixTime;
 pub use csr::{Csr, CsrError};
 pub use ek::{EkCertError, EkChainValid, EkRoot, TrustLevel};
 pub use identity::TpmIdentity;
@@ -34,7 +35,3 @@ pub use rejection::{Explanation, LogKind, Member, Rejection};
 pub use session::Session;
 pub use tpm_types::{ClockInfo, PublicError, QuoteError};
 pub use verdict::{Counters, Kept, Refused, Verdict};
-
-/// Seconds since 1970-01-01 00:00:00 UTC; time is data here, never a call.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct UnixTime(pub u64);
