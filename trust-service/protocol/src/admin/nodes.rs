@@ -1,0 +1,122 @@
+//! Nodes and their volumes.
+
+use ccnode_evidence::Sha256Digest;
+use serde::{Deserialize, Serialize};
+
+use super::TrustLevel;
+use crate::{NodeName, PoolName};
+
+/// Where a node stands.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NodeState {
+    /// Seen, waiting for an administrator.
+    Pending,
+    /// Gets what belongs to it.
+    Active,
+    /// Something is wrong with it; an administrator must look.
+    Quarantined,
+    /// An administrator took its rights.
+    Revoked,
+    /// Its keys are forgotten.
+    Retired,
+}
+
+/// The TPM's counters (TPMS_CLOCK_INFO) of the last accepted quote.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Counters {
+    /// Resets of the TPM: boots of the machine.
+    pub reset_count: u32,
+    /// Restarts and resumes since the last reset.
+    pub restart_count: u32,
+    /// Milliseconds that the TPM has been powered since its last clear.
+    pub clock: u64,
+    /// Whether the clock was written to non-volatile memory before it was lost.
+    pub safe: bool,
+}
+
+/// Where a volume stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum VolumeState {
+    /// Known, never granted, or granted anew by an administrator.
+    None,
+    /// A format grant is out.
+    Granted,
+    /// Formatted, not filled yet.
+    Formatted,
+    /// In use.
+    Ready,
+    /// Its key is forgotten.
+    Retired,
+}
+
+/// A node's volume, without its key.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct VolumeRecord {
+    /// Identifier in the journal mark and the LUKS2 token.
+    pub id: String,
+    /// UUID of the LUKS2 header.
+    pub uuid: String,
+    /// Where it stands.
+    pub state: VolumeState,
+    /// Counts formats.
+    pub generation: u64,
+    /// Of the header on disk, from `formatted` on.
+    pub header_digest: Option<Sha256Digest>,
+    /// Verity root hash that its content was copied from, from `ready` on.
+    pub populated_from: Option<Sha256Digest>,
+}
+
+/// Which nodes to list.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct NodeFilter {
+    /// Of this pool alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<PoolName>,
+    /// In this state alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<NodeState>,
+}
+
+/// Why an administrator acts on a node; kept in the audit log.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct NodeAction {
+    /// Free text, 1024 bytes at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// A node as the service holds it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct NodeRecord {
+    /// SHA-256 of the endorsement key's Name.
+    pub identity: Sha256Digest,
+    /// The name that the service chose.
+    pub name: NodeName,
+    /// Its pool.
+    pub pool: PoolName,
+    /// Where it stands.
+    pub state: NodeState,
+    /// Why it stands there, where there is something to say.
+    pub reason: Option<String>,
+    /// What its evidence was worth at its last verdict.
+    pub level: Option<TrustLevel>,
+    /// Counters of its last verdict.
+    pub counters: Option<Counters>,
+    /// Platform of its last verdict.
+    pub platform: Option<Sha256Digest>,
+    /// Image of its last verdict.
+    pub image: Option<Sha256Digest>,
+    /// Its volumes.
+    pub volumes: Vec<VolumeRecord>,
+    /// When it was first seen, seconds since 1970.
+    pub created: u64,
+    /// When it last had a verdict, seconds since 1970.
+    pub attested: Option<u64>,
+}
