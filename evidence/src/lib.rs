@@ -19,7 +19,7 @@ pub use pcr::{PcrIndex, PcrIndexError, PcrSet, PcrValues};
 pub use secret::{Secret, SecretBytes};
 pub use source::{Activated, EvidenceSource, Identity, QuoteParts};
 pub use tuple::{IMAGE_PCRS, ImageTuple, PLATFORM_PCRS, PlatformTuple, TupleError, TupleEvent};
-pub use wire::{CcnodeTpmEvidence, EventLogs, TpmEvidence, TpmQuote};
+pub use wire::{CcnodeTpmEvidence, EventLogs, TdxEvidence, TpmEvidence, TpmQuote};
 
 use serde::{Deserialize, Serialize};
 

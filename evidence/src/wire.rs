@@ -1,5 +1,9 @@
 //! Evidence as it travels: the stock `tpm` members and the superset member `ccnode`.
 
+mod tdx;
+
+pub use tdx::TdxEvidence;
+
 use crate::{Base64Std, Base64Url, PcrIndex, PcrValues, Sha256Digest};
 use serde::{Deserialize, Serialize};
 
