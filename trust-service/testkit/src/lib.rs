@@ -8,6 +8,7 @@ mod boot;
 mod maker;
 mod marshal;
 mod session;
+pub mod snp;
 mod tpm;
 
 pub use boot::{Boot, CAP, pcr};
