@@ -160,6 +160,15 @@ codes! {
     Node HandoverFailed "handover-failed" "The hand-over to the root's init failed." "The detail names the step; look at the recipe."
     Node DeadlinePassed "deadline-passed" "The deadline of the boot passed." "The detail names the step that took too long."
     Node NodeInternal "node-internal" "ccnode-init failed in a way that it does not know." "Report it with the console's text."
+    Node CvmProviderMissing "cvm-provider-missing" "The kernel has no provider of confidential VM reports." "Add the module of the platform (sev-guest, tdx-guest) to the recipe, with a kernel of 6.7 or later."
+    Node CvmProviderUnknown "cvm-provider-unknown" "The kernel's provider of reports is of a platform that this version does not know." "Use SEV-SNP or TDX, or leave the provider's module out of the recipe to attest with the TPM alone."
+    Node CvmReportFailed "cvm-report-failed" "The hardware report could not be had." "The detail names the operation; look at the hypervisor's log, and at the kernel's."
+    Node CvmReportRace "cvm-report-race" "Somebody else kept changing the report's entry while it was made." "Find out what else asks for reports in the initramfs."
+    Node CvmReportForeign "cvm-report-foreign" "What came is not the report that was asked for." "Treat it as an attack by the host, or update its firmware."
+    Node SvsmManifestForeign "svsm-manifest-foreign" "The SVSM vouches for another vTPM than the one that this machine has." "Attach no other TPM than the SVSM's own; otherwise treat it as an attack by the host."
+    Node CcelMalformed "ccel-malformed" "The firmware's CCEL table or log can't be read." "Update the virtual firmware of the host."
+    Node RtmrFailed "rtmr-failed" "The runtime register RTMR 3 could not be extended." "Use Linux 6.16 or later; if it recurs, look at the host's TDX module."
+    Node HclReportMalformed "hcl-report-malformed" "What the paravisor left in the vTPM is no report." "Start the machine again; if it recurs, its host is at fault."
 }
 
 impl std::fmt::Display for Code {
