@@ -48,6 +48,9 @@ pub(crate) enum Command {
     /// Look at the audit log
     #[command(subcommand)]
     Audit(Audit),
+    /// Bring certificates, CRLs and TCB information to the service, signed
+    #[command(subcommand)]
+    Bundle(crate::bundle::Bundle),
 }
 
 #[derive(Subcommand)]

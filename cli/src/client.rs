@@ -83,8 +83,14 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
     let not_found = |cause: &(dyn std::error::Error + 'static)| {
         cause.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::NotFound)
     };
-    if error.chain().any(|cause| cause.is::<Usage>() || not_found(cause)) {
+    let usage = |cause: &(dyn std::error::Error + 'static)| {
+        cause.is::<Usage>() || cause.is::<ccnode_bundle::ItemError>() || cause.is::<ccnode_bundle::KeyError>()
+    };
+    if error.chain().any(|cause| usage(cause) || not_found(cause)) {
         return 2;
+    }
+    if error.chain().any(|cause| cause.is::<ccnode_bundle::BundleError>()) {
+        return 3;
     }
     if let Some(Refused(problem)) = error.downcast_ref::<Refused>() {
         return match problem.code {

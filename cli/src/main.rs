@@ -2,6 +2,7 @@
 
 mod admin;
 mod args;
+mod bundle;
 mod client;
 mod context;
 mod image;
@@ -24,6 +25,7 @@ async fn main() -> ExitCode {
         Command::Pool(command) => pool::run(&args.global, command).await,
         Command::Node(command) => node::run(&args.global, command).await,
         Command::Refusal(command) => refusal::run(&args.global, command).await,
+        Command::Bundle(command) => bundle::run(&args.global, command),
         Command::Audit(command) => refusal::audit(&args.global, command).await,
     };
     match done {
