@@ -46,7 +46,6 @@ pub use unlock::Unlocked;
 
 use crate::config::Config;
 use crate::console::{Console, Step, now_ms};
-use crate::last;
 use crate::refusal::Refusal;
 use crate::status::Status;
 use crate::watchdog::Watchdog;
@@ -71,10 +70,11 @@ impl Boot {
         Self { console, status: Status::begin(), client: None, watchdog: Watchdog::default() }
     }
 
-    /// Starts the watchdog: from here on no step can take forever.
-    pub fn watch(&self) -> Result<(), Refusal> {
+    /// Starts the watchdog: from here on no step can take forever. `refuse` ends the boot, on a thread of its own.
+    pub fn watch(&self, refuse: impl FnOnce(Refusal) + Send + 'static) -> Result<(), Refusal> {
         let expired = |step: &str, span: Duration| {
-            last::refuse(Code::DeadlinePassed, format!("{step}: no end after {} s", span.as_secs()))
+            let detail = format!("{step}: no end after {} s", span.as_secs());
+            refuse(Refusal::new(Code::DeadlinePassed, detail));
         };
         let failed = |e| Refusal::new(Code::NodeInternal, format!("the watchdog's thread: {e}"));
         self.watchdog.start(expired).map_err(failed)
@@ -130,4 +130,25 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
 /// The moment that status and console call the end.
 fn finish(status: &mut Status) {
     status.finished = now_ms();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc::channel;
+
+    #[test]
+    fn a_step_that_never_ends_is_refused_by_its_deadline() {
+        let boot = Boot::new(Console::new(Box::new(std::io::sink()), false));
+        let (tell, told) = channel();
+        boot.watch(move |refusal| tell.send(refusal).unwrap()).unwrap();
+        boot.begin(Step::Unlock, None);
+        assert!(told.recv_timeout(Duration::from_millis(100)).is_err(), "steps have {SLACK:?}");
+        boot.watchdog.expect(Step::Unlock.as_str(), Duration::from_millis(50));
+        let refusal = told.recv_timeout(Duration::from_secs(60)).unwrap();
+        assert_eq!(
+            (refusal.code, refusal.detail.as_str()),
+            (Code::DeadlinePassed, "unlock: no end after 0 s")
+        );
+    }
 }

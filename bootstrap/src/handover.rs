@@ -14,6 +14,8 @@ use std::path::Path;
 
 /// Where the root is mounted.
 pub const SYSROOT: &str = "/sysroot";
+/// Where the kernel's settings are.
+pub const SETTINGS: &str = "/proc/sys/kernel";
 const INIT: &CStr = c"/sbin/init";
 const MOVED: [&str; 4] = ["/dev", "/proc", "/sys", "/run"];
 
@@ -56,16 +58,16 @@ pub fn check_init(root: &Path) -> Result<(), HandoverError> {
     }
 }
 
-/// Shuts what the running system may not open again.
-pub fn lock_kernel(modules_disabled: bool) -> Result<(), HandoverError> {
-    let set = |path: &str, what| fs::write(path, "1").map_err(failed(what));
-    match set("/proc/sys/kernel/kexec_load_disabled", "turning kexec off") {
+/// Shuts what the running system may not open again, by the kernel's settings in `settings`: [`SETTINGS`].
+pub fn lock_kernel(settings: &Path, modules_disabled: bool) -> Result<(), HandoverError> {
+    let set = |name: &str, what| fs::write(settings.join(name), "1").map_err(failed(what));
+    match set("kexec_load_disabled", "turning kexec off") {
         // A kernel without kexec has nothing to turn off.
         Err(HandoverError::Failed { source, .. }) if source.kind() == io::ErrorKind::NotFound => {}
         done => done?,
     }
     if modules_disabled {
-        set("/proc/sys/kernel/modules_disabled", "turning module loading off")?;
+        set("modules_disabled", "turning module loading off")?;
     }
     Ok(())
 }
@@ -155,6 +157,33 @@ mod tests {
         assert!(check_init(root).is_err(), "not executable");
         fs::set_permissions(&init, fs::Permissions::from_mode(0o755)).unwrap();
         check_init(root).unwrap();
+    }
+
+    #[test]
+    fn a_kernel_that_can_not_be_locked_is_not_handed_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let setting = |name: &str| dir.path().join(name);
+        // Neither setting is there: kexec needs none, and whoever wants modules off must get them off.
+        lock_kernel(&dir.path().join("none"), false).unwrap();
+        let none = lock_kernel(&dir.path().join("none"), true).unwrap_err();
+        assert_eq!(
+            (none.code(), none.to_string().contains("module loading")),
+            (Code::HandoverFailed, true),
+            "{none}"
+        );
+        lock_kernel(dir.path(), true).unwrap();
+        for name in ["kexec_load_disabled", "modules_disabled"] {
+            assert_eq!(fs::read_to_string(setting(name)).unwrap(), "1");
+            fs::remove_file(setting(name)).unwrap();
+        }
+        // One that is there and can't be written.
+        fs::create_dir(setting("kexec_load_disabled")).unwrap();
+        let stuck = lock_kernel(dir.path(), false).unwrap_err();
+        assert_eq!(
+            (stuck.code(), stuck.to_string().contains("kexec")),
+            (Code::HandoverFailed, true),
+            "{stuck}"
+        );
     }
 
     #[test]

@@ -93,9 +93,9 @@ fn cap_afresh() -> Result<(), DeviceError> {
 }
 
 /// Ends the boot from any thread, with or without a runtime.
-pub fn refuse(code: Code, detail: impl Into<String>) -> ! {
+pub fn refuse(refusal: Refusal) -> ! {
     let closed = close_pcr();
-    say(Refusal::new(code, detail), closed);
+    say(refusal, closed);
     end(action())
 }
 

@@ -40,9 +40,10 @@ fn boot() -> ! {
     pid1::set_environment();
     last::hook_panics();
     let mut boot = Boot::new(Console::new(Box::new(io::stderr()), false));
-    let begun = pid1::begin().map_err(Refusal::from).and_then(|()| boot.watch());
+    let begun =
+        pid1::begin().map_err(Refusal::from).and_then(|()| boot.watch(|refusal| last::refuse(refusal)));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let Ok(runtime) = runtime else { last::refuse(Code::NodeInternal, "no runtime") };
+    let Ok(runtime) = runtime else { last::refuse(Refusal::new(Code::NodeInternal, "no runtime")) };
     let refusal = match begun.and_then(|()| runtime.block_on(boot.run())) {
         Ok(provisioned) => boot.hand_over(provisioned),
         Err(refusal) => refusal,

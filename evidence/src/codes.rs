@@ -13,7 +13,8 @@ pub enum By {
 
 macro_rules! codes {
     ($($by:ident $variant:ident $text:literal $meaning:literal $action:literal)*) => {
-        /// A refusal's stable code. Text, meaning and owner never change; new codes are appended.
+        /// A refusal's stable code. Text, meaning and owner never change; new codes are appended, and each wants a test that
+        /// names it (`tests/codes_are_tested.rs`).
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
         pub enum Code {
             $(#[doc = $meaning] #[serde(rename = $text)] $variant,)*

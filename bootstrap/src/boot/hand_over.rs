@@ -2,7 +2,7 @@
 
 use super::{Boot, Provisioned, finish, millis};
 use crate::console::Step;
-use crate::handover::{self, SYSROOT};
+use crate::handover::{self, SETTINGS, SYSROOT};
 use crate::refusal::Refusal;
 use crate::status;
 use ccnode_evidence::Code;
@@ -23,7 +23,7 @@ impl Boot {
         let Provisioned { config, device } = provisioned;
         self.begin(Step::Handover, None);
         handover::check_init(Path::new(SYSROOT))?;
-        handover::lock_kernel(config.handover.modules_disabled)?;
+        handover::lock_kernel(Path::new(SETTINGS), config.handover.modules_disabled)?;
         // The last handle flushes and closes the TPM.
         drop(device);
         let ms = millis(since);

@@ -151,3 +151,45 @@ fn a_bad_grant_is_the_services_fault() {
     assert_eq!(write_format(&root, &begun, &key(), &random).unwrap_err().code(), Code::ServiceGarbage);
     assert!(matches!(sources(&Secret::new([1; 32]), &[2; 31]), Err(UnlockError::Random)));
 }
+
+/// Both copies of the header, changed by `change`, with checksums that fit.
+fn patched(root: &File, change: impl Fn(&mut [u8])) {
+    for offset in [0, 0x4000] {
+        let mut copy = vec![0; 0x4000];
+        root.read_exact_at(&mut copy, offset).unwrap();
+        change(&mut copy);
+        copy[448..512].fill(0);
+        let sum = Sha256Digest::of(&copy);
+        copy[448..480].copy_from_slice(&sum.0);
+        root.write_all_at(&copy, offset).unwrap();
+    }
+}
+
+#[test]
+fn t01_a_sound_header_that_says_what_is_not_allowed_is_refused() {
+    let root = partition(&mark::blank());
+    make(&root, &grant("n/root", 1));
+    let (cipher, null) = (b"aes-xts-plain64", b"cipher_null-ecb");
+    patched(&root, |copy| {
+        let at = copy.windows(cipher.len()).position(|w| w == cipher).unwrap();
+        copy[at..at + null.len()].copy_from_slice(null);
+    });
+    let error = read_header(&root, &Sha256Digest::ZERO).unwrap_err();
+    assert_eq!(
+        (error.code(), error.to_string().contains("cipher_null")),
+        (Code::HeaderRefused, true),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_key_that_is_not_this_volumes_is_told_from_a_disk_that_fails() {
+    let root = partition(&mark::blank());
+    let header = make(&root, &grant("n/root", 1));
+    let name = "root".parse().unwrap();
+    let nowhere = Path::new("/nonexistent");
+    let other = open_volume(&header, nowhere, &Zeroizing::new([8; 32]), &name).unwrap_err();
+    assert_eq!(other.code(), Code::UnlockKeyWrong, "{other}");
+    let gone = open_volume(&header, nowhere, &key(), &name).unwrap_err();
+    assert_eq!(gone.code(), Code::DiskFailed, "{gone}");
+}
