@@ -55,6 +55,7 @@ impl HclReport {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ccnode_evidence::Code;
 
     fn report(kind: u8) -> Vec<u8> {
         let mut bytes = vec![0; 2600];
@@ -75,9 +76,13 @@ mod tests {
 
     #[test]
     fn what_is_no_report_is_refused() {
-        let why = |bytes: Vec<u8>| match HclReport::parse(bytes).unwrap_err() {
-            CvmError::Hcl(why) => why,
-            other => panic!("{other}"),
+        let why = |bytes: Vec<u8>| {
+            let error = HclReport::parse(bytes).unwrap_err();
+            assert_eq!(error.code(), Code::HclReportMalformed);
+            match error {
+                CvmError::Hcl(why) => why,
+                other => panic!("{other}"),
+            }
         };
         assert_eq!(why(vec![0; 2600]), "another signature");
         assert_eq!(why(report(2)[..KIND + 3].to_vec()), "too short");
