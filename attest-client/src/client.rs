@@ -1,6 +1,7 @@
 //! The walk through a session with retries, and the messages that spend grants.
 
 use crate::error::{AttestError, ClientError, Cure};
+use crate::evidence;
 use crate::http::{Cookie, Http, Reply, Request};
 use crate::retry::{Backoff, Deadline, Retry};
 use crate::session::{Attested, Challenged, Peer};
@@ -31,8 +32,8 @@ pub struct Settings {
 /// What attests: read from the TPM while the network came up.
 #[derive(Clone, Debug)]
 pub struct Subject {
-    /// EK certificate and attestation key.
-    pub identity: Identity,
+    /// Endorsement key and attestation key, where there is a TPM.
+    pub identity: Option<Identity>,
     /// The logs as they are now; PCRs must not move until the quote.
     pub logs: EventLogs,
 }
@@ -126,10 +127,10 @@ impl Client {
     {
         let peer = Peer { http: self.http.clone(), url: self.url().to_owned(), deadline };
         // The key is made while the request is under way.
-        let (challenged, key) =
-            tokio::join!(Challenged::request(peer, &self.pool, &subject.identity), async {
-                EphemeralKey::generate()
-            });
+        let (challenged, key) = tokio::join!(
+            Challenged::request(peer, &self.pool, evidence::kind(source), subject.identity.as_ref()),
+            async { EphemeralKey::generate() }
+        );
         let challenged = challenged.map_err(AttestError::Client)?;
         self.cookie = Some(challenged.cookie().clone());
         let activated = challenged.activate(source).await?;

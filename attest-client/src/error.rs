@@ -1,6 +1,6 @@
 //! What can go wrong between node and service, each with its stable code and whether another attempt can cure it.
 
-use ccnode_evidence::Code;
+use ccnode_evidence::{Code, EvidenceKind};
 use ccnode_protocol::Problem;
 use rustls::CertificateError;
 use std::time::Duration;
@@ -92,6 +92,23 @@ pub enum ClientError {
         /// The service's base URL.
         url: String,
     },
+    /// Evidence needs a capability that the machine does not have.
+    #[error("the machine has neither a TPM nor hardware reports")]
+    NoTpm,
+    /// The evidence source made a report of another kind than it had announced.
+    #[error("evidence of kind {announced} was announced, a report of kind {made} was made")]
+    ReportKind {
+        /// What the request said.
+        announced: EvidenceKind,
+        /// What came.
+        made: EvidenceKind,
+    },
+    /// The report does not lead evidence in this way.
+    #[error("a report of kind {0} has no form here")]
+    ReportForm(EvidenceKind),
+    /// Azure's form of a quote knows RSASSA with SHA-256 alone.
+    #[error("the quote's signature is not RSASSA with SHA-256")]
+    QuoteScheme,
     /// The transcript could not be made.
     #[error("transcript: {0}")]
     Transcript(#[source] ccnode_evidence::transcript::TranscriptError),
@@ -154,7 +171,10 @@ impl ClientError {
             Self::Failed { .. } => Code::ServiceFailed,
             Self::Refused(refused) => refused.code,
             Self::ChallengeStock { .. } => Code::ChallengeStock,
-            Self::Transcript(_) => Code::NodeInternal,
+            Self::NoTpm => Code::TpmMissing,
+            Self::ReportKind { .. } | Self::ReportForm(_) | Self::QuoteScheme | Self::Transcript(_) => {
+                Code::NodeInternal
+            }
         }
     }
 

@@ -6,6 +6,7 @@
 
 mod client;
 mod error;
+mod evidence;
 mod http;
 mod retry;
 pub mod session;

@@ -1,22 +1,21 @@
 //! The states of one `ccnode/1` session; each is made by consuming the one before, and none is made twice.
 
 use crate::error::{AttestError, ClientError};
+use crate::evidence::{self, Binding, Collected};
 use crate::http::{Cookie, Http, Reply, Request};
 use crate::retry::Deadline;
 use aes_gcm::aead::{Aead as _, KeyInit as _};
 use aes_gcm::{Aes256Gcm, Nonce as GcmNonce};
-use ccnode_evidence::transcript::{Bound, RuntimeExt, Transcript, name_key};
+use ccnode_evidence::transcript::name_key;
 use ccnode_evidence::{
-    Activated as Secret, CcnodeTpmEvidence, EventLogs, EvidenceSource, Identity, Nonce, QuoteParts,
-    Sha256Digest, TpmEvidence, TpmQuote,
+    Activated as Secret, EventLogs, EvidenceKind, EvidenceSource, Identity, Nonce, TpmSource as _,
 };
 use ccnode_protocol::grants::Grants;
 use ccnode_protocol::jwe::{EphemeralKey, Jwe};
 use ccnode_protocol::{
-    ATTEST, AUTH, AttestResponse, Attestation, AuthExt, AuthRequest, Challenge, ChallengeExt, ExtParams,
-    GRANTS, NameBox, NodeName, PoolName, RuntimeData, Tee, TeePubKey, VERSION,
+    ATTEST, AUTH, Activation, Asks, AttestResponse, Attestation, AuthExt, AuthRequest, Challenge, ExtParams,
+    GRANTS, NameBox, NodeName, PoolName, RuntimeData, VERSION,
 };
-use kbs_types::CompositeEvidence;
 use serde::Serialize;
 
 /// The service that a session talks to; it stays with the URL it began with.
@@ -50,16 +49,16 @@ pub struct Challenged {
     peer: Peer,
     cookie: Cookie,
     nonce: Nonce,
-    ext: ChallengeExt,
+    asks: Asks,
 }
 
-/// The TPM has opened the credential: the service holds our keys for ours, and we know our name.
+/// The TPM, where there is one, has opened the credential: the service holds our keys for ours, and we know our name.
 #[derive(Debug)]
 pub struct Activated {
     peer: Peer,
     cookie: Cookie,
     nonce: Nonce,
-    secret: Secret,
+    secret: Option<Secret>,
     name: NodeName,
 }
 
@@ -82,21 +81,17 @@ pub struct Attested {
 }
 
 impl Challenged {
-    /// `POST /kbs/v0/auth`: offers who the TPM is.
+    /// `POST /kbs/v0/auth`: says what evidence comes, and offers who the TPM is.
     pub(crate) async fn request(
         peer: Peer,
         pool: &PoolName,
-        identity: &Identity,
+        kind: EvidenceKind,
+        identity: Option<&Identity>,
     ) -> Result<Self, ClientError> {
-        let ext = AuthExt {
-            version: 1,
-            pool: pool.clone(),
-            ek_cert: identity.ek_cert.clone().into(),
-            ak: identity.ak_public.clone().into(),
-        };
+        let ext = AuthExt::new(pool.clone(), identity);
         let request = AuthRequest {
             version: VERSION.to_owned(),
-            tee: Tee::Tpm,
+            tee: ccnode_protocol::tee(kind),
             extra_params: ExtParams::Ccnode { ccnode: ext },
         };
         let reply = peer.post(AUTH, None, &request).await?;
@@ -105,27 +100,39 @@ impl Challenged {
         let ext =
             challenge.extra_params.ccnode().filter(|ext| ext.version == 1).cloned().ok_or_else(stock)?;
         let cookie = reply.cookie.clone().ok_or_else(|| reply.garbage("no session cookie".to_owned()))?;
-        Ok(Self { peer, cookie, nonce: challenge.nonce, ext })
+        Ok(Self { peer, cookie, nonce: challenge.nonce, asks: ext.asks })
     }
 
     pub(crate) fn cookie(&self) -> &Cookie {
         &self.cookie
     }
 
-    /// TPM2_ActivateCredential, then the name that travels under the secret.
+    /// TPM2_ActivateCredential, then the name that travels under the secret; without a TPM the name alone.
     pub(crate) async fn activate<S: EvidenceSource, C: std::error::Error + 'static>(
         self,
         source: &S,
     ) -> Result<Activated, AttestError<S::Error, C>> {
-        let ChallengeExt { credential, secret, name, .. } = self.ext;
-        let secret = source.activate(credential.0, secret.0).await.map_err(AttestError::Source)?;
-        let name = open_name(&secret, &name).ok_or_else(|| {
-            AttestError::Client(ClientError::Garbage {
-                url: self.peer.url.clone(),
-                path: AUTH,
-                cause: "the node's name does not open with the activated secret".to_owned(),
-            })
-        })?;
+        let url = self.peer.url.clone();
+        let garbage = |cause: &str| {
+            AttestError::Client(ClientError::Garbage { url, path: AUTH, cause: cause.to_owned() })
+        };
+        let (secret, name) = match (self.asks, source.supports_tpm()) {
+            (Asks::Activation(Activation { credential, secret, name }), Some(tpm)) => {
+                let secret = tpm.activate(credential.0, secret.0).await.map_err(AttestError::Source)?;
+                let name = open_name(&secret, &name);
+                (
+                    Some(secret),
+                    name.ok_or_else(|| garbage("the node's name does not open with the activated secret"))?,
+                )
+            }
+            (Asks::Report { node }, None) => (None, node),
+            (Asks::Activation(_), None) => {
+                return Err(garbage("a credential, and no TPM was offered"));
+            }
+            (Asks::Report { .. }, Some(_)) => {
+                return Err(garbage("no credential for the TPM that was offered"));
+            }
+        };
         Ok(Activated { peer: self.peer, cookie: self.cookie, nonce: self.nonce, secret, name })
     }
 }
@@ -136,7 +143,7 @@ impl Activated {
         &self.name
     }
 
-    /// Binds `key`, made for this session, `csr` (DER) and `logs` to the transcript and has the TPM quote it.
+    /// Binds `key`, made for this session, `csr` (DER) and `logs` to the transcript and has the machine prove it.
     pub(crate) async fn quote<S: EvidenceSource, C: std::error::Error + 'static>(
         self,
         source: &S,
@@ -145,21 +152,15 @@ impl Activated {
         logs: &EventLogs,
     ) -> Result<Quoted, AttestError<S::Error, C>> {
         let tee_pubkey = key.public();
-        let transcript = Transcript { additional_evidence: "", nonce: &self.nonce, tee_pubkey: &tee_pubkey };
-        let digest = logs.digest().map_err(ccnode_evidence::transcript::TranscriptError::Canonical);
-        let (ext, data) = digest
-            .and_then(|logs| {
-                let bound =
-                    Bound { csr: Some(Sha256Digest::of(csr)), init_data: None, event_logs: Some(logs) };
-                transcript.bind(bound, &self.secret)
-            })
-            .map_err(|e| AttestError::Client(ClientError::Transcript(e)))?;
-        let quote = source.quote(data.qualifying_data()).await.map_err(AttestError::Source)?;
-        let attestation = attestation(&self.nonce, tee_pubkey, ext, quote, csr, logs).map_err(|e| {
-            AttestError::Client(ClientError::Transcript(
-                ccnode_evidence::transcript::TranscriptError::Canonical(e),
-            ))
-        })?;
+        let binding =
+            Binding { nonce: &self.nonce, tee_pubkey: &tee_pubkey, csr, logs, secret: self.secret.as_ref() };
+        let Collected { ext, evidence } = evidence::collect(source, &binding).await?;
+        let stock = kbs_types::RuntimeData { nonce: self.nonce.text(), tee_pubkey };
+        let attestation = Attestation {
+            init_data: None,
+            runtime_data: RuntimeData { stock, ccnode: Some(ext) },
+            tee_evidence: evidence,
+        };
         Ok(Quoted { peer: self.peer, cookie: self.cookie, name: self.name, key, attestation })
     }
 }
@@ -201,36 +202,6 @@ impl Attested {
         }
         Ok(grants)
     }
-}
-
-fn attestation(
-    nonce: &Nonce,
-    tee_pubkey: TeePubKey,
-    ext: RuntimeExt,
-    quote: QuoteParts,
-    csr: &[u8],
-    logs: &EventLogs,
-) -> Result<Attestation, serde_json::Error> {
-    let evidence = TpmEvidence {
-        tpm_quote: TpmQuote {
-            signature: quote.signature.into(),
-            message: quote.message.into(),
-            pcrs: quote.pcrs.0.into_values().collect(),
-        },
-        ak_public: quote.ak_public.into(),
-        ccnode: Some(CcnodeTpmEvidence { version: 1, logs: logs.clone(), csr: Some(csr.to_vec().into()) }),
-    };
-    Ok(Attestation {
-        init_data: None,
-        runtime_data: RuntimeData {
-            stock: kbs_types::RuntimeData { nonce: nonce.text(), tee_pubkey },
-            ccnode: Some(ext),
-        },
-        tee_evidence: CompositeEvidence {
-            primary_evidence: serde_json::to_value(evidence)?,
-            additional_evidence: String::new(),
-        },
-    })
 }
 
 /// The name in its box; zero bytes behind it hide its length.

@@ -1,8 +1,15 @@
-//! Base64 in the two alphabets of the protocol, as strict newtypes and serde helpers.
+//! Base64 in the two alphabets of the protocol, and hex, as newtypes and serde helpers.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+
+/// Base64url that is written with padding and read with or without it.
+const URL_SAFE_LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &base64::alphabet::URL_SAFE,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
 
 /// Standard base64 of `bytes`, with padding.
 pub(crate) fn to_std(bytes: &[u8]) -> String {
@@ -58,6 +65,41 @@ base64_bytes!(
     URL_SAFE_NO_PAD
 );
 
+base64_bytes!(
+    /// Bytes that travel as base64url with padding, which some clients leave out (the members of Azure's evidence).
+    Base64UrlPadded,
+    URL_SAFE_LENIENT
+);
+
+/// Bytes that travel as hex, lower-case (the members of Azure's evidence).
+#[derive(Clone, PartialEq, Eq, Default, Hash)]
+pub struct Hex(pub Vec<u8>);
+
+impl std::fmt::Debug for Hex {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Hex({} bytes)", self.0.len())
+    }
+}
+
+impl Serialize for Hex {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str(&hex::encode(&self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Hex {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(d)?;
+        hex::decode(text.as_bytes()).map(Self).map_err(|e| D::Error::custom(format!("not hex: {e}")))
+    }
+}
+
+impl From<Vec<u8>> for Hex {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+}
+
 /// Serde form of a fixed array as standard base64; another length is an error.
 pub(crate) mod array_std {
     use super::*;
@@ -70,5 +112,23 @@ pub(crate) mod array_std {
         let bytes = Base64Std::deserialize(d)?.0;
         let len = bytes.len();
         bytes.try_into().map_err(|_| D::Error::custom(format!("{len} bytes where {N} are due")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn azure_pads_and_reads_what_is_not_padded() {
+        let bytes = Base64UrlPadded(vec![0xff]);
+        assert_eq!(serde_json::to_string(&bytes).unwrap(), "\"_w==\"");
+        for text in ["\"_w==\"", "\"_w\""] {
+            assert_eq!(serde_json::from_str::<Base64UrlPadded>(text).unwrap(), bytes);
+        }
+        assert!(serde_json::from_str::<Base64Url>("\"_w==\"").is_err());
+        assert!(serde_json::from_str::<Base64UrlPadded>("\"/w==\"").is_err());
+        assert_eq!(serde_json::from_str::<Hex>("\"0aFF\"").unwrap().0, [0x0a, 0xff]);
+        assert!(serde_json::from_str::<Hex>("\"0\"").is_err());
     }
 }

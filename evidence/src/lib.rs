@@ -5,6 +5,7 @@
 pub mod codes;
 mod digest;
 mod encoding;
+mod kind;
 mod pcr;
 mod secret;
 mod source;
@@ -14,12 +15,18 @@ mod wire;
 
 pub use codes::Code;
 pub use digest::{DigestParseError, HashAlg, Sha256Digest};
-pub use encoding::{Base64Std, Base64Url};
+pub use encoding::{Base64Std, Base64Url, Base64UrlPadded, Hex};
+pub use kind::{EvidenceKind, UnknownKind};
 pub use pcr::{PcrIndex, PcrIndexError, PcrSet, PcrValues};
 pub use secret::{Secret, SecretBytes};
-pub use source::{Activated, EvidenceSource, Identity, QuoteParts};
+pub use source::{
+    Absent, Activated, Ek, EvidenceSource, Identity, QuoteParts, ReportParts, ReportSource, TpmSource,
+};
 pub use tuple::{IMAGE_PCRS, ImageTuple, PLATFORM_PCRS, PlatformTuple, TupleError, TupleEvent};
-pub use wire::{CcnodeTpmEvidence, EventLogs, TdxEvidence, TpmEvidence, TpmQuote};
+pub use wire::{
+    AZURE_VERSION, AdditionalEvidence, AzSnpEvidence, AzTdxEvidence, AzureTpmQuote, CcnodeEvidence,
+    EventLogs, Svsm, TdxEvidence, TpmEvidence, TpmQuote,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -44,12 +51,51 @@ pub struct UnixTime(pub u64);
 pub struct ReportData(pub [u8; 48]);
 
 impl ReportData {
-    /// What a TPM quote carries in `extraData`: the first 32 bytes.
+    /// What the quote of a TPM of its own standing carries in `extraData`: the first 32 bytes.
     pub fn qualifying_data(&self) -> [u8; 32] {
-        let mut out = [0; 32];
-        for (to, from) in out.iter_mut().zip(self.0.iter()) {
-            *to = *from;
+        fill(&self.0)
+    }
+
+    /// What the quote of an Azure vTPM carries in `extraData`, and `tpm` its first 32 bytes of: by kind of evidence.
+    pub fn extra_data(&self, kind: EvidenceKind) -> ExtraData {
+        match kind {
+            EvidenceKind::AzSnpVtpm | EvidenceKind::AzTdxVtpm => ExtraData::Whole(self.0),
+            EvidenceKind::Tpm | EvidenceKind::Snp | EvidenceKind::Tdx => {
+                ExtraData::Short(self.qualifying_data())
+            }
         }
-        out
+    }
+
+    /// REPORT_DATA of a hardware report: all 48 bytes, then 16 zeros.
+    pub fn report_data(&self) -> [u8; 64] {
+        fill(&self.0)
+    }
+}
+
+/// The first `N` bytes, or all and then zeros.
+fn fill<const N: usize>(from: &[u8; 48]) -> [u8; N] {
+    let mut out = [0; N];
+    for (to, from) in out.iter_mut().zip(from) {
+        *to = *from;
+    }
+    out
+}
+
+/// `extraData` of a quote, as long as the kind of evidence wants it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ExtraData {
+    /// The first 32 bytes of the report data.
+    Short([u8; 32]),
+    /// All 48 bytes of it.
+    Whole([u8; 48]),
+}
+
+impl ExtraData {
+    /// The bytes that are quoted.
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Self::Short(bytes) => bytes,
+            Self::Whole(bytes) => bytes,
+        }
     }
 }

@@ -3,6 +3,9 @@
 //! `stock`: SHA-384 over the RFC 8785 form of `{additional-evidence, nonce, tee-pubkey}`. `ccnode/1`: the same object
 //! with a member `ccnode`. The activation value is an HMAC over the object without `ccnode.activation` (the core), so
 //! the quote that carries the whole proves that this very session activated the credential.
+//!
+//! A composite has two: what stands beside the primary evidence covers the form without `additional-evidence`, and the primary
+//! covers all of it. A node whose only TPM stands beside the primary activates over the former.
 
 use crate::{Nonce, ReportData, Secret, Sha256Digest};
 use hkdf::Hkdf;
@@ -33,8 +36,9 @@ pub enum TranscriptError {
 #[derive(Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Transcript<'a, K: Serialize> {
-    /// The additional evidence string exactly as sent; "" counts.
-    pub additional_evidence: &'a str,
+    /// The additional evidence string exactly as sent; "" counts. `None` is the form that additional evidence itself covers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub additional_evidence: Option<&'a str>,
     /// The challenge's nonce.
     pub nonce: &'a Nonce,
     /// The ephemeral public key that secrets are encrypted to.
@@ -59,8 +63,8 @@ pub struct Bound {
 pub struct RuntimeExt {
     /// Version of the transcript: 1.
     pub version: u32,
-    /// HMAC-SHA256 over the core under a key from the activated secret.
-    pub activation: Sha256Digest,
+    /// HMAC-SHA256 over the core under a key from the activated secret; `null` from a node without a TPM.
+    pub activation: Option<Sha256Digest>,
     /// What is bound.
     #[serde(flatten)]
     pub bound: Bound,
@@ -98,9 +102,18 @@ impl<K: Serialize> Transcript<'_, K> {
         secret: &Secret<32>,
     ) -> Result<(RuntimeExt, ReportData), TranscriptError> {
         let activation = Sha256Digest(self.activation(&bound, secret)?.finalize().into_bytes().into());
-        let ext = RuntimeExt { version: 1, activation, bound };
-        let data = report_data(&canonical(&With { shared: self, ccnode: &ext })?);
+        let ext = RuntimeExt { version: 1, activation: Some(activation), bound };
+        let data = self.cover(&ext)?;
         Ok((ext, data))
+    }
+
+    /// Report data over `ext` as it stands: what the primary evidence of a composite covers once the TPM beside it has quoted, or
+    /// that of a node that has no TPM. It proves no activation.
+    pub fn cover(&self, ext: &RuntimeExt) -> Result<ReportData, TranscriptError> {
+        if ext.version != 1 {
+            return Err(TranscriptError::Version(ext.version));
+        }
+        Ok(report_data(&canonical(&With { shared: self, ccnode: ext })?))
     }
 
     /// The service's side of `ccnode/1`: checks the activation value and gives the report data that must be quoted.
@@ -113,11 +126,11 @@ impl<K: Serialize> Transcript<'_, K> {
             return Err(TranscriptError::Version(ext.version));
         }
         let want: [u8; 32] = self.activation(&ext.bound, secret)?.finalize().into_bytes().into();
-        if !bool::from(want.ct_eq(&ext.activation.0)) {
+        let sent = ext.activation.ok_or(TranscriptError::Activation)?;
+        if !bool::from(want.ct_eq(&sent.0)) {
             return Err(TranscriptError::Activation);
         }
-        let data = report_data(&canonical(&With { shared: self, ccnode: ext })?);
-        Ok((ActivationProven(()), data))
+        Ok((ActivationProven(()), self.cover(ext)?))
     }
 
     fn activation(&self, bound: &Bound, secret: &Secret<32>) -> Result<Hmac<Sha256>, TranscriptError> {
@@ -160,7 +173,8 @@ mod tests {
     #[test]
     fn stock_hashes_three_members_in_canonical_order() {
         let key = json!({"kty": "EC", "crv": "P-256", "alg": "ECDH-ES+A256KW", "x": "a", "y": "b"});
-        let got = Transcript { additional_evidence: "", nonce: &NONCE, tee_pubkey: &key }.stock().unwrap();
+        let got =
+            Transcript { additional_evidence: Some(""), nonce: &NONCE, tee_pubkey: &key }.stock().unwrap();
         let text = format!(
             r#"{{"additional-evidence":"","nonce":"{}","tee-pubkey":{{"alg":"ECDH-ES+A256KW","crv":"P-256","kty":"EC","x":"a","y":"b"}}}}"#,
             NONCE.text()
@@ -171,7 +185,7 @@ mod tests {
     #[test]
     fn both_ends_agree_and_only_with_one_secret() {
         let key = json!({"kty": "EC"});
-        let transcript = Transcript { additional_evidence: "", nonce: &NONCE, tee_pubkey: &key };
+        let transcript = Transcript { additional_evidence: Some(""), nonce: &NONCE, tee_pubkey: &key };
         let bound = Bound { csr: Some(Sha256Digest::of(b"csr")), ..Default::default() };
         let secret = Secret::new([1; 32]);
         let (ext, sent) = transcript.bind(bound, &secret).unwrap();
@@ -185,13 +199,13 @@ mod tests {
     fn t08_every_member_is_bound() {
         let (key, other) = (json!({"kty": "EC"}), json!({"kty": "RSA"}));
         let secret = Secret::new([1; 32]);
-        let base = Transcript { additional_evidence: "", nonce: &NONCE, tee_pubkey: &key };
+        let base = Transcript { additional_evidence: Some(""), nonce: &NONCE, tee_pubkey: &key };
         let (ext, data) = base.bind(Bound::default(), &secret).unwrap();
         let later = Nonce([8; 32]);
         for transcript in [
-            Transcript { additional_evidence: "{}", nonce: &NONCE, tee_pubkey: &key },
-            Transcript { additional_evidence: "", nonce: &later, tee_pubkey: &key },
-            Transcript { additional_evidence: "", nonce: &NONCE, tee_pubkey: &other },
+            Transcript { additional_evidence: Some("{}"), nonce: &NONCE, tee_pubkey: &key },
+            Transcript { additional_evidence: Some(""), nonce: &later, tee_pubkey: &key },
+            Transcript { additional_evidence: Some(""), nonce: &NONCE, tee_pubkey: &other },
         ] {
             assert!(matches!(transcript.verify(&ext, &secret), Err(TranscriptError::Activation)));
             assert_ne!(transcript.bind(Bound::default(), &secret).unwrap().1, data);
@@ -209,6 +223,43 @@ mod tests {
             base.verify(&RuntimeExt { version: 2, ..ext }, &secret),
             Err(TranscriptError::Version(2))
         ));
+    }
+
+    #[test]
+    fn t08_a_composite_has_two_forms() {
+        let key = json!({"kty": "EC"});
+        let secret = Secret::new([1; 32]);
+        let device = Transcript { additional_evidence: None, nonce: &NONCE, tee_pubkey: &key };
+        let (ext, quoted) = device.bind(Bound::default(), &secret).unwrap();
+        let text = format!(
+            r#"{{"ccnode":{{"activation":"{}","csr":null,"event-logs":null,"init-data":null,"version":1}},"nonce":"{}","tee-pubkey":{{"kty":"EC"}}}}"#,
+            ext.activation.unwrap(),
+            NONCE.text()
+        );
+        assert_eq!(quoted, report_data(text.as_bytes()));
+
+        let whole = |sent| Transcript { additional_evidence: Some(sent), ..device };
+        let reported = whole("{\"tpm\":1}").cover(&ext).unwrap();
+        let text = text.replacen('{', r#"{"additional-evidence":"{\"tpm\":1}","#, 1);
+        assert_eq!(reported, report_data(text.as_bytes()));
+        assert_ne!(reported, whole("{\"tpm\":2}").cover(&ext).unwrap());
+        // Neither stands for the other: not as report data, and not as what was activated over.
+        assert_ne!(quoted, reported);
+        assert!(matches!(whole("").verify(&ext, &secret), Err(TranscriptError::Activation)));
+    }
+
+    #[test]
+    fn a_node_without_a_tpm_activates_nothing() {
+        let key = json!({"kty": "EC"});
+        let transcript = Transcript { additional_evidence: Some(""), nonce: &NONCE, tee_pubkey: &key };
+        let ext = RuntimeExt { version: 1, activation: None, bound: Bound::default() };
+        transcript.cover(&ext).unwrap();
+        assert!(matches!(transcript.verify(&ext, &Secret::new([1; 32])), Err(TranscriptError::Activation)));
+        let later = RuntimeExt { version: 2, ..ext };
+        assert!(matches!(transcript.cover(&later), Err(TranscriptError::Version(2))));
+        let text = serde_json::to_string(&ext).unwrap();
+        assert_eq!(text, r#"{"version":1,"activation":null,"csr":null,"init-data":null,"event-logs":null}"#);
+        assert_eq!(serde_json::from_str::<RuntimeExt>(&text).unwrap(), ext);
     }
 
     #[test]

@@ -1,11 +1,18 @@
-//! Evidence as it travels: the stock `tpm` members and the superset member `ccnode`.
+//! Evidence as it travels: the stock `tpm` members and the superset member `ccnode`, which any primary evidence carries.
 
+mod azure;
 mod tdx;
 
+pub use azure::{AZURE_VERSION, AzSnpEvidence, AzTdxEvidence, AzureTpmQuote};
 pub use tdx::TdxEvidence;
 
 use crate::{Base64Std, Base64Url, PcrIndex, PcrValues, Sha256Digest};
+use serde::de::Error as _;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// The superset member's name.
+const MEMBER: &str = "ccnode";
 
 /// Primary evidence of the TEE `tpm`; unknown members are ignored by the stock service, so `ccnode` rides along.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -16,7 +23,7 @@ pub struct TpmEvidence {
     pub ak_public: Base64Std,
     /// What `ccnode/1` adds; absent from stock clients.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ccnode: Option<CcnodeTpmEvidence>,
+    pub ccnode: Option<CcnodeEvidence>,
 }
 
 /// A TPM 2.0 quote in the stock form.
@@ -40,10 +47,10 @@ impl TpmQuote {
     }
 }
 
-/// What a `ccnode/1` node adds to its TPM evidence.
+/// What a `ccnode/1` node adds to its primary evidence, of whichever kind.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub struct CcnodeTpmEvidence {
+pub struct CcnodeEvidence {
     /// Version of this member: 1.
     pub version: u32,
     /// The event logs, bound to the transcript as a whole.
@@ -51,6 +58,45 @@ pub struct CcnodeTpmEvidence {
     pub logs: EventLogs,
     /// The kubelet's certificate request in DER (PKCS #10); its digest is bound to the transcript.
     pub csr: Option<Base64Url>,
+    /// The services manifest that an SEV-SNP report covers, where an SVSM made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub svsm: Option<Svsm>,
+}
+
+impl CcnodeEvidence {
+    /// Puts this beside the stock members of `primary`, which must be an object.
+    pub fn beside(&self, primary: &impl Serialize) -> Result<Value, serde_json::Error> {
+        let mut primary = serde_json::to_value(primary)?;
+        let ours = serde_json::to_value(self)?;
+        let object = primary.as_object_mut().ok_or_else(|| serde_json::Error::custom("not an object"))?;
+        object.insert(MEMBER.to_owned(), ours);
+        Ok(primary)
+    }
+
+    /// Reads it out of primary evidence; `None` where there is no such member.
+    pub fn of(primary: &Value) -> Result<Option<Self>, serde_json::Error> {
+        primary.get(MEMBER).map(Self::deserialize).transpose()
+    }
+}
+
+/// What an SVSM's report covers beside its nonce: REPORT_DATA is SHA-512(nonce ‖ manifest).
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Svsm {
+    /// GUID of the service whose manifest it is, as text with hyphens.
+    pub service: String,
+    /// Version of the manifest.
+    pub version: u32,
+    /// The manifest; for the vTPM's service it holds the endorsement key.
+    pub manifest: Base64Url,
+}
+
+/// `additional_evidence` of a report with a vTPM beside it, as JSON text; the stock service reads the same map.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AdditionalEvidence {
+    /// The vTPM's quote; its member `ccnode` is absent, as the primary evidence carries it.
+    pub tpm: TpmEvidence,
 }
 
 /// The logs that explain the quoted PCRs. Nothing in them is believed beyond what replays.
@@ -78,10 +124,10 @@ mod tests {
 
     #[test]
     fn logs_flatten_beside_the_request() {
-        let evidence = CcnodeTpmEvidence { version: 1, logs: EventLogs::default(), csr: None };
+        let evidence = CcnodeEvidence { version: 1, logs: EventLogs::default(), csr: None, svsm: None };
         let text = serde_json::to_string(&evidence).unwrap();
         assert_eq!(text, r#"{"version":1,"event-log":"","own-log":"","cmdline":"","csr":null}"#);
-        assert_eq!(serde_json::from_str::<CcnodeTpmEvidence>(&text).unwrap(), evidence);
+        assert_eq!(serde_json::from_str::<CcnodeEvidence>(&text).unwrap(), evidence);
     }
 
     #[test]
@@ -95,6 +141,22 @@ mod tests {
         ] {
             assert_ne!(logs.digest().unwrap(), base);
         }
+    }
+
+    #[test]
+    fn ours_rides_beside_any_primary_evidence() {
+        let svsm = Svsm { service: "c476".into(), version: 1, manifest: vec![1].into() };
+        let ours = CcnodeEvidence { version: 1, logs: EventLogs::default(), csr: None, svsm: Some(svsm) };
+        let primary = ours.beside(&serde_json::json!({"quote": "AA=="})).unwrap();
+        assert_eq!(primary["quote"], "AA==");
+        assert_eq!(
+            primary["ccnode"]["svsm"],
+            serde_json::json!({"service": "c476", "version": 1, "manifest": "AQ"})
+        );
+        assert_eq!(CcnodeEvidence::of(&primary).unwrap(), Some(ours.clone()));
+        assert_eq!(CcnodeEvidence::of(&Value::Null).unwrap(), None);
+        assert!(CcnodeEvidence::of(&serde_json::json!({"ccnode": {}})).is_err());
+        assert!(ours.beside(&1).is_err());
     }
 
     #[test]

@@ -5,8 +5,8 @@ use ccnode_attest_client::{
 };
 use ccnode_evidence::transcript::{Transcript, name_key};
 use ccnode_evidence::{
-    Activated, EventLogs, EvidenceSource, Identity, Nonce, PcrIndex, PcrValues, QuoteParts, Secret,
-    Sha256Digest, TpmEvidence,
+    Absent, Activated, Ek, EventLogs, EvidenceSource, ExtraData, Identity, Nonce, PcrIndex, PcrValues,
+    QuoteParts, Secret, Sha256Digest, TpmEvidence, TpmSource,
 };
 use ccnode_protocol::grants::{Cluster, Grant, Grants, OnForeignDisk, VolumeAction, VolumeGrant};
 use ccnode_protocol::{Attestation, NodeName, TeePubKey, jwe};
@@ -187,11 +187,11 @@ async fn read(stream: &mut (impl tokio::io::AsyncRead + Unpin)) -> Option<Req> {
 #[derive(Debug)]
 pub(crate) struct FakeTpm;
 
-impl EvidenceSource for FakeTpm {
+impl TpmSource for FakeTpm {
     type Error = Infallible;
 
     async fn identity(&self) -> Result<Identity, Infallible> {
-        Ok(Identity { ek_cert: b"ek".to_vec(), ak_public: b"ak".to_vec() })
+        Ok(Identity { ek: Ek::Certificate(b"ek".to_vec()), ak_public: b"ak".to_vec() })
     }
 
     async fn activate(&self, credential: Vec<u8>, secret: Vec<u8>) -> Result<Activated, Infallible> {
@@ -199,14 +199,28 @@ impl EvidenceSource for FakeTpm {
         Ok(Secret::new(SECRET))
     }
 
-    async fn quote(&self, qualifying: [u8; 32]) -> Result<QuoteParts, Infallible> {
+    async fn quote(&self, extra: ExtraData) -> Result<QuoteParts, Infallible> {
         let pcrs = PcrIndex::all().take(16).map(|i| (i, Sha256Digest::ZERO)).collect();
         Ok(QuoteParts {
-            message: qualifying.to_vec(),
+            message: extra.bytes().to_vec(),
             signature: b"signature".to_vec(),
             pcrs: PcrValues(pcrs),
             ak_public: b"spki".to_vec(),
         })
+    }
+}
+
+impl EvidenceSource for FakeTpm {
+    type Error = Infallible;
+    type Tpm = Self;
+    type Report = Absent<Infallible>;
+
+    fn supports_tpm(&self) -> Option<&Self> {
+        Some(self)
+    }
+
+    fn supports_report(&self) -> Option<&Self::Report> {
+        None
     }
 
     async fn logs(&self) -> Result<EventLogs, Infallible> {
@@ -238,7 +252,7 @@ pub(crate) fn check(attestation: &Attestation) -> TeePubKey {
     let runtime = &attestation.runtime_data;
     let ext = runtime.ccnode.as_ref().expect("the member ccnode");
     let key = runtime.stock.tee_pubkey.clone();
-    let transcript = Transcript { additional_evidence: "", nonce: &nonce(), tee_pubkey: &key };
+    let transcript = Transcript { additional_evidence: Some(""), nonce: &nonce(), tee_pubkey: &key };
     let (_, data) = transcript.verify(ext, &Secret::new(SECRET)).unwrap();
     let evidence: TpmEvidence =
         serde_json::from_value(attestation.tee_evidence.primary_evidence.clone()).unwrap();
@@ -322,7 +336,7 @@ pub(crate) type Failure = AttestError<Infallible, Infallible>;
 
 /// One attestation with a deadline in milliseconds; the waits that it told of come too.
 pub(crate) async fn attest(client: &mut Client, ms: u64) -> (Result<Outcome, ClientError>, Vec<Retry>) {
-    let subject = Subject { identity: FakeTpm.identity().await.unwrap(), logs: EventLogs::default() };
+    let subject = Subject { identity: Some(FakeTpm.identity().await.unwrap()), logs: EventLogs::default() };
     let csr = |name: &NodeName| Ok::<_, Infallible>(name.to_string().into_bytes());
     let mut waits = Vec::new();
     let deadline = Deadline::after(Duration::from_millis(ms));

@@ -8,7 +8,9 @@ use crate::console::Step;
 use crate::provision::{KubeletKey, ProvisionError};
 use crate::refusal::Refusal;
 use ccnode_attest_client::{AttestError, Client, ClockAtLeast, Deadline, Outcome, PinError, Settings};
-use ccnode_evidence::{Activated, Code, EventLogs, EvidenceSource, Identity, QuoteParts};
+use ccnode_evidence::{
+    Absent, Activated, Code, EventLogs, EvidenceSource, ExtraData, Identity, QuoteParts, TpmSource,
+};
 use ccnode_tpm_device::{DeviceError, DeviceHandle};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -109,7 +111,7 @@ impl Timed<'_> {
     }
 }
 
-impl EvidenceSource for Timed<'_> {
+impl TpmSource for Timed<'_> {
     type Error = DeviceError;
 
     async fn identity(&self) -> Result<Identity, DeviceError> {
@@ -120,8 +122,22 @@ impl EvidenceSource for Timed<'_> {
         self.count(self.device.activate(credential, secret)).await
     }
 
-    async fn quote(&self, qualifying: [u8; 32]) -> Result<QuoteParts, DeviceError> {
-        self.count(self.device.quote(qualifying)).await
+    async fn quote(&self, extra: ExtraData) -> Result<QuoteParts, DeviceError> {
+        self.count(self.device.quote(extra)).await
+    }
+}
+
+impl EvidenceSource for Timed<'_> {
+    type Error = DeviceError;
+    type Tpm = Self;
+    type Report = Absent<DeviceError>;
+
+    fn supports_tpm(&self) -> Option<&Self> {
+        Some(self)
+    }
+
+    fn supports_report(&self) -> Option<&Self::Report> {
+        None
     }
 
     async fn logs(&self) -> Result<EventLogs, DeviceError> {

@@ -9,7 +9,7 @@ use crate::net;
 use crate::provision::KubeletKey;
 use crate::refusal::{Coded, Refusal};
 use ccnode_attest_client::{Client, Deadline, Subject};
-use ccnode_evidence::{Code, EvidenceSource as _};
+use ccnode_evidence::{Code, EvidenceSource as _, TpmSource as _};
 use ccnode_tpm_device::{BootRecords, Device, DeviceError, DeviceHandle, Tcti};
 use std::fs;
 use std::path::Path;
@@ -106,7 +106,7 @@ impl Boot {
         let tpm = device.clone();
         let subject = tokio::spawn(async move {
             let identity = tpm.identity().await?;
-            Ok(Subject { identity, logs: tpm.logs().await? })
+            Ok(Subject { identity: Some(identity), logs: tpm.logs().await? })
         });
         self.done(Step::Measure, since, &format!("event log of {event_log} bytes"));
         Ok(Measured { config, cmdline, device, subject, seeded })

@@ -3,8 +3,8 @@
 use crate::thread::TpmThread;
 use crate::{DeviceError, Tcti};
 use ccnode_evidence::{
-    Activated, EventLogs, EvidenceSource, Identity, PcrIndex, PcrSet, PcrValues, QuoteParts, SecretBytes,
-    Sha256Digest,
+    Absent, Activated, EventLogs, EvidenceSource, ExtraData, Identity, PcrIndex, PcrSet, PcrValues,
+    QuoteParts, SecretBytes, Sha256Digest, TpmSource,
 };
 use ccnode_tpm_eventlog::own;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -124,7 +124,7 @@ impl DeviceHandle {
     }
 }
 
-impl EvidenceSource for DeviceHandle {
+impl TpmSource for DeviceHandle {
     type Error = DeviceError;
 
     fn identity(&self) -> impl Future<Output = Result<Identity, DeviceError>> + Send {
@@ -139,8 +139,23 @@ impl EvidenceSource for DeviceHandle {
         self.thread.call(move |tpm| tpm.activate(&credential, &secret))
     }
 
-    fn quote(&self, qualifying: [u8; 32]) -> impl Future<Output = Result<QuoteParts, DeviceError>> + Send {
-        self.thread.call(move |tpm| tpm.quote(qualifying))
+    fn quote(&self, extra: ExtraData) -> impl Future<Output = Result<QuoteParts, DeviceError>> + Send {
+        self.thread.call(move |tpm| tpm.quote(extra))
+    }
+}
+
+/// A machine with a TPM and nothing else.
+impl EvidenceSource for DeviceHandle {
+    type Error = DeviceError;
+    type Tpm = Self;
+    type Report = Absent<DeviceError>;
+
+    fn supports_tpm(&self) -> Option<&Self> {
+        Some(self)
+    }
+
+    fn supports_report(&self) -> Option<&Self::Report> {
+        None
     }
 
     fn logs(&self) -> impl Future<Output = Result<EventLogs, DeviceError>> + Send {

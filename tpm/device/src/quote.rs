@@ -3,7 +3,7 @@
 use crate::error::failed;
 use crate::keys::Ak;
 use crate::{DeviceError, pcr};
-use ccnode_evidence::{PcrSet, QuoteParts};
+use ccnode_evidence::{ExtraData, PcrSet, QuoteParts};
 use tss_esapi::interface_types::session_handles::AuthSession;
 use tss_esapi::structures::{Attest, AttestInfo, Data, SignatureScheme};
 use tss_esapi::traits::Marshall as _;
@@ -15,8 +15,8 @@ pub const QUOTE_ATTEMPTS: usize = 5;
 const QUOTE: &str = "TPM2_Quote";
 
 /// TPM2_Quote over exactly sha256:0-15, with the values that its digest is made of.
-pub(crate) fn quote(ctx: &mut Context, ak: &Ak, qualifying: [u8; 32]) -> Result<QuoteParts, DeviceError> {
-    let data = Data::try_from(qualifying.to_vec()).map_err(failed(QUOTE))?;
+pub(crate) fn quote(ctx: &mut Context, ak: &Ak, extra: ExtraData) -> Result<QuoteParts, DeviceError> {
+    let data = Data::try_from(extra.bytes().to_vec()).map_err(failed(QUOTE))?;
     for _ in 0..QUOTE_ATTEMPTS {
         let pcrs = pcr::read(ctx, PcrSet::CCNODE)?;
         let selection = pcr::selection(PcrSet::CCNODE.iter())?;

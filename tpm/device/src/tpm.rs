@@ -5,7 +5,7 @@ use crate::keys::{Ak, Ek};
 use crate::session::{Credential, Salted};
 use crate::{DeviceError, Tcti, ek_cert, keys, pcr, quote};
 use ccnode_evidence::{
-    Activated, Identity, PcrIndex, PcrSet, PcrValues, QuoteParts, SecretBytes, Sha256Digest,
+    Activated, ExtraData, Identity, PcrIndex, PcrSet, PcrValues, QuoteParts, SecretBytes, Sha256Digest,
 };
 use tss_esapi::Context;
 use tss_esapi::interface_types::algorithm::HashingAlgorithm;
@@ -44,7 +44,7 @@ impl Tpm {
     pub(crate) fn identity(&mut self) -> Result<Identity, DeviceError> {
         let ek = get_or(&mut self.ek, || find_ek(&mut self.ctx))?;
         let ak = get_or(&mut self.ak, || keys::find_ak(&mut self.ctx))?;
-        Ok(Identity { ek_cert: ek.cert.clone(), ak_public: ak.public.clone() })
+        Ok(Identity { ek: ccnode_evidence::Ek::Certificate(ek.cert.clone()), ak_public: ak.public.clone() })
     }
 
     pub(crate) fn activate(&mut self, credential: &[u8], secret: &[u8]) -> Result<Activated, DeviceError> {
@@ -56,9 +56,9 @@ impl Tpm {
     }
 
     /// A quote needs the attestation key alone: no certificate, no endorsement key.
-    pub(crate) fn quote(&mut self, qualifying: [u8; 32]) -> Result<QuoteParts, DeviceError> {
+    pub(crate) fn quote(&mut self, extra: ExtraData) -> Result<QuoteParts, DeviceError> {
         let ak = get_or(&mut self.ak, || keys::find_ak(&mut self.ctx))?;
-        quote::quote(&mut self.ctx, ak, qualifying)
+        quote::quote(&mut self.ctx, ak, extra)
     }
 
     pub(crate) fn read_pcrs(&mut self, set: PcrSet) -> Result<PcrValues, DeviceError> {

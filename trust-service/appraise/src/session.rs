@@ -2,7 +2,7 @@
 
 use crate::{Member, NonceFresh, Rejection, TpmIdentity};
 use ccnode_evidence::transcript::{ActivationProven, Transcript, TranscriptError};
-use ccnode_evidence::{CcnodeTpmEvidence, Nonce, ReportData, Secret, Sha256Digest, TpmEvidence};
+use ccnode_evidence::{CcnodeEvidence, Nonce, ReportData, Secret, Sha256Digest, TpmEvidence};
 use ccnode_protocol::Attestation;
 use serde::Deserialize as _;
 
@@ -20,7 +20,7 @@ pub struct Session<'a> {
 /// Evidence that is of this session's form, with what it is bound to.
 pub(crate) struct Opened {
     pub(crate) evidence: TpmEvidence,
-    pub(crate) ours: CcnodeTpmEvidence,
+    pub(crate) ours: CcnodeEvidence,
     pub(crate) fresh: NonceFresh,
 }
 
@@ -55,7 +55,7 @@ pub(crate) fn activation(
     let runtime = &attestation.runtime_data;
     let ext = runtime.ccnode.as_ref().ok_or(Rejection::StockTranscript)?;
     let transcript = Transcript {
-        additional_evidence: &attestation.tee_evidence.additional_evidence,
+        additional_evidence: Some(&attestation.tee_evidence.additional_evidence),
         nonce: session.nonce,
         tee_pubkey: &runtime.stock.tee_pubkey,
     };
@@ -73,7 +73,7 @@ pub(crate) struct MembersBound {
     pub(crate) init_data: Option<Sha256Digest>,
 }
 
-pub(crate) fn bound(attestation: &Attestation, ours: &CcnodeTpmEvidence) -> Result<MembersBound, Rejection> {
+pub(crate) fn bound(attestation: &Attestation, ours: &CcnodeEvidence) -> Result<MembersBound, Rejection> {
     let bound = attestation.runtime_data.ccnode.as_ref().ok_or(Rejection::StockTranscript)?.bound;
     let is = |member, sent: Option<Sha256Digest>, bound| {
         if sent == bound { Ok(()) } else { Err(Rejection::TranscriptMismatch { member }) }

@@ -13,8 +13,8 @@ mod problem;
 
 pub use kbs_types::{Tee, TeePubKey};
 pub use messages::{
-    AttestResponse, Attestation, AuthExt, AuthRequest, Challenge, ChallengeExt, ExtParams, NameBox,
-    RuntimeData, VERSION,
+    Activation, Asks, AttestResponse, Attestation, AuthExt, AuthRequest, Challenge, ChallengeExt, ExtParams,
+    NameBox, OfferError, RuntimeData, VERSION, kind, tee,
 };
 pub use name::{NameError, NodeName, PoolName};
 pub use problem::{NodeRefusal, PROBLEM_TYPE_BASE, Problem};

@@ -6,6 +6,8 @@ pub const REQUEST_BODY: usize = 2 * 1024 * 1024;
 pub const RESPONSE_BODY: usize = 256 * 1024;
 /// The largest endorsement key certificate, DER.
 pub const EK_CERT: usize = 4096;
+/// The largest TPMT_PUBLIC of an endorsement key.
+pub const EK_PUBLIC: usize = 1024;
 /// The largest TPMT_PUBLIC of an attestation key.
 pub const AK_PUBLIC: usize = 1024;
 /// The largest firmware log.

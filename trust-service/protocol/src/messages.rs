@@ -1,12 +1,12 @@
 //! Request, Challenge, Attestation and Response, with the member `ccnode` where both ends speak `ccnode/1`.
 
-use ccnode_evidence::{Base64Url, transcript::RuntimeExt};
+use ccnode_evidence::{Base64Url, Ek, EvidenceKind, Identity, transcript::RuntimeExt};
 use kbs_types::{CompositeEvidence, InitData, Tee};
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
-use crate::{PoolName, bounded, limits};
+use crate::{NodeName, PoolName, bounded, limits};
 
 /// The protocol version that this crate speaks.
 pub const VERSION: &str = "0.4.0";
@@ -46,7 +46,7 @@ impl<T> ExtParams<T> {
     }
 }
 
-/// What a node offers: who its TPM is.
+/// What a node offers: who its TPM is. Without a TPM, `ek-cert`, `ek` and `ak` are all absent.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct AuthExt {
@@ -54,10 +54,55 @@ pub struct AuthExt {
     pub version: u32,
     /// The pool that the measured configuration names; for a known node the service's record decides.
     pub pool: PoolName,
-    /// EK certificate, DER.
-    pub ek_cert: Base64Url,
+    /// EK certificate, DER; absent where the TPM has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ek_cert: Option<Base64Url>,
+    /// TPMT_PUBLIC of an endorsement key without a certificate, RSA-2048 in the default template.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ek: Option<Base64Url>,
     /// The attestation key's TPMT_PUBLIC.
-    pub ak: Base64Url,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ak: Option<Base64Url>,
+}
+
+impl AuthExt {
+    /// The offer of a node of `pool` whose TPM is `identity`, where it has one.
+    pub fn new(pool: PoolName, identity: Option<&Identity>) -> Self {
+        let (mut ek_cert, mut ek) = (None, None);
+        match identity.map(|identity| &identity.ek) {
+            Some(Ek::Certificate(der)) => ek_cert = Some(der.clone().into()),
+            Some(Ek::Public(public)) => ek = Some(public.clone().into()),
+            None => {}
+        }
+        let ak = identity.map(|identity| identity.ak_public.clone().into());
+        Self { version: 1, pool, ek_cert, ek, ak }
+    }
+
+    /// Who the TPM is; `Ok(None)` from a node without one.
+    pub fn identity(&self) -> Result<Option<Identity>, OfferError> {
+        let ek = match (&self.ek_cert, &self.ek) {
+            (Some(_), Some(_)) => return Err(OfferError::TwoKeys),
+            (Some(cert), None) => Some(Ek::Certificate(cert.0.clone())),
+            (None, Some(public)) => Some(Ek::Public(public.0.clone())),
+            (None, None) => None,
+        };
+        match (ek, &self.ak) {
+            (Some(ek), Some(ak)) => Ok(Some(Identity { ek, ak_public: ak.0.clone() })),
+            (None, None) => Ok(None),
+            _ => Err(OfferError::HalfATpm),
+        }
+    }
+}
+
+/// Members of an offer that don't go together.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum OfferError {
+    /// Certificate and public area of an endorsement key.
+    #[error("both `ek-cert` and `ek`; a TPM offers its certificate, or the key where it has none")]
+    TwoKeys,
+    /// An endorsement key without an attestation key, or the reverse.
+    #[error("an endorsement key and `ak` come together or not at all")]
+    HalfATpm,
 }
 
 /// Reply of `POST /kbs/v0/auth`.
@@ -70,12 +115,33 @@ pub struct Challenge {
     pub extra_params: ExtParams<ChallengeExt>,
 }
 
-/// The service's answer in `ccnode/1`: a credential that only the offered TPM can activate.
+/// The service's answer in `ccnode/1`.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct ChallengeExt {
     /// Version of the transcript: 1.
     pub version: u32,
+    /// What it asks of the node.
+    #[serde(flatten)]
+    pub asks: Asks,
+}
+
+/// What a challenge asks for, by what was offered.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(untagged, rename_all = "kebab-case")]
+pub enum Asks {
+    /// To activate a credential: a TPM was offered.
+    Activation(Activation),
+    /// Nothing but the report: no TPM was offered.
+    Report {
+        /// The node's name, which is that boot's alone.
+        node: NodeName,
+    },
+}
+
+/// A credential that only the offered TPM can activate.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Activation {
     /// TPM2B_ID_OBJECT, marshalled with its size.
     pub credential: Base64Url,
     /// TPM2B_ENCRYPTED_SECRET, marshalled with its size.
@@ -163,6 +229,22 @@ pub struct AttestResponse {
     pub token: String,
 }
 
+/// The `tee` of a kind.
+pub fn tee(kind: EvidenceKind) -> Tee {
+    match kind {
+        EvidenceKind::Tpm => Tee::Tpm,
+        EvidenceKind::Snp => Tee::Snp,
+        EvidenceKind::Tdx => Tee::Tdx,
+        EvidenceKind::AzSnpVtpm => Tee::AzSnpVtpm,
+        EvidenceKind::AzTdxVtpm => Tee::AzTdxVtpm,
+    }
+}
+
+/// The kind of a `tee`; `None` where its evidence is not appraised.
+pub fn kind(tee: Tee) -> Option<EvidenceKind> {
+    EvidenceKind::ALL.into_iter().find(|kind| self::tee(*kind) == tee)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -183,6 +265,58 @@ mod tests {
         let text = r#"{"version":"0.4.0","tee":"tpm","extra-params":{"supported-hash-algorithms":[],"ccnode":{"version":1,"pool":"workers","ek-cert":"AA","ak":"AA"}}}"#;
         let request: AuthRequest = serde_json::from_str(text).unwrap();
         assert_eq!(request.extra_params.ccnode().unwrap().pool.as_str(), "workers");
+    }
+
+    #[test]
+    fn an_offer_is_a_whole_tpm_or_none() {
+        let pool = || "workers".parse().unwrap();
+        let of = |ek| Identity { ek, ak_public: vec![2] };
+        let text = |offer: &AuthExt| serde_json::to_string(offer).unwrap();
+        for (identity, want) in [
+            (
+                Some(of(Ek::Certificate(vec![1]))),
+                r#"{"version":1,"pool":"workers","ek-cert":"AQ","ak":"Ag"}"#,
+            ),
+            (Some(of(Ek::Public(vec![1]))), r#"{"version":1,"pool":"workers","ek":"AQ","ak":"Ag"}"#),
+            (None, r#"{"version":1,"pool":"workers"}"#),
+        ] {
+            let offer = AuthExt::new(pool(), identity.as_ref());
+            assert_eq!(text(&offer), want);
+            assert_eq!(serde_json::from_str::<AuthExt>(want).unwrap().identity(), Ok(identity));
+        }
+        let mut offer = AuthExt::new(pool(), Some(&of(Ek::Public(vec![1]))));
+        offer.ak = None;
+        assert_eq!(offer.identity(), Err(OfferError::HalfATpm));
+        let mut offer = AuthExt::new(pool(), Some(&of(Ek::Public(vec![1]))));
+        offer.ek_cert = Some(vec![1].into());
+        assert_eq!(offer.identity(), Err(OfferError::TwoKeys));
+        offer.ek_cert = None;
+        offer.ek = None;
+        assert_eq!(offer.identity(), Err(OfferError::HalfATpm));
+        let nulls = r#"{"version":1,"pool":"workers","ek-cert":null,"ek":null,"ak":null}"#;
+        assert_eq!(serde_json::from_str::<AuthExt>(nulls).unwrap().identity(), Ok(None));
+    }
+
+    #[test]
+    fn a_challenge_asks_for_activation_or_for_a_report() {
+        let tpm =
+            r#"{"version":1,"credential":"AQ","secret":"Ag","name":{"iv":"","ciphertext":"","tag":""}}"#;
+        let report = r#"{"version":1,"node":"workers-abc"}"#;
+        for text in [tpm, report] {
+            let ext: ChallengeExt = serde_json::from_str(text).unwrap();
+            assert_eq!(matches!(ext.asks, Asks::Activation(_)), text == tpm);
+            assert_eq!(serde_json::to_string(&ext).unwrap(), text);
+        }
+        assert!(serde_json::from_str::<ChallengeExt>(r#"{"version":1,"credential":"AQ"}"#).is_err());
+    }
+
+    #[test]
+    fn kinds_have_the_protocols_names() {
+        for kind in EvidenceKind::ALL {
+            assert_eq!(tee(kind).to_string(), kind.as_str());
+            assert_eq!(self::kind(tee(kind)), Some(kind));
+        }
+        assert_eq!(kind(Tee::Sample), None);
     }
 
     #[test]

@@ -17,11 +17,11 @@ use axum::extract::State;
 use axum::http::header::SET_COOKIE;
 use axum::response::{AppendHeaders, IntoResponse};
 use ccnode_appraise::{TpmIdentity, UnixTime, Verdict, activated, appraise};
-use ccnode_evidence::{Code, Nonce, Secret, Sha256Digest, transcript};
+use ccnode_evidence::{Code, Ek, Nonce, Secret, Sha256Digest, transcript};
 use ccnode_protocol::jwe::{self, Jwe};
 use ccnode_protocol::{
-    AttestResponse, Attestation, AuthRequest, COOKIE, Challenge, ChallengeExt, ExtParams, NameBox, NodeName,
-    Tee, VERSION,
+    Activation, Asks, AttestResponse, Attestation, AuthRequest, COOKIE, Challenge, ChallengeExt, ExtParams,
+    NameBox, NodeName, Tee, VERSION,
 };
 use rand_core::{OsRng, RngCore as _};
 use serde_json::json;
@@ -47,7 +47,12 @@ pub async fn auth<S: Store>(
         let text = format!("transcript of version {}; 1 is due", offer.version);
         return Err(Refusal::new(Code::StockTranscript, text));
     }
-    let identity = TpmIdentity::parse(&offer.ek_cert.0, &offer.ak.0).map_err(|r| Refusal::from(&r))?;
+    let malformed = |text: String| Refusal::new(Code::MalformedRequest, text);
+    let offered = offer.identity().map_err(|e| malformed(e.to_string()))?;
+    let Some(ccnode_evidence::Identity { ek: Ek::Certificate(ek_cert), ak_public }) = offered else {
+        return Err(malformed("an EK certificate and an attestation key are due".to_owned()));
+    };
+    let identity = TpmIdentity::parse(&ek_cert, &ak_public).map_err(|r| Refusal::from(&r))?;
     let known = service.store.read().await?.node(&identity.node_id()).await?;
     let name = known.map_or_else(|| identity.default_name(&offer.pool), |node| node.name);
 
@@ -58,8 +63,8 @@ pub async fn auth<S: Store>(
     let issued = service.now();
     let session = Session {
         nonce,
-        ek_cert: offer.ek_cert.clone(),
-        ak: offer.ak.clone(),
+        ek_cert: ek_cert.into(),
+        ak: ak_public.into(),
         secret: secret.clone(),
         pool: offer.pool.clone(),
         issued,
@@ -72,9 +77,11 @@ pub async fn auth<S: Store>(
         extra_params: ExtParams::Ccnode {
             ccnode: ChallengeExt {
                 version: 1,
-                credential: credential.into(),
-                secret: encrypted.into(),
-                name: name_box(&name, &secret)?,
+                asks: Asks::Activation(Activation {
+                    credential: credential.into(),
+                    secret: encrypted.into(),
+                    name: name_box(&name, &secret)?,
+                }),
             },
         },
     };

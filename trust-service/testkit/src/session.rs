@@ -3,7 +3,7 @@
 use crate::SoftTpm;
 use ccnode_evidence::transcript::{Bound, Transcript};
 use ccnode_evidence::{
-    CcnodeTpmEvidence, EventLogs, Nonce, QuoteParts, Secret, Sha256Digest, TpmEvidence, TpmQuote,
+    CcnodeEvidence, EventLogs, Nonce, QuoteParts, Secret, Sha256Digest, TpmEvidence, TpmQuote,
 };
 use ccnode_protocol::{
     Attestation, AuthExt, AuthRequest, ExtParams, NodeName, PoolName, RuntimeData, Tee, VERSION,
@@ -14,12 +14,7 @@ use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
 /// Body of `POST /kbs/v0/auth`.
 pub fn auth_request(tpm: &SoftTpm, pool: &PoolName) -> AuthRequest {
     let identity = tpm.offer();
-    let ccnode = AuthExt {
-        version: 1,
-        pool: pool.clone(),
-        ek_cert: identity.ek_cert.into(),
-        ak: identity.ak_public.into(),
-    };
+    let ccnode = AuthExt::new(pool.clone(), Some(&identity));
     AuthRequest { version: VERSION.to_owned(), tee: Tee::Tpm, extra_params: ExtParams::Ccnode { ccnode } }
 }
 
@@ -62,7 +57,8 @@ pub fn attest_with_init_data(
         init_data: init_data.map(|body| Sha256Digest::of(body.as_bytes())),
         event_logs: Some(logs.digest().expect("canonical JSON")),
     };
-    let transcript = Transcript { additional_evidence: "", nonce: answer.nonce, tee_pubkey: &tee_pubkey };
+    let transcript =
+        Transcript { additional_evidence: Some(""), nonce: answer.nonce, tee_pubkey: &tee_pubkey };
     let (ext, report_data) = transcript.bind(bound, answer.secret).expect("a transcript");
     let quote = quote(report_data.qualifying_data());
     let evidence = TpmEvidence {
@@ -72,7 +68,12 @@ pub fn attest_with_init_data(
             pcrs: quote.pcrs.0.into_values().collect(),
         },
         ak_public: quote.ak_public.into(),
-        ccnode: Some(CcnodeTpmEvidence { version: 1, logs, csr: answer.csr.clone().map(Into::into) }),
+        ccnode: Some(CcnodeEvidence {
+            version: 1,
+            logs,
+            csr: answer.csr.clone().map(Into::into),
+            svsm: None,
+        }),
     };
     let primary = serde_json::to_value(evidence).expect("JSON");
     // By its text, as it would arrive: kbs-types' own message types stay out of this crate's dependencies.

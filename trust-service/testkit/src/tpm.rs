@@ -3,7 +3,8 @@
 use crate::marshal::{self, Attest};
 use crate::{Boot, EkProfile, MakerCa};
 use ccnode_evidence::{
-    Activated, EventLogs, EvidenceSource, Identity, PcrSet, PcrValues, QuoteParts, Secret, Sha256Digest,
+    Absent, Activated, Ek, EventLogs, EvidenceSource, ExtraData, Identity, PcrSet, PcrValues, QuoteParts,
+    Secret, Sha256Digest, TpmSource,
 };
 use cfb_mode::cipher::{AsyncStreamCipher as _, KeyIvInit as _};
 use hmac::{Hmac, Mac as _};
@@ -165,7 +166,7 @@ impl SoftTpm {
         let attributes = state.lies.ak_attributes.unwrap_or(AK_ATTRIBUTES);
         let real = marshal::signing_key(attributes, &self.ak.n().to_bytes_be());
         Identity {
-            ek_cert: state.lies.ek_cert.clone().unwrap_or_else(|| self.ek_cert.clone()),
+            ek: Ek::Certificate(state.lies.ek_cert.clone().unwrap_or_else(|| self.ek_cert.clone())),
             ak_public: state.lies.ak_public.clone().unwrap_or(real),
         }
     }
@@ -197,7 +198,7 @@ impl SoftTpm {
     }
 
     /// TPM2_Quote over sha256:0-15.
-    pub fn sign_quote(&self, qualifying: [u8; 32]) -> QuoteParts {
+    pub fn sign_quote(&self, qualifying: impl AsRef<[u8]>) -> QuoteParts {
         let state = self.state();
         let lies = &state.lies;
         let all = state.boot.pcrs();
@@ -208,7 +209,7 @@ impl SoftTpm {
             magic: lies.magic.unwrap_or(0xff54_4347),
             tag: lies.tag.unwrap_or(0x8018),
             signer: &[0x00, 0x0b],
-            extra: lies.qualifying.as_deref().unwrap_or(&qualifying),
+            extra: lies.qualifying.as_deref().unwrap_or(qualifying.as_ref()),
             clock: (state.clock, state.resets, state.restarts, 1),
             selections: lies.selections.as_deref().unwrap_or(&selections),
             pcr_digest: lies.pcr_digest.as_deref().unwrap_or(&composite.0),
@@ -232,7 +233,7 @@ impl SoftTpm {
     }
 }
 
-impl EvidenceSource for SoftTpm {
+impl TpmSource for SoftTpm {
     type Error = SoftTpmError;
 
     async fn identity(&self) -> Result<Identity, SoftTpmError> {
@@ -243,8 +244,22 @@ impl EvidenceSource for SoftTpm {
         self.open(&credential, &secret)
     }
 
-    async fn quote(&self, qualifying: [u8; 32]) -> Result<QuoteParts, SoftTpmError> {
-        Ok(self.sign_quote(qualifying))
+    async fn quote(&self, extra: ExtraData) -> Result<QuoteParts, SoftTpmError> {
+        Ok(self.sign_quote(extra.bytes()))
+    }
+}
+
+impl EvidenceSource for SoftTpm {
+    type Error = SoftTpmError;
+    type Tpm = Self;
+    type Report = Absent<SoftTpmError>;
+
+    fn supports_tpm(&self) -> Option<&Self> {
+        Some(self)
+    }
+
+    fn supports_report(&self) -> Option<&Self::Report> {
+        None
     }
 
     async fn logs(&self) -> Result<EventLogs, SoftTpmError> {

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result, bail};
 use ccnode_attest_client::{AttestError, Client, ClockAtLeast, Deadline, Settings, Subject};
-use ccnode_evidence::EvidenceSource as _;
+use ccnode_evidence::{EvidenceSource as _, TpmSource as _};
 use ccnode_tpm_device::{BootRecords, Device, Tcti};
 use nix::libc::O_NONBLOCK;
 use nix::time::{ClockId, clock_gettime};
@@ -46,7 +46,7 @@ fn attest() -> Result<String> {
             own_log: fs::read("/run/ccnode/eventlog").context("own log")?,
         };
         let device = Device::open(Tcti::machine()?)?.with_records(records);
-        let subject = Subject { identity: device.identity().await?, logs: device.logs().await? };
+        let subject = Subject { identity: Some(device.identity().await?), logs: device.logs().await? };
         let mut client = Client::new(Settings {
             urls: vec!["https://10.0.2.100".into()],
             pins: vec![fs::read(CA)?],

@@ -2,7 +2,7 @@
 
 use crate::fixture::{Swtpm, program, run, wait};
 use crate::relay::{ACTIVATE, FLUSH, GET_RANDOM, PCR_READ, QUOTE, Relay, START_AUTH_SESSION};
-use ccnode_evidence::{Code, EvidenceSource as _, Identity};
+use ccnode_evidence::{Code, ExtraData, Identity, TpmSource as _};
 use ccnode_tpm_device::{CredentialFault, DeviceError, DeviceHandle};
 use sha2::{Digest as _, Sha256};
 use std::fs;
@@ -12,7 +12,7 @@ const SECRET: [u8; 32] = *b"\x01\x02 the activation secret, 32B \xfe\xff";
 /// TPM2B_ID_OBJECT and TPM2B_ENCRYPTED_SECRET of tpm2_makecredential, which needs no TPM.
 pub(crate) fn make_credential(tpm: &Swtpm, who: &Identity, secret: &[u8]) -> (Vec<u8>, Vec<u8>) {
     let dir = tpm.dir();
-    fs::write(dir.join("ek.der"), &who.ek_cert).unwrap();
+    fs::write(dir.join("ek.der"), who.ek_cert().unwrap()).unwrap();
     fs::write(dir.join("secret"), secret).unwrap();
     let key = run(program("openssl")
         .args(["x509", "-inform", "der", "-noout", "-pubkey", "-in"])
@@ -188,7 +188,7 @@ fn prepared_activation_is_one_command_and_a_flush() {
     let codes: Vec<u32> = relay.seen()[before..].iter().map(|e| e.code).collect();
     assert_eq!(codes, [ACTIVATE, FLUSH]);
     let before = relay.seen().len();
-    wait(handle.quote([0; 32])).unwrap();
+    wait(handle.quote(ExtraData::Short([0; 32]))).unwrap();
     let codes: Vec<u32> = relay.seen()[before..].iter().map(|e| e.code).collect();
     assert_eq!(codes, [PCR_READ, PCR_READ, QUOTE]);
 }

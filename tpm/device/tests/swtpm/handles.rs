@@ -1,7 +1,7 @@
 //! No transient object and no session is left in the TPM, after success and after failure.
 
 use crate::fixture::{Swtpm, wait};
-use ccnode_evidence::EvidenceSource as _;
+use ccnode_evidence::{ExtraData, TpmSource as _};
 use ccnode_tpm_device::DeviceError;
 
 #[test]
@@ -12,7 +12,7 @@ fn nothing_is_left_after_success() {
     wait(async {
         handle.prepare().await.unwrap();
         handle.identity().await.unwrap();
-        handle.quote([0; 32]).await.unwrap();
+        handle.quote(ExtraData::Short([0; 32])).await.unwrap();
         handle.random(100).await.unwrap();
         handle.cap().await.unwrap();
         handle.prepare().await.unwrap();
@@ -28,7 +28,7 @@ fn nothing_is_left_of_transient_keys() {
     tpm.tool("tpm2_changeauth", &["-c", "owner", "taken"]);
     let handle = tpm.open();
     wait(handle.prepare()).unwrap();
-    wait(handle.quote([0; 32])).unwrap();
+    wait(handle.quote(ExtraData::Short([0; 32]))).unwrap();
     drop(handle);
     assert_eq!(tpm.volatile_handles(), "");
 }

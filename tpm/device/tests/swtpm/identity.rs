@@ -3,7 +3,7 @@
 use crate::activation::make_credential;
 use crate::fixture::{Swtpm, program, run, wait};
 use crate::relay::{Meddling, NV_READ, Relay};
-use ccnode_evidence::{Code, EvidenceSource as _};
+use ccnode_evidence::{Code, ExtraData, TpmSource as _};
 use ccnode_tpm_device::{AkFault, Device, DeviceError};
 use rsa::RsaPublicKey;
 use rsa::pkcs8::{DecodePublicKey as _, EncodePublicKey as _};
@@ -15,7 +15,7 @@ const AK: &str = "0x81010002";
 #[test]
 fn certificate_is_read_to_its_der_length() {
     let tpm = Swtpm::new();
-    let cert = wait(tpm.open().identity()).unwrap().ek_cert;
+    let cert = wait(tpm.open().identity()).unwrap().ek_cert().unwrap().to_vec();
     fs::write(tpm.dir().join("ek.der"), &cert).unwrap();
     let text = run(program("openssl")
         .args(["x509", "-inform", "der", "-noout", "-pubkey", "-in"])
@@ -30,9 +30,9 @@ fn certificate_is_read_to_its_der_length() {
 #[test]
 fn padding_behind_the_certificate_is_left_out() {
     let tpm = Swtpm::new();
-    let cert = wait(tpm.open().identity()).unwrap().ek_cert;
+    let cert = wait(tpm.open().identity()).unwrap().ek_cert().unwrap().to_vec();
     replace_certificate(&tpm, &[cert.as_slice(), &[0xff; 300]].concat());
-    assert_eq!(wait(tpm.open().identity()).unwrap().ek_cert, cert);
+    assert_eq!(wait(tpm.open().identity()).unwrap().ek_cert().unwrap(), cert);
 }
 
 /// A SEQUENCE around the certificate and as much again: the certificate of a talkative maker.
@@ -44,24 +44,24 @@ fn long_certificate(cert: &[u8]) -> Vec<u8> {
 #[test]
 fn long_certificate_is_read_in_parts() {
     let tpm = Swtpm::new();
-    let long = long_certificate(&wait(tpm.open().identity()).unwrap().ek_cert);
+    let long = long_certificate(wait(tpm.open().identity()).unwrap().ek_cert().unwrap());
     replace_certificate(&tpm, &[long.as_slice(), &[0xff; 20]].concat());
     let relay = Relay::watching(tpm.port());
-    assert_eq!(wait(relay.open().identity()).unwrap().ek_cert, long);
+    assert_eq!(wait(relay.open().identity()).unwrap().ek_cert().unwrap(), long);
     assert_eq!(relay.count(NV_READ), 3, "header, 1024 bytes, the rest");
 }
 
 #[test]
 fn tpm_with_small_buffers_is_read_in_smaller_parts() {
     let tpm = Swtpm::new();
-    let long = long_certificate(&wait(tpm.open().identity()).unwrap().ek_cert);
+    let long = long_certificate(wait(tpm.open().identity()).unwrap().ek_cert().unwrap());
     replace_certificate(&tpm, &long);
     let relay = Relay::new(tpm.port(), |code, command| {
         // TPM2_NV_Read ends with size and offset; TPM_RC_VALUE about the first parameter is the answer to a large size.
         let size = u16::from_be_bytes(command[command.len() - 4..][..2].try_into().unwrap());
         if code == NV_READ && size > 512 { Meddling::Refuse(0x1c4) } else { Meddling::Pass }
     });
-    assert_eq!(wait(relay.open().identity()).unwrap().ek_cert, long);
+    assert_eq!(wait(relay.open().identity()).unwrap().ek_cert().unwrap(), long);
 }
 
 #[test]
@@ -79,7 +79,7 @@ fn attestation_key_is_persisted_and_stays_the_same() {
     let handle = tpm.open();
     let second = wait(handle.identity()).unwrap();
     assert_eq!(first.ak_public, second.ak_public);
-    let spki = wait(handle.quote([0; 32])).unwrap().ak_public;
+    let spki = wait(handle.quote(ExtraData::Short([0; 32]))).unwrap().ak_public;
     drop(handle);
     tpm.tool("tpm2_readpublic", &["-c", AK, "-f", "der", "-o", "ak.der"]);
     let key = RsaPublicKey::from_public_key_der(&fs::read(tpm.dir().join("ak.der")).unwrap()).unwrap();
@@ -98,7 +98,7 @@ fn without_owner_authorization_the_same_key_stays_transient() {
     tpm.tool("tpm2_changeauth", &["-c", "owner", "taken"]);
     let handle = tpm.open();
     assert_eq!(wait(handle.identity()).unwrap().ak_public, persisted);
-    wait(handle.quote([1; 32])).unwrap();
+    wait(handle.quote(ExtraData::Short([1; 32]))).unwrap();
     drop(handle);
     assert!(!tpm.tool("tpm2_getcap", &["handles-persistent"]).contains("81010002"));
     assert_eq!(tpm.volatile_handles(), "");
@@ -172,7 +172,7 @@ fn power_cuts_do_not_lock_the_attestation_key() {
     let mut tpm = Swtpm::new();
     for boot in 0..6 {
         let handle = tpm.open();
-        wait(handle.quote([boot; 32])).unwrap_or_else(|e| panic!("boot {boot}: {e}"));
+        wait(handle.quote(ExtraData::Short([boot; 32]))).unwrap_or_else(|e| panic!("boot {boot}: {e}"));
         std::mem::forget(handle);
         tpm = tpm.cut();
     }
@@ -226,7 +226,11 @@ fn t06_foreign_object_at_the_attestation_keys_handle() {
         assert_eq!(error, DeviceError::AkForeign(fault), "{hierarchy} {algorithm} {attributes}");
         assert_eq!(error.code(), Code::AkAttributes);
         assert!(error.to_string().contains("remove what lies at 0x81010002"));
-        assert_eq!(wait(tpm.open().quote([0; 32])).unwrap_err(), error, "no quote by a foreign key");
+        assert_eq!(
+            wait(tpm.open().quote(ExtraData::Short([0; 32]))).unwrap_err(),
+            error,
+            "no quote by a foreign key"
+        );
     }
 }
 

@@ -1,7 +1,9 @@
 //! Extending: the registers, the node's own log, and the cap.
 
 use crate::fixture::{Swtpm, wait};
-use ccnode_evidence::{Code, EvidenceSource as _, HashAlg, PcrIndex, PcrSet, Sha256Digest};
+use ccnode_evidence::{
+    Code, EvidenceSource as _, ExtraData, HashAlg, PcrIndex, PcrSet, Sha256Digest, TpmSource as _,
+};
 use ccnode_tpm_device::{BootRecords, DeviceError};
 use ccnode_tpm_eventlog::own;
 use std::time::Duration;
@@ -41,7 +43,7 @@ fn t17_cap_is_the_digest_of_its_text() {
     assert_eq!(capped(), Sha256Digest::ZERO);
     handle.cap_blocking(Duration::from_secs(10)).unwrap();
     assert_eq!(capped(), want);
-    assert_eq!(wait(handle.quote([0; 32])).unwrap().pcrs.get(pcr(15)), Some(&want));
+    assert_eq!(wait(handle.quote(ExtraData::Short([0; 32]))).unwrap().pcrs.get(pcr(15)), Some(&want));
 }
 
 #[test]

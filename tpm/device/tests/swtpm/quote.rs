@@ -2,7 +2,7 @@
 
 use crate::fixture::{Swtpm, program, run, wait};
 use crate::relay::{Meddling, QUOTE, Relay, extend_command};
-use ccnode_evidence::{Code, EvidenceSource as _, PcrIndex, PcrSet, QuoteParts, Sha256Digest};
+use ccnode_evidence::{Code, ExtraData, PcrIndex, PcrSet, QuoteParts, Sha256Digest, TpmSource as _};
 use ccnode_tpm_device::{DeviceError, QUOTE_ATTEMPTS};
 use rsa::pkcs1v15::{Signature, VerifyingKey};
 use rsa::pkcs8::DecodePublicKey as _;
@@ -45,17 +45,17 @@ fn digest_is_of_the_values_and_the_signature_verifies() {
         let pcr = PcrIndex::new(pcr).unwrap();
         wait(handle.extend(pcr, Sha256Digest::of(&[pcr.get()]), "an event")).unwrap();
     }
-    let quote = wait(handle.quote(QUALIFYING)).unwrap();
+    let quote = wait(handle.quote(ExtraData::Short(QUALIFYING))).unwrap();
     assert_quote_is_sound(&quote);
     assert_eq!(wait(handle.read_pcrs(PcrSet::CCNODE)).unwrap(), quote.pcrs);
-    let other = wait(handle.quote([1; 32])).unwrap();
+    let other = wait(handle.quote(ExtraData::Short([1; 32]))).unwrap();
     assert_ne!(other.message, quote.message);
 }
 
 #[test]
 fn quote_is_accepted_by_tpm2_checkquote() {
     let tpm = Swtpm::new();
-    let quote = wait(tpm.open().quote(QUALIFYING)).unwrap();
+    let quote = wait(tpm.open().quote(ExtraData::Short(QUALIFYING))).unwrap();
     let dir = tpm.dir();
     fs::write(dir.join("message"), &quote.message).unwrap();
     fs::write(dir.join("signature"), &quote.signature).unwrap();
@@ -88,7 +88,7 @@ fn t24_extend_between_read_and_quote_is_read_again() {
         if first { Meddling::After(extend_command(3, [7; 32])) } else { Meddling::Pass }
     });
     let handle = relay.open();
-    let quote = wait(handle.quote(QUALIFYING)).unwrap();
+    let quote = wait(handle.quote(ExtraData::Short(QUALIFYING))).unwrap();
     assert_quote_is_sound(&quote);
     let slipped_in = Sha256Digest::ZERO.extend(&Sha256Digest([7; 32]));
     assert_eq!(quote.pcrs.get(PcrIndex::new(3).unwrap()), Some(&slipped_in));
@@ -99,7 +99,7 @@ fn t24_extend_between_read_and_quote_is_read_again() {
 fn t24_extends_without_end_are_a_race() {
     let tpm = Swtpm::new();
     let relay = Relay::new(tpm.port(), before_each_quote(3));
-    let error = wait(relay.open().quote(QUALIFYING)).unwrap_err();
+    let error = wait(relay.open().quote(ExtraData::Short(QUALIFYING))).unwrap_err();
     assert_eq!(error, DeviceError::QuoteRace { attempts: QUOTE_ATTEMPTS });
     assert_eq!(error.code(), Code::QuoteRace);
     assert_eq!(relay.count(QUOTE), QUOTE_ATTEMPTS);
@@ -109,6 +109,6 @@ fn t24_extends_without_end_are_a_race() {
 fn t24_extend_outside_the_selection_is_no_race() {
     let tpm = Swtpm::new();
     let relay = Relay::new(tpm.port(), before_each_quote(16));
-    assert_quote_is_sound(&wait(relay.open().quote(QUALIFYING)).unwrap());
+    assert_quote_is_sound(&wait(relay.open().quote(ExtraData::Short(QUALIFYING))).unwrap());
     assert_eq!(relay.count(QUOTE), 1);
 }

@@ -44,12 +44,15 @@ fn certificate_is_read_strictly() {
         other => panic!("{other}"),
     };
     assert_eq!(parse(&[]), EkCertError::Der);
-    assert_eq!(parse(&[&offer.ek_cert[..], &[0]].concat()), EkCertError::Trailing(1));
+    assert_eq!(parse(&[offer.ek_cert().unwrap(), &[0]].concat()), EkCertError::Trailing(1));
     assert_eq!(parse(&[0; 5000]), EkCertError::Size(5000));
-    for len in 0..offer.ek_cert.len() {
-        assert!(TpmIdentity::parse(&offer.ek_cert[..len], &offer.ak_public).is_err());
+    for len in 0..offer.ek_cert().unwrap().len() {
+        assert!(TpmIdentity::parse(&offer.ek_cert().unwrap()[..len], &offer.ak_public).is_err());
     }
-    assert_eq!(EkRoot::parse(offer.ek_cert.clone(), TrustLevel::DiscreteTpm), Err(EkCertError::NoCa));
+    assert_eq!(
+        EkRoot::parse(offer.ek_cert().unwrap().to_vec(), TrustLevel::DiscreteTpm),
+        Err(EkCertError::NoCa)
+    );
 }
 
 #[test]

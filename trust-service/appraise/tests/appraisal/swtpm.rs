@@ -247,13 +247,13 @@ fn software_tpm_opens_what_other_tools_make() {
     let dir = tempfile::tempdir().unwrap();
     let tpm = SoftTpm::new(&MakerCa::new("Test Maker"), Seat::A);
     let offer = tpm.offer();
-    let cert = x509_parser::parse_x509_certificate(&offer.ek_cert).unwrap().1;
+    let cert = x509_parser::parse_x509_certificate(offer.ek_cert().unwrap()).unwrap().1;
     let pem = rsa::RsaPublicKey::from_public_key_der(cert.public_key().raw)
         .unwrap()
         .to_public_key_pem(LineEnding::LF);
     std::fs::write(dir.path().join("ek.pem"), pem.unwrap()).unwrap();
     std::fs::write(dir.path().join("secret"), [0x5a; 32]).unwrap();
-    let name = hex::encode(TpmIdentity::parse(&offer.ek_cert, &offer.ak_public).unwrap().ak_name());
+    let name = hex::encode(TpmIdentity::parse(offer.ek_cert().unwrap(), &offer.ak_public).unwrap().ak_name());
     let done = Command::new("tpm2_makecredential")
         .args(["-T", "none", "-G", "rsa", "-u", "ek.pem", "-s", "secret", "-o", "blob", "-n", &name])
         .current_dir(dir.path())

@@ -56,7 +56,7 @@ impl World {
 
     pub(crate) fn identity(&self) -> Result<TpmIdentity, Rejection> {
         let offer = self.tpm.offer();
-        TpmIdentity::parse(&offer.ek_cert, &offer.ak_public)
+        TpmIdentity::parse(offer.ek_cert().unwrap(), &offer.ak_public)
     }
 
     /// Challenge, activation, answer: what an honest node sends.

@@ -50,7 +50,7 @@ fn recorded_sessions_hash_and_open_alike() {
         let runtime: Value = serde_json::from_str(&session.runtime_data_jcs).unwrap();
         let nonce: Nonce = serde_json::from_value(runtime["nonce"].clone()).unwrap();
         let transcript =
-            Transcript { additional_evidence: "", nonce: &nonce, tee_pubkey: &session.tee_pubkey };
+            Transcript { additional_evidence: Some(""), nonce: &nonce, tee_pubkey: &session.tee_pubkey };
         assert_eq!(hex::encode(transcript.stock().unwrap().0), session.report_data_sha384_hex);
         if matches!(&session.tee_pubkey, TeePubKey::EC { crv, .. } if crv == "P-256") {
             let key = EphemeralKey::from_scalar(&scalar(&session.tee_private_key_pkcs8_pem)).unwrap();

@@ -29,7 +29,7 @@ async fn t06_keys_that_no_tpm_guards_are_refused() {
     let b = tpm(&maker, Seat::B);
     b.lie(Lies { ek_cert: Some(a.ek_cert()), ..Lies::default() });
     let session = challenge(&trust, &b).await;
-    assert!(b.open(&session.ext.credential.0, &session.ext.secret.0).is_err());
+    assert!(b.open(&session.activation().credential.0, &session.activation().secret.0).is_err());
     b.lie(Lies { ek_cert: Some(a.ek_cert()), activated: Some([9; 32]), ..Lies::default() });
     let secret = session.secret(&b);
     let answer = Answer { nonce: &session.nonce, secret: &secret, key: &session.key, csr: None };

@@ -29,7 +29,7 @@ fn csr(name: &NodeName) -> Result<Vec<u8>, Infallible> {
 }
 
 async fn attest(client: &mut Client, tpm: &SoftTpm) -> Result<Outcome, Code> {
-    let subject = Subject { identity: tpm.offer(), logs: tpm.read_logs() };
+    let subject = Subject { identity: Some(tpm.offer()), logs: tpm.read_logs() };
     let outcome = client.attest(&subject, tpm, csr, deadline(), |_| ()).await;
     outcome.map_err(|error| match error {
         ccnode_attest_client::AttestError::Client(error) => error.code(),

@@ -7,7 +7,7 @@ use ccnode_protocol::admin::{
 use ccnode_protocol::grants::{Certificate, CertificateRequest, Formatted, Grants, Ready, VolumeAction};
 use ccnode_protocol::jwe::{EphemeralKey, Jwe};
 use ccnode_protocol::{
-    ATTEST, AUTH, AttestResponse, Attestation, AuthRequest, CERTIFICATE, COOKIE, Challenge, ChallengeExt,
+    ATTEST, AUTH, Activation, Asks, AttestResponse, Attestation, AuthRequest, CERTIFICATE, COOKIE, Challenge,
     FORMATTED, GRANTS, NodeName, PoolName, Problem, READY,
 };
 use ccnode_server::init::{self, Options};
@@ -288,7 +288,7 @@ pub(crate) struct Challenged {
     pub(crate) base: String,
     pub(crate) cookie: String,
     pub(crate) nonce: Nonce,
-    pub(crate) ext: ChallengeExt,
+    pub(crate) asks: Asks,
     pub(crate) key: EphemeralKey,
 }
 
@@ -323,22 +323,30 @@ pub(crate) async fn try_challenge(trust: &Trust, request: &AuthRequest) -> Answe
     let (client, base) = (trust.client(), trust.url(""));
     let (challenge, cookie) = auth_at(&client, &base, request).await?;
     assert!(cookie.starts_with(COOKIE));
-    let ext = challenge.extra_params.ccnode().unwrap().clone();
-    Ok(Challenged { client, base, cookie, nonce: challenge.nonce, ext, key: EphemeralKey::generate() })
+    let asks = challenge.extra_params.ccnode().unwrap().asks.clone();
+    Ok(Challenged { client, base, cookie, nonce: challenge.nonce, asks, key: EphemeralKey::generate() })
 }
 
 impl Challenged {
+    /// What an offered TPM is asked.
+    pub(crate) fn activation(&self) -> &Activation {
+        match &self.asks {
+            Asks::Activation(activation) => activation,
+            Asks::Report { node } => panic!("no credential for {node}"),
+        }
+    }
+
     pub(crate) fn secret(&self, tpm: &SoftTpm) -> Secret<32> {
-        tpm.open(&self.ext.credential.0, &self.ext.secret.0).unwrap()
+        tpm.open(&self.activation().credential.0, &self.activation().secret.0).unwrap()
     }
 
     /// The name that travels under the secret.
     pub(crate) fn name(&self, secret: &Secret<32>) -> NodeName {
         use aes_gcm::aead::{Aead as _, KeyInit as _};
         let key = transcript::name_key(secret);
-        let sealed = [self.ext.name.ciphertext.0.as_slice(), &self.ext.name.tag.0].concat();
+        let sealed = [self.activation().name.ciphertext.0.as_slice(), &self.activation().name.tag.0].concat();
         let plain = aes_gcm::Aes256Gcm::new(key.expose().into())
-            .decrypt(aes_gcm::Nonce::from_slice(&self.ext.name.iv.0), sealed.as_slice())
+            .decrypt(aes_gcm::Nonce::from_slice(&self.activation().name.iv.0), sealed.as_slice())
             .unwrap();
         String::from_utf8(plain).unwrap().trim_end_matches('\0').parse().unwrap()
     }

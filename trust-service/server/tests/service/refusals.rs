@@ -58,8 +58,8 @@ async fn unknown_tpms_are_challenged_like_known_ones() {
     edit_node(&trust, &name, |row| row.name = "gold".parse().unwrap()).await;
     let stranger = tpm(&MakerCa::new("nobody"), Seat::B);
     let (a, b) = (challenge(&trust, &known).await, challenge(&trust, &stranger).await);
-    assert_eq!(a.ext.credential.0.len(), b.ext.credential.0.len());
-    assert_eq!(a.ext.name.ciphertext.0.len(), b.ext.name.ciphertext.0.len());
+    assert_eq!(a.activation().credential.0.len(), b.activation().credential.0.len());
+    assert_eq!(a.activation().name.ciphertext.0.len(), b.activation().name.ciphertext.0.len());
     assert_eq!(a.name(&a.secret(&known)).as_str(), "gold");
     assert!(b.name(&b.secret(&stranger)).as_str().starts_with("workers-"));
     assert!(trust.admin().refusals().await.is_empty());
@@ -76,7 +76,7 @@ async fn unknown_tpms_are_challenged_like_known_ones() {
     let mut request = auth_request(&known, &pool());
     let ExtParams::Ccnode { ccnode } = &mut request.extra_params else { panic!() };
     ccnode.pool = "none".parse().unwrap();
-    ccnode.ek_cert = stranger.ek_cert().into();
+    ccnode.ek_cert = Some(stranger.ek_cert().into());
     let session = try_challenge(&trust, &request).await.unwrap();
     let guess = Secret::new([7; 32]);
     let answer = Answer { nonce: &session.nonce, secret: &guess, key: &session.key, csr: None };
@@ -94,7 +94,7 @@ async fn sessions_are_the_services_own_and_end() {
         base: session.base.clone(),
         cookie,
         nonce: session.nonce,
-        ext: session.ext.clone(),
+        asks: session.asks.clone(),
         key: ccnode_protocol::jwe::EphemeralKey::generate(),
     };
     assert_eq!(code(with("other=1".into()).attest(&attestation).await), Code::SessionUnknown);
@@ -160,7 +160,8 @@ async fn keys_that_nothing_can_be_sealed_to_are_refused_at_once() {
         TeePubKey::EC { crv: "P-256".into(), alg, x: y.clone(), y },
     ] {
         // Bound like any other: only the key itself is at fault.
-        let transcript = Transcript { additional_evidence: "", nonce: &session.nonce, tee_pubkey: &key };
+        let transcript =
+            Transcript { additional_evidence: Some(""), nonce: &session.nonce, tee_pubkey: &key };
         let bound = Bound { csr: None, init_data: None, event_logs: tpm.read_logs().digest().ok() };
         let (ext, _) = transcript.bind(bound, &secret).unwrap();
         let (mut attestation, ..) = session.answer(&tpm);
