@@ -9,6 +9,7 @@ mod maker;
 mod marshal;
 mod session;
 pub mod snp;
+pub mod tdx;
 mod tpm;
 
 pub use boot::{Boot, CAP, pcr};
