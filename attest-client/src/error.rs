@@ -129,6 +129,8 @@ pub struct Refused {
     pub event: Option<String>,
     /// The closest known image or platform, after activation.
     pub closest: Option<String>,
+    /// Every difference from it, after activation; the event at fault first.
+    pub differences: Vec<String>,
 }
 
 impl Refused {
@@ -141,6 +143,7 @@ impl Refused {
             pcr: problem.pcr,
             event: problem.event,
             closest: problem.closest,
+            differences: problem.differences,
         })
     }
 }
@@ -322,6 +325,7 @@ mod tests {
                 pcr: None,
                 event: None,
                 closest: None,
+                differences: Vec::new(),
             };
             ClientError::Refused(Box::new(Refused::of(problem).unwrap())).cure()
         };

@@ -124,11 +124,7 @@ impl Console {
     /// The end of a boot that may not go on.
     pub fn refused(&self, refusal: &Refusal) {
         let now = now_ms();
-        let mut text = format!("{} refused {}: {}\n", prefix(now), refusal.code, refusal.detail);
-        for (name, value) in refusal.lines() {
-            text.push_str(&format!("  {name}: {value}\n"));
-        }
-        self.write(&text);
+        self.write(&format!("{} {}\n", prefix(now), refusal.text()));
         self.json(now, "refused", None, None, Some(refusal), &refusal.detail);
     }
 

@@ -3,6 +3,7 @@
 use ccnode_attest_client::ClientError;
 use ccnode_evidence::Code;
 use ccnode_evidence::codes::By;
+use ccnode_protocol::RefusalText;
 
 /// An error that has a stable code.
 pub trait Coded: std::error::Error {
@@ -23,6 +24,8 @@ pub struct Refusal {
     pub event: Option<String>,
     /// The closest known image or platform, where the service named one.
     pub closest: Option<String>,
+    /// How the boot differs from it, where the service said so; the event at fault first.
+    pub differences: Box<[String]>,
     /// The service's correlation id, or our own.
     pub id: String,
 }
@@ -36,6 +39,7 @@ impl Refusal {
             pcr: None,
             event: None,
             closest: None,
+            differences: Box::default(),
             id: correlation_id(),
         }
     }
@@ -48,6 +52,7 @@ impl Refusal {
                 refusal.pcr = refused.pcr;
                 refusal.event = refused.event.as_deref().map(safe);
                 refusal.closest = refused.closest.as_deref().map(safe);
+                refusal.differences = refused.differences.iter().map(|text| safe(text)).collect();
                 refused.correlation_id.as_deref()
             }
             ClientError::Failed { correlation_id, .. } => correlation_id.as_deref(),
@@ -64,16 +69,17 @@ impl Refusal {
         self.code.by() == By::Node
     }
 
-    /// The indented lines below the first one: `pcr`, `event`, `closest`, `next`, `id`.
-    pub fn lines(&self) -> Vec<(&'static str, String)> {
-        let known = [
-            ("pcr", self.pcr.map(|pcr| pcr.to_string())),
-            ("event", self.event.clone()),
-            ("closest", self.closest.clone()),
-            ("next", Some(self.code.action().to_owned())),
-            ("id", Some(self.id.clone())),
-        ];
-        known.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+    /// As it is printed, and as the service's audit record has it.
+    pub fn text(&self) -> RefusalText<'_> {
+        RefusalText {
+            code: self.code,
+            detail: &self.detail,
+            pcr: self.pcr,
+            event: self.event.as_deref(),
+            closest: self.closest.as_deref(),
+            differences: &self.differences,
+            id: &self.id,
+        }
     }
 }
 
@@ -113,7 +119,7 @@ mod tests {
     fn every_refusal_has_an_id_and_a_next_step() {
         let (a, b) = (Refusal::new(Code::TpmMissing, ""), Refusal::new(Code::TpmMissing, ""));
         assert_ne!(a.id, b.id);
-        assert!(a.lines().iter().any(|(name, _)| *name == "next"));
+        assert!(a.text().lines().iter().any(|(name, _)| *name == "next"));
         assert!(a.is_ours() && !Refusal::new(Code::ImageUnknown, "").is_ours());
     }
 }

@@ -17,7 +17,7 @@ pub use messages::{
     NameBox, OfferError, RuntimeData, VERSION, kind, tee,
 };
 pub use name::{NameError, NodeName, PoolName};
-pub use problem::{NodeRefusal, PROBLEM_TYPE_BASE, Problem};
+pub use problem::{NodeRefusal, PROBLEM_TYPE_BASE, Problem, RefusalText};
 
 /// Path of the authentication request.
 pub const AUTH: &str = "/kbs/v0/auth";

@@ -128,11 +128,14 @@ pub async fn record<S: Store>(service: &Service<S>, refusal: &Refusal, id: &str)
         has_evidence: about.kept.is_some(),
         kept: about.kept.clone(),
     };
+    let text = refusal.text(&record.correlation_id);
     let number = tx.insert_refusal(&RefusalRow { record, proven: about.proven }).await?;
     tx.trim_refusals(pool.as_ref(), about.node.as_ref(), &service.config.keep).await?;
     let name = about.node.as_ref().map_or("?".to_owned(), ToString::to_string);
     let who = if about.proven { "node" } else { "unproven" };
-    let detail = json!({"refusal": number, "code": refusal.code, "detail": refusal.detail, "pcr": about.pcr});
+    let detail = json!({
+        "refusal": number, "code": refusal.code, "detail": refusal.detail, "pcr": about.pcr, "text": text,
+    });
     let entry = AuditEntry {
         actor: format!("{who}:{name}"),
         action: if about.by == RefusedBy::Node { "node.refused" } else { "session.refused" },
@@ -179,6 +182,7 @@ fn timeout(id: &str) -> Response {
         pcr: None,
         event: None,
         closest: None,
+        differences: Vec::new(),
     };
     body(StatusCode::REQUEST_TIMEOUT, &problem)
 }

@@ -5,7 +5,7 @@ use axum::response::{IntoResponse, Response};
 use ccnode_appraise::{Refused, Rejection};
 use ccnode_evidence::{Code, Sha256Digest};
 use ccnode_protocol::admin::{Kept, NodeState, RefusedBy};
-use ccnode_protocol::{NodeName, PROBLEM_TYPE_BASE, PoolName, Problem};
+use ccnode_protocol::{NodeName, PROBLEM_TYPE_BASE, PoolName, Problem, RefusalText};
 
 /// Longest sentence that is stored or sent.
 const DETAIL: usize = 2048;
@@ -149,7 +149,23 @@ impl Refusal {
             pcr: about.pcr.filter(|_| explained),
             event: about.event.clone().filter(|_| explained),
             closest: about.closest.clone().filter(|_| explained),
+            differences: if explained { about.differences.clone() } else { Vec::new() },
         }
+    }
+
+    /// As the node's console prints it, where it is told all.
+    pub fn text(&self, correlation_id: &str) -> String {
+        let about = &self.about;
+        let text = RefusalText {
+            code: self.code,
+            detail: &self.detail,
+            pcr: about.pcr,
+            event: about.event.as_deref(),
+            closest: about.closest.as_deref(),
+            differences: &about.differences,
+            id: correlation_id,
+        };
+        text.to_string()
     }
 }
 
@@ -250,11 +266,14 @@ mod tests {
         refusal.about.pcr = Some(11);
         refusal.about.event = Some("e".into());
         refusal.about.closest = Some("c".into());
+        refusal.about.differences = vec!["e".into(), "f".into()];
         let problem = refusal.problem("id");
         assert_eq!((problem.pcr, problem.event, problem.closest), (None, None, None));
+        assert!(problem.differences.is_empty());
         let problem = refusal.proven().problem("id");
         assert_eq!((problem.pcr, problem.event.as_deref()), (Some(11), Some("e")));
         assert_eq!(problem.closest.as_deref(), Some("c"));
+        assert_eq!(problem.differences, ["e", "f"]);
     }
 
     #[test]

@@ -5,9 +5,9 @@ use crate::races::{age, edit_node};
 use ccnode_evidence::transcript::{Bound, Transcript};
 use ccnode_evidence::{Code, Nonce, Secret, Sha256Digest};
 use ccnode_protocol::admin::{
-    self, NodeState, OnUnknown, Pool, PoolEdit, RefusalRecord, RefusedBy, Rule, TrustLevel,
+    self, AuditRow, NodeState, OnUnknown, Pool, PoolEdit, RefusalRecord, RefusedBy, Rule, TrustLevel,
 };
-use ccnode_protocol::{ExtParams, GRANTS, NodeRefusal, REFUSALS, Tee, TeePubKey};
+use ccnode_protocol::{ExtParams, GRANTS, NodeRefusal, REFUSALS, RefusalText, Tee, TeePubKey};
 use ccnode_server::cookie::Session;
 use ccnode_testkit::{
     Answer, Boot, EkProfile, Lies, MakerCa, Seat, SoftTpm, attest, attest_with, auth_request,
@@ -236,7 +236,23 @@ async fn an_unknown_image_names_pcr_event_and_closest() {
     assert!(!record.differences.is_empty());
     assert!(trust.admin().refusals().await[0].differences.is_empty(), "lists are short");
     assert!(record.platform.is_some() && record.image.is_none());
-    assert_eq!(Some(record.correlation_id), problem.correlation_id);
+    assert_eq!(Some(&record.correlation_id), problem.correlation_id.as_ref());
+
+    // The audit record reads as the node's console does, which has the answer alone.
+    assert_eq!(problem.differences, record.differences);
+    let console = RefusalText {
+        code: problem.code.unwrap(),
+        detail: &problem.detail,
+        pcr: problem.pcr,
+        event: problem.event.as_deref(),
+        closest: problem.closest.as_deref(),
+        differences: &problem.differences,
+        id: problem.correlation_id.as_deref().unwrap(),
+    };
+    let audit: Vec<AuditRow> = trust.admin().get(admin::AUDIT).await;
+    assert_eq!(audit[0].action, "session.refused");
+    assert_eq!(audit[0].detail["text"], console.to_string());
+    assert!(console.to_string().lines().count() > 5, "{console}");
 }
 
 #[tokio::test]
