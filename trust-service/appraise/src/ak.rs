@@ -1,7 +1,7 @@
 //! The attestation key: guarded by a TPM, signing nothing but what that TPM made.
 
 use crate::Rejection;
-use crate::tpm_types::SigningKey;
+use crate::tpm::SigningKey;
 use std::fmt;
 
 macro_rules! attributes {
@@ -60,7 +60,7 @@ pub enum AttributeFault {
     Excess(Attribute),
 }
 
-/// Proof that the key is a restricted signing key that a TPM made and does not let go, of RSASSA-SHA256.
+/// Proof that the key is a restricted signing key that a TPM made and does not let go.
 ///
 /// It is worth what the TPM is: only activation says that the key is one of the certificate's TPM.
 #[derive(Clone, Copy, Debug)]
@@ -68,13 +68,18 @@ pub struct AkGuarded(());
 
 impl AkGuarded {
     pub(crate) fn check(key: &SigningKey) -> Result<Self, Rejection> {
+        Self::of(key.attributes).map_err(Rejection::AkAttributes)
+    }
+
+    /// By TPMA_OBJECT alone.
+    pub(crate) fn of(attributes: u32) -> Result<Self, AttributeFault> {
         for attribute in SET {
-            if key.attributes & attribute.mask() == 0 {
-                return Err(Rejection::AkAttributes(AttributeFault::Missing(attribute)));
+            if attributes & attribute.mask() == 0 {
+                return Err(AttributeFault::Missing(attribute));
             }
         }
-        if key.attributes & Attribute::Decrypt.mask() != 0 {
-            return Err(Rejection::AkAttributes(AttributeFault::Excess(Attribute::Decrypt)));
+        if attributes & Attribute::Decrypt.mask() != 0 {
+            return Err(AttributeFault::Excess(Attribute::Decrypt));
         }
         Ok(Self(()))
     }
@@ -84,22 +89,16 @@ impl AkGuarded {
 mod tests {
     use super::*;
 
-    fn judge(attributes: u32) -> Result<AkGuarded, Rejection> {
-        AkGuarded::check(&SigningKey { attributes, modulus: vec![] })
-    }
-
     #[test]
     fn t06_each_attribute_counts() {
         let good = SET.iter().fold(0, |acc, a| acc | a.mask());
         assert_eq!(good, 0x0005_0032);
-        assert!(judge(good).is_ok());
+        assert!(AkGuarded::of(good).is_ok());
         for attribute in SET {
-            let got = judge(good & !attribute.mask());
-            assert!(
-                matches!(got, Err(Rejection::AkAttributes(AttributeFault::Missing(a))) if a == attribute)
-            );
+            let got = AkGuarded::of(good & !attribute.mask()).unwrap_err();
+            assert_eq!(got, AttributeFault::Missing(attribute));
         }
-        let got = judge(good | Attribute::Decrypt.mask());
-        assert!(matches!(got, Err(Rejection::AkAttributes(AttributeFault::Excess(Attribute::Decrypt)))));
+        let got = AkGuarded::of(good | Attribute::Decrypt.mask()).unwrap_err();
+        assert_eq!(got, AttributeFault::Excess(Attribute::Decrypt));
     }
 }

@@ -1,11 +1,9 @@
 //! The quote: of this session, over exactly sha256:0-15, with the values sent, signed by the activated key.
 
-use crate::tpm_types::{self, ALG_SHA256, ClockInfo, EXPONENT, Quote, QuoteError, SigningKey};
+use crate::composite::PcrDigest;
+use crate::tpm::{ClockInfo, Quote, QuoteError, Selection, Signature, SigningKey};
 use crate::{AkGuarded, Member, Rejection};
-use ccnode_evidence::{Nonce, PcrSet, PcrValues, ReportData, Sha256Digest, TpmEvidence};
-use rsa::pkcs8::DecodePublicKey as _;
-use rsa::signature::Verifier as _;
-use rsa::{BigUint, RsaPublicKey, pkcs1v15};
+use ccnode_evidence::{HashAlg, Nonce, PcrIndex, PcrSet, PcrValues, ReportData, TpmEvidence};
 
 /// Proof that the nonce is the session's.
 #[derive(Debug)]
@@ -54,65 +52,73 @@ pub(crate) fn judge(
     report_data: &ReportData,
 ) -> Result<Quoted, Rejection> {
     let quote = &evidence.tpm_quote;
-    let public = public_key(key)?;
-    if RsaPublicKey::from_public_key_der(&evidence.ak_public.0).ok().as_ref() != Some(&public) {
+    if evidence.ak_public.0 != key.key.spki() {
         return Err(Rejection::TranscriptMismatch { member: Member::AkPublic });
     }
     let attest = Quote::parse(&quote.message.0).map_err(Rejection::QuoteMalformed)?;
-    let signature = tpm_types::rsassa(&quote.signature.0).map_err(Rejection::QuoteMalformed)?;
-    let signature = verify(&public, &quote.message.0, signature, guarded)?;
+    let signature = Signature::parse(&quote.signature.0).map_err(Rejection::QuoteMalformed)?;
+    let signature = verify(key, &quote.message.0, &signature, guarded)?;
     let due = report_data.qualifying_data();
     if attest.extra != due {
-        let sent = attest.extra.iter().take(32).map(|b| format!("{b:02x}")).collect();
-        return Err(Rejection::QuoteNonce { sent, due: Sha256Digest(due).hex() });
+        let sent = hex(attest.extra.get(..32).unwrap_or(attest.extra));
+        return Err(Rejection::QuoteNonce { sent, due: hex(&due) });
     }
-    let selection = select(&attest, evidence)?;
+    let selection = select(&attest, key.scheme.hash, evidence)?;
     Ok(Quoted { clock: attest.clock, selection, _signature: signature })
 }
 
-fn public_key(key: &SigningKey) -> Result<RsaPublicKey, Rejection> {
-    RsaPublicKey::new(BigUint::from_bytes_be(&key.modulus), EXPONENT.into())
-        .map_err(|_| Rejection::QuoteSignature)
-}
-
+/// The signature is of the key's one scheme, and over `message`.
 fn verify(
-    key: &RsaPublicKey,
+    key: &SigningKey,
     message: &[u8],
-    signature: &[u8],
+    signature: &Signature<'_>,
     _guarded: &AkGuarded,
 ) -> Result<SignatureValid, Rejection> {
-    let key = pkcs1v15::VerifyingKey::<sha2::Sha256>::new(key.clone());
-    let signature = pkcs1v15::Signature::try_from(signature).map_err(|_| Rejection::QuoteSignature)?;
-    key.verify(message, &signature).map_err(|_| Rejection::QuoteSignature)?;
-    Ok(SignatureValid(()))
+    same_scheme(key, signature).map_err(Rejection::QuoteMalformed)?;
+    if key.key.signed(message, signature) { Ok(SignatureValid(())) } else { Err(Rejection::QuoteSignature) }
 }
 
-fn select(attest: &Quote, evidence: &TpmEvidence) -> Result<SelectionExact, Rejection> {
+/// A restricted key signs by the scheme in its public area and no other.
+pub(crate) fn same_scheme(key: &SigningKey, signature: &Signature<'_>) -> Result<(), QuoteError> {
+    if signature.scheme == key.scheme {
+        return Ok(());
+    }
+    Err(QuoteError::SchemeMismatch { signature: signature.scheme, key: key.scheme })
+}
+
+fn select(attest: &Quote<'_>, hash: HashAlg, evidence: &TpmEvidence) -> Result<SelectionExact, Rejection> {
+    let weak = |s: &Selection| s.alg() == Some(HashAlg::Sha1) && !s.is_empty();
     match attest.selections.as_slice() {
-        [(ALG_SHA256, bitmap)]
-            if bitmap.len() == 3 && PcrSet::from_bitmap(bitmap) == Some(PcrSet::CCNODE) => {}
+        [one]
+            if one.alg() == Some(HashAlg::Sha256)
+                && one.bitmap.len() == 3
+                && one.pcrs() == Some(PcrSet::CCNODE) => {}
+        other if other.iter().any(weak) => return Err(Rejection::QuoteBankWeak { sent: words(other) }),
         other => return Err(Rejection::QuoteSelection { sent: words(other) }),
     }
     let sent = &evidence.tpm_quote.pcrs;
-    let wrong = || Rejection::QuoteMalformed(QuoteError::Values(sent.len()));
-    let pcrs = evidence.tpm_quote.values().filter(|_| sent.len() == 16).ok_or_else(wrong)?;
-    let composite = pcrs.composite(PcrSet::CCNODE).ok_or_else(wrong)?;
-    let quoted = Sha256Digest(attest.pcr_digest);
+    if sent.len() != 16 {
+        return Err(Rejection::QuoteMalformed(QuoteError::Values(sent.len())));
+    }
+    let composite = PcrDigest::of(hash, sent.iter().map(|value| value.0.as_slice()));
+    let quoted = PcrDigest::new(attest.pcr_digest);
     if composite != quoted {
         return Err(Rejection::QuotePcrDigest { sent: composite, quoted });
     }
-    Ok(SelectionExact { pcrs })
+    Ok(SelectionExact { pcrs: PcrValues(PcrIndex::all().zip(sent.iter().copied()).collect()) })
 }
 
-fn words(selections: &[(u16, Vec<u8>)]) -> String {
-    let one = |(bank, bitmap): &(u16, Vec<u8>)| {
-        let bits: String = bitmap.iter().map(|b| format!("{b:02x}")).collect();
-        format!("bank {bank:#06x} bitmap {bits}")
-    };
+/// Banks and bitmaps, for people.
+pub(crate) fn words(selections: &[Selection]) -> String {
     match selections {
         [] => "nothing".to_owned(),
-        _ => selections.iter().map(one).collect::<Vec<_>>().join(", "),
+        _ => selections.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
     }
+}
+
+/// Lower-case hex.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    data_encoding::HEXLOWER.encode(bytes)
 }
 
 #[cfg(test)]
@@ -120,54 +126,40 @@ mod tests {
     use super::*;
     use crate::vectors;
 
-    /// Attestation, signature (TPMT_SIGNATURE) and TPMT_PUBLIC of quotes that TPMs made.
-    fn real(dir: &str, files: [&str; 3]) -> Option<[Vec<u8>; 3]> {
-        let [message, signature, public] =
-            files.map(|file| vectors::read(&format!("tpm-quote/{dir}/{file}")));
-        Some([message?, signature?, public?])
-    }
-
-    fn guarded(public: &[u8]) -> (RsaPublicKey, AkGuarded) {
+    fn key(public: &[u8]) -> (SigningKey, AkGuarded) {
         let key = SigningKey::parse(public).unwrap();
-        (public_key(&key).unwrap(), AkGuarded::check(&key).unwrap())
+        let guarded = AkGuarded::check(&key).unwrap();
+        (key, guarded)
     }
 
     #[test]
     fn t10_quote_of_a_cloud_tpm() {
-        let files = ["quote-sha256.attest", "quote-sha256.sig", "ak.tpmt_public"];
-        let Some([message, signature, public]) = real("gce-cos-85", files) else { return };
-        let (key, guarded) = guarded(&public);
-        let quote = Quote::parse(&message).unwrap();
-        assert_eq!(quote.extra, [0x90, 0x09]);
-        let bytes = tpm_types::rsassa(&signature).unwrap();
-        assert!(verify(&key, &message, bytes, &guarded).is_ok());
-        let mut other = message.clone();
-        *other.last_mut().unwrap() ^= 1;
-        assert!(matches!(verify(&key, &other, bytes, &guarded), Err(Rejection::QuoteSignature)));
-        // It selects sha256:0-23, which is the stock protocol's.
-        assert_eq!(words(&quote.selections), "bank 0x000b bitmap ffffff");
-    }
-
-    #[test]
-    fn t10_quote_of_the_sha1_bank() {
-        let files = ["quote-sha1.attest", "quote-sha1.sig", "ak.tpmt_public"];
-        let Some([message, signature, public]) = real("gce-cos-85", files) else { return };
-        let (key, guarded) = guarded(&public);
-        let quote = Quote::parse(&message).unwrap();
-        // The bank is SHA-1, the signature is not: only the selection says so.
-        assert!(verify(&key, &message, tpm_types::rsassa(&signature).unwrap(), &guarded).is_ok());
-        assert_eq!(words(&quote.selections), "bank 0x0004 bitmap ffffff");
+        for bank in ["sha1", "sha256", "sha384"] {
+            let read = |file: &str| vectors::read(&format!("tpm-quote/gce-cos-85/{file}"));
+            let Some(public) = read("ak.tpmt_public") else { return };
+            let message = read(&format!("quote-{bank}.attest")).unwrap();
+            let signature = read(&format!("quote-{bank}.sig")).unwrap();
+            let (key, guarded) = key(&public);
+            assert_eq!(Quote::parse(&message).unwrap().extra, [0x90, 0x09]);
+            let signature = Signature::parse(&signature).unwrap();
+            assert!(verify(&key, &message, &signature, &guarded).is_ok());
+            let mut other = message.clone();
+            *other.last_mut().unwrap() ^= 1;
+            let got = verify(&key, &other, &signature, &guarded);
+            assert!(matches!(got, Err(Rejection::QuoteSignature)));
+        }
     }
 
     #[test]
     fn quotes_survive_no_cut() {
-        let files = ["quote-sha256.attest", "quote-sha256.sig", "ak.tpmt_public"];
-        let Some([message, signature, public]) = real("gce-cos-85", files) else { return };
+        let read = |file: &str| vectors::read(&format!("tpm-quote/gce-cos-85/{file}"));
+        let Some(public) = read("ak.tpmt_public") else { return };
+        let (message, signature) = (read("quote-sha256.attest").unwrap(), read("quote-sha256.sig").unwrap());
         for len in 0..message.len() {
             assert!(Quote::parse(&message[..len]).is_err());
         }
         for len in 0..signature.len() {
-            assert!(tpm_types::rsassa(&signature[..len]).is_err());
+            assert!(Signature::parse(&signature[..len]).is_err());
         }
         for len in 0..public.len() {
             assert!(SigningKey::parse(&public[..len]).is_err());
@@ -178,9 +170,9 @@ mod tests {
         #[test]
         fn no_bytes_panic(bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..256)) {
             let _ = Quote::parse(&bytes);
-            let _ = tpm_types::rsassa(&bytes);
+            let _ = Signature::parse(&bytes);
             let _ = SigningKey::parse(&bytes);
-            let _ = crate::ek::parse(&bytes);
+            let _ = crate::ek_cert::parse(&bytes);
             let _ = crate::Csr::parse(&bytes);
         }
     }

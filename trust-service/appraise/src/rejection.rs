@@ -1,7 +1,7 @@
 //! Every way in which appraisal says no: one variant each, with its data, its code and its sentence.
 
 use crate::ak::AttributeFault;
-use crate::{CsrError, EkCertError, PublicError, QuoteError, UnixTime};
+use crate::{ChainFault, CsrError, EkCertError, PcrDigest, PublicError, QuoteError, UnixTime};
 use ccnode_evidence::{Code, PcrIndex, PcrSet, Sha256Digest};
 use ccnode_tpm_eventlog::{Difference, LogError, MatchError};
 use std::fmt;
@@ -109,6 +109,15 @@ pub enum Rejection {
         /// Issuer of the EK certificate.
         issuer: String,
     },
+    /// A CA of the pool has the issuer's name, and did not issue the certificate, or was not allowed to.
+    #[error("no EK root of the pool issued the certificate by `{issuer}`: {fault}")]
+    EkChain {
+        /// Issuer of the EK certificate.
+        issuer: String,
+        /// Why the CA of that name, or one above it, was passed over.
+        #[source]
+        fault: ChainFault,
+    },
     /// The certificate, or one above it, is outside its validity.
     #[error("certificate of `{subject}` is valid from {} to {}, and now is {}", not_before.0, not_after.0, now.0)]
     EkCertExpired {
@@ -156,13 +165,19 @@ pub enum Rejection {
         /// In words.
         sent: String,
     },
+    /// The quote is over the SHA-1 bank, or over it too.
+    #[error("the quote selects {sent}; SHA-1 proves nothing, and exactly sha256:0-15 is due")]
+    QuoteBankWeak {
+        /// In words.
+        sent: String,
+    },
     /// The PCR values sent are not those quoted.
     #[error("the PCR values sent hash to {sent}, the quote covers {quoted}")]
     QuotePcrDigest {
-        /// Composite digest of what was sent.
-        sent: Sha256Digest,
+        /// Composite digest of what was sent, by the hash of the key's scheme.
+        sent: PcrDigest,
         /// The quote's.
-        quoted: Sha256Digest,
+        quoted: PcrDigest,
     },
     /// A log that can't be read.
     #[error("{log}: {reason}")]
@@ -236,17 +251,19 @@ impl Rejection {
             Self::MalformedRequest { .. } | Self::TranscriptVersion(_) => Code::MalformedRequest,
             Self::StockTranscript => Code::StockTranscript,
             Self::NonceMismatch { .. } => Code::NonceMismatch,
+            Self::EkCertMalformed(EkCertError::Tpm12) => Code::Tpm12,
             Self::EkCertMalformed(_) => Code::EkCertMalformed,
-            Self::EkUntrusted { .. } => Code::EkUntrusted,
+            Self::EkUntrusted { .. } | Self::EkChain { .. } => Code::EkUntrusted,
             Self::EkCertExpired { .. } => Code::EkCertExpired,
-            Self::AkMalformed(_) => Code::AkMalformed,
+            Self::AkMalformed(error) => error.code(),
             Self::AkAttributes(_) => Code::AkAttributes,
             Self::ActivationFailed => Code::ActivationFailed,
             Self::TranscriptMismatch { .. } => Code::TranscriptMismatch,
-            Self::QuoteMalformed(_) => Code::QuoteMalformed,
+            Self::QuoteMalformed(error) => error.code(),
             Self::QuoteSignature => Code::QuoteSignature,
             Self::QuoteNonce { .. } => Code::QuoteNonce,
             Self::QuoteSelection { .. } => Code::QuoteSelection,
+            Self::QuoteBankWeak { .. } => Code::QuoteBankWeak,
             Self::QuotePcrDigest { .. } => Code::QuotePcrDigest,
             Self::EventLogMalformed { .. } => Code::EventLogMalformed,
             Self::EventLogMismatch(_) => Code::EventLogMismatch,

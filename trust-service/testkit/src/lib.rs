@@ -2,9 +2,15 @@
 //!
 //! [`SoftTpm`] opens credentials, extends PCRs and quotes as a TPM does, with keys that anybody can read, and lies on demand
 //! ([`Lies`]). [`Boot`] writes the event log of a machine and the tuples that expect it.
-#![expect(clippy::expect_used, reason = "dev-only: a test whose fixture fails must fail loudly")]
+#![expect(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "dev-only: a test whose fixture fails must fail loudly"
+)]
 
+mod ak;
 mod boot;
+mod ek;
 mod maker;
 mod marshal;
 mod session;
@@ -12,7 +18,9 @@ pub mod snp;
 pub mod tdx;
 mod tpm;
 
+pub use ak::AkKind;
 pub use boot::{Boot, CAP, pcr};
-pub use maker::{EkProfile, MakerCa, NOW};
+pub use ek::EkKind;
+pub use maker::{EkProfile, MakerCa, NOW, add_extension, resign};
 pub use session::{Answer, attest, attest_with, attest_with_init_data, auth_request, kubelet_csr};
 pub use tpm::{AK_ATTRIBUTES, Lies, Seat, SoftTpm, SoftTpmError};

@@ -29,8 +29,14 @@ pub struct EkProfile {
     pub strange: bool,
     /// Whether it says that it is a CA.
     pub ca: bool,
-    /// Its key usage; `KeyEncipherment` for an RSA key.
-    pub key_usage: KeyUsagePurpose,
+    /// Its key usages; empty for the one that the key needs.
+    pub key_usages: Vec<KeyUsagePurpose>,
+    /// Extended key usages beside the one of EK certificates.
+    pub more_usages: Vec<ExtendedKeyUsagePurpose>,
+    /// Whether its alternative names are those of a TPM, in a critical extension.
+    pub names: bool,
+    /// Its serial number; `None` for a random one.
+    pub serial: Option<u64>,
 }
 
 impl Default for EkProfile {
@@ -40,7 +46,10 @@ impl Default for EkProfile {
             usage: true,
             strange: false,
             ca: false,
-            key_usage: KeyUsagePurpose::KeyEncipherment,
+            key_usages: vec![],
+            more_usages: vec![],
+            names: true,
+            serial: None,
         }
     }
 }
@@ -73,30 +82,48 @@ impl MakerCa {
         self.intermediate.clone()
     }
 
-    /// Certifies an EK: critical directoryName in the alternative names, empty subject, EKU 2.23.133.8.1.
+    /// Certifies an RSA EK: see [`certify_spki`](Self::certify_spki).
     pub fn certify(&self, ek: &RsaPublicKey, profile: &EkProfile) -> Vec<u8> {
-        let spki = ek.to_public_key_der().expect("a key");
-        let spki = SubjectPublicKeyInfo::from_der(spki.as_bytes()).expect("a key");
+        self.certify_spki(ek.to_public_key_der().expect("a key").as_bytes(), profile)
+    }
+
+    /// Certifies an EK by its SubjectPublicKeyInfo: critical directoryName in the alternative names, empty subject, EKU 2.23.133.8.1.
+    pub fn certify_spki(&self, spki: &[u8], profile: &EkProfile) -> Vec<u8> {
+        let spki = SubjectPublicKeyInfo::from_der(spki).expect("a key");
         let mut params = CertificateParams::default();
         params.distinguished_name = rcgen::DistinguishedName::new();
         params.not_before = date_time_ymd(profile.years.0, 1, 1);
         params.not_after = date_time_ymd(profile.years.1, 1, 1);
-        params.key_usages = vec![profile.key_usage];
+        params.serial_number = profile.serial.map(Into::into);
+        params.key_usages = match profile.key_usages.as_slice() {
+            [] if rsa(&spki) => vec![KeyUsagePurpose::KeyEncipherment],
+            [] => vec![KeyUsagePurpose::KeyAgreement],
+            usages => usages.to_vec(),
+        };
+        params.extended_key_usages = profile.more_usages.clone();
         if profile.usage {
-            params.extended_key_usages = vec![ExtendedKeyUsagePurpose::Other(vec![2, 23, 133, 8, 1])];
+            let ek = ExtendedKeyUsagePurpose::Other(vec![2, 23, 133, 8, 1]);
+            params.extended_key_usages.push(ek);
         }
         if profile.ca {
             params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         }
-        let mut names = CustomExtension::from_oid_content(&[2, 5, 29, 17], self.directory_name());
-        names.set_criticality(true);
-        params.custom_extensions.push(names);
+        if profile.names {
+            let mut names = CustomExtension::from_oid_content(&[2, 5, 29, 17], self.directory_name());
+            names.set_criticality(true);
+            params.custom_extensions.push(names);
+        }
         if profile.strange {
             let mut strange = CustomExtension::from_oid_content(&[1, 3, 6, 1, 4, 1, 57264, 1], vec![5, 0]);
             strange.set_criticality(true);
             params.custom_extensions.push(strange);
         }
         params.signed_by(&spki, &self.issuer).expect("a certificate").der().to_vec()
+    }
+
+    /// A certificate of this maker's with its signed part changed by `patch`, and signed anew.
+    pub fn resign(&self, cert: &[u8], patch: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+        resign(cert, self.issuer.key(), patch)
     }
 
     /// GeneralNames with one directoryName: TPM manufacturer, model and version (2.23.133.2.1 to 3).
@@ -120,6 +147,62 @@ fn ca(name: &str, years: (i32, i32)) -> CertificateParams {
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
     params
+}
+
+fn rsa(spki: &SubjectPublicKeyInfo) -> bool {
+    let der = rcgen::PublicKeyData::subject_public_key_info(spki);
+    der.windows(9).any(|part| part == [0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01])
+}
+
+/// A certificate with its signed part (TBSCertificate, DER) changed by `patch`, and signed anew by its issuer's `key` with the
+/// algorithm that it names.
+pub fn resign(cert: &[u8], key: &KeyPair, patch: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let (content, _) = element(cert);
+    let (tbs_content, after) = element(content);
+    let algorithm = after.split_at(element_len(after)).0;
+    let mut tbs = content[..content.len() - after.len()].to_vec();
+    assert_eq!(element(&tbs).0, tbs_content);
+    patch(&mut tbs);
+    let signature = rcgen::SigningKey::sign(key, &tbs).expect("a signature");
+    let bits = long_der(0x03, &[&[0], signature.as_slice()].concat());
+    long_der(0x30, &[tbs.as_slice(), algorithm, &bits].concat())
+}
+
+/// Adds an extension (DER) behind the others of a signed part (TBSCertificate, DER).
+pub fn add_extension(tbs: &mut Vec<u8>, extension: &[u8]) {
+    let content = element(tbs).0.to_vec();
+    let mut fields = content.as_slice();
+    while fields[0] != 0xa3 {
+        fields = element(fields).1;
+    }
+    let before = &content[..content.len() - fields.len()];
+    let list = [element(element(fields).0).0, extension].concat();
+    *tbs = long_der(0x30, &[before, &long_der(0xa3, &long_der(0x30, &list))].concat());
+}
+
+/// Content of the DER element at the front, and what follows it.
+fn element(der: &[u8]) -> (&[u8], &[u8]) {
+    let (head, len) = match der[1] {
+        short @ 0..=0x7f => (2, usize::from(short)),
+        0x81 => (3, usize::from(der[2])),
+        _ => (4, usize::from(u16::from_be_bytes([der[2], der[3]]))),
+    };
+    (&der[head..head + len], &der[head + len..])
+}
+
+fn element_len(der: &[u8]) -> usize {
+    der.len() - element(der).1.len()
+}
+
+/// One DER element.
+pub(crate) fn long_der(tag: u8, content: &[u8]) -> Vec<u8> {
+    let len = u16::try_from(content.len()).expect("short content").to_be_bytes();
+    let head = match content.len() {
+        short @ 0..=0x7f => vec![tag, short.to_be_bytes()[7]],
+        0x80..=0xff => vec![tag, 0x81, len[1]],
+        _ => vec![tag, 0x82, len[0], len[1]],
+    };
+    [&head[..], content].concat()
 }
 
 /// One DER element of at most 127 bytes of content.

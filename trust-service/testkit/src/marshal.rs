@@ -1,33 +1,11 @@
 //! TPM structures as a TPM writes them: big-endian, sizes before bytes.
 
 pub(crate) const SHA256: u16 = 0x000b;
-pub(crate) const RSASSA: u16 = 0x0014;
+pub(crate) const SHA384: u16 = 0x000c;
 
 pub(crate) fn sized(bytes: &[u8]) -> Vec<u8> {
     let len = u16::try_from(bytes.len()).expect("a short buffer");
     [&len.to_be_bytes(), bytes].concat()
-}
-
-/// TPMT_PUBLIC of an RSA signing key with RSASSA-SHA256.
-pub(crate) fn signing_key(attributes: u32, modulus: &[u8]) -> Vec<u8> {
-    let mut out = Vec::new();
-    for field in [0x0001, SHA256] {
-        out.extend(u16::to_be_bytes(field));
-    }
-    out.extend(attributes.to_be_bytes());
-    out.extend(sized(&[]));
-    for field in [0x0010, RSASSA, SHA256] {
-        out.extend(u16::to_be_bytes(field));
-    }
-    out.extend(u16::try_from(modulus.len() * 8).expect("a short key").to_be_bytes());
-    out.extend(0u32.to_be_bytes());
-    out.extend(sized(modulus));
-    out
-}
-
-/// TPMT_SIGNATURE of RSASSA-SHA256.
-pub(crate) fn signature(bytes: &[u8]) -> Vec<u8> {
-    [&RSASSA.to_be_bytes()[..], &SHA256.to_be_bytes(), &sized(bytes)].concat()
 }
 
 /// The parts of a TPMS_ATTEST of type quote.

@@ -1,19 +1,14 @@
 //! The TPM: two keys that anybody can read, PCRs of a [`Boot`], credential activation, quotes, and lies on demand.
 
 use crate::marshal::{self, Attest};
-use crate::{Boot, EkProfile, MakerCa};
+use crate::{AkKind, Boot, EkKind, EkProfile, MakerCa};
 use ccnode_evidence::{
-    Absent, Activated, Ek, EventLogs, EvidenceSource, ExtraData, Identity, PcrSet, PcrValues, QuoteParts,
-    Secret, Sha256Digest, TpmSource,
+    Absent, Activated, Ek, EventLogs, EvidenceSource, ExtraData, Identity, PcrValues, QuoteParts, Secret,
+    TpmSource,
 };
-use cfb_mode::cipher::{AsyncStreamCipher as _, KeyIvInit as _};
-use hmac::{Hmac, Mac as _};
+use rsa::RsaPrivateKey;
 use rsa::pkcs1::DecodeRsaPrivateKey as _;
-use rsa::pkcs8::EncodePublicKey as _;
-use rsa::signature::{SignatureEncoding as _, Signer as _};
-use rsa::traits::PublicKeyParts as _;
-use rsa::{Oaep, RsaPrivateKey, RsaPublicKey, pkcs1v15};
-use sha2::Sha256;
+use sha2::{Digest as _, Sha256, Sha384};
 use std::sync::{Mutex, MutexGuard};
 
 /// What an attestation key's attributes should be: fixedTPM, fixedParent, sensitiveDataOrigin, userWithAuth, restricted, sign.
@@ -29,7 +24,7 @@ pub enum Seat {
 }
 
 impl Seat {
-    fn ek(self) -> RsaPrivateKey {
+    pub(crate) fn ek(self) -> RsaPrivateKey {
         key(match self {
             Self::A => include_bytes!("../keys/ek-a.der"),
             Self::B => include_bytes!("../keys/ek-b.der"),
@@ -37,7 +32,7 @@ impl Seat {
         })
     }
 
-    fn ak(self) -> RsaPrivateKey {
+    pub(crate) fn ak(self) -> RsaPrivateKey {
         key(match self {
             Self::A => include_bytes!("../keys/ak-a.der"),
             Self::B => include_bytes!("../keys/ak-b.der"),
@@ -93,8 +88,9 @@ struct State {
 /// A TPM in software with a booted machine around it.
 #[derive(Debug)]
 pub struct SoftTpm {
-    ek: RsaPrivateKey,
-    ak: RsaPrivateKey,
+    ek: EkKind,
+    seat: Seat,
+    ak: AkKind,
     ek_cert: Vec<u8>,
     state: Mutex<State>,
 }
@@ -115,10 +111,25 @@ impl SoftTpm {
 
     /// A TPM with such an EK certificate in a machine that booted so.
     pub fn with(maker: &MakerCa, seat: Seat, profile: &EkProfile, boot: Boot) -> Self {
-        let (ek, ak) = (seat.ek(), seat.ak());
-        let ek_cert = maker.certify(&RsaPublicKey::from(&ek), profile);
+        let ek = EkKind::default();
+        let ek_cert = maker.certify_spki(&ek.spki(seat), profile);
         let state = State { boot, lies: Lies::default(), clock: 1_000, resets: 1, restarts: 0 };
-        Self { ek, ak, ek_cert, state: Mutex::new(state) }
+        Self { ek, seat, ak: AkKind::default(), ek_cert, state: Mutex::new(state) }
+    }
+
+    /// The same with an attestation key of another kind.
+    #[must_use]
+    pub fn with_ak(mut self, kind: AkKind) -> Self {
+        self.ak = kind;
+        self
+    }
+
+    /// The same with an endorsement key of another kind, certified by `maker`.
+    #[must_use]
+    pub fn with_ek(mut self, kind: EkKind, maker: &MakerCa, profile: &EkProfile) -> Self {
+        self.ek = kind;
+        self.ek_cert = maker.certify_spki(&kind.spki(self.seat), profile);
+        self
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -164,7 +175,7 @@ impl SoftTpm {
     pub fn offer(&self) -> Identity {
         let state = self.state();
         let attributes = state.lies.ak_attributes.unwrap_or(AK_ATTRIBUTES);
-        let real = marshal::signing_key(attributes, &self.ak.n().to_bytes_be());
+        let real = self.ak.public(self.seat, attributes);
         Identity {
             ek: Ek::Certificate(state.lies.ek_cert.clone().unwrap_or_else(|| self.ek_cert.clone())),
             ak_public: state.lies.ak_public.clone().unwrap_or(real),
@@ -180,21 +191,9 @@ impl SoftTpm {
     }
 
     fn unwrap(&self, credential: &[u8], secret: &[u8]) -> Option<Activated> {
-        let name =
-            [&marshal::SHA256.to_be_bytes()[..], &Sha256Digest::of(&self.offer().ak_public).0].concat();
-        let padding = Oaep::new_with_label::<Sha256, _>("IDENTITY\0");
-        let seed = self.ek.decrypt(padding, unsized_all(secret)?).ok()?;
-        let (mac, identity) = unsized_front(unsized_all(credential)?)?;
-        let mut hmac = hmac(&kdfa(&seed, b"INTEGRITY", &[], 256));
-        hmac.update(identity);
-        hmac.update(&name);
-        hmac.verify_slice(mac).ok()?;
-        let key = kdfa(&seed, b"STORAGE", &name, 128);
-        let mut plain = identity.to_vec();
-        cfb_mode::Decryptor::<aes::Aes128>::new_from_slices(key.get(..16)?, &[0; 16])
-            .ok()?
-            .decrypt(&mut plain);
-        Secret::try_from(unsized_all(&plain)?).ok()
+        let name = name(&self.offer().ak_public);
+        let plain = self.ek.open(self.seat, &name, credential, secret)?;
+        Secret::try_from(plain.as_slice()).ok()
     }
 
     /// TPM2_Quote over sha256:0-15.
@@ -203,27 +202,31 @@ impl SoftTpm {
         let lies = &state.lies;
         let all = state.boot.pcrs();
         let pcrs = PcrValues(all.0.into_iter().filter(|(i, _)| i.get() < 16).collect());
-        let composite = pcrs.composite(PcrSet::CCNODE).expect("sixteen values");
+        let values: Vec<u8> = pcrs.0.values().flat_map(|value| value.0).collect();
+        let composite = self.ak.digest(&values);
+        let signer = name(&self.ak.public(self.seat, AK_ATTRIBUTES));
         let selections = vec![(marshal::SHA256, vec![0xff, 0xff, 0x00])];
         let message = Attest {
             magic: lies.magic.unwrap_or(0xff54_4347),
             tag: lies.tag.unwrap_or(0x8018),
-            signer: &[0x00, 0x0b],
+            signer: &signer,
             extra: lies.qualifying.as_deref().unwrap_or(qualifying.as_ref()),
             clock: (state.clock, state.resets, state.restarts, 1),
             selections: lies.selections.as_deref().unwrap_or(&selections),
-            pcr_digest: lies.pcr_digest.as_deref().unwrap_or(&composite.0),
+            pcr_digest: lies.pcr_digest.as_deref().unwrap_or(&composite),
         }
         .marshal();
-        let signer = lies.signer.map_or_else(|| self.ak.clone(), Seat::ak);
-        let signature = pkcs1v15::SigningKey::<Sha256>::new(signer).sign(&message).to_vec();
-        let ak = lies.sent_ak.map_or_else(|| self.ak.clone(), Seat::ak);
         QuoteParts {
+            signature: self.ak.sign(lies.signer.unwrap_or(self.seat), &message),
             message,
-            signature: marshal::signature(&signature),
             pcrs: lies.sent_pcrs.clone().unwrap_or(pcrs),
-            ak_public: RsaPublicKey::from(&ak).to_public_key_der().expect("a key").into_vec(),
+            ak_public: self.ak.spki(lies.sent_ak.unwrap_or(self.seat)),
         }
+    }
+
+    /// The attestation key's TPMT_SIGNATURE over anything, which no TPM makes with a restricted key.
+    pub fn sign(&self, message: &[u8]) -> Vec<u8> {
+        self.ak.sign(self.seat, message)
     }
 
     /// The logs as they travel.
@@ -267,22 +270,12 @@ impl EvidenceSource for SoftTpm {
     }
 }
 
-/// The bytes of the TPM2B at the front, and what follows it.
-fn unsized_front(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (len, rest) = bytes.split_first_chunk::<2>()?;
-    rest.split_at_checked(u16::from_be_bytes(*len).into())
-}
-
-fn unsized_all(bytes: &[u8]) -> Option<&[u8]> {
-    unsized_front(bytes).and_then(|(head, rest)| rest.is_empty().then_some(head))
-}
-
-fn hmac(key: &[u8]) -> Hmac<Sha256> {
-    Hmac::new_from_slice(key).expect("any length")
-}
-
-fn kdfa(key: &[u8], label: &[u8], context: &[u8], bits: u32) -> Vec<u8> {
-    let mut mac = hmac(key);
-    mac.update(&[&1u32.to_be_bytes()[..], label, &[0], context, &bits.to_be_bytes()].concat());
-    mac.finalize().into_bytes().to_vec()
+/// The Name of an object: its nameAlg, and that hash of its TPMT_PUBLIC. A stand-in where a test sends garbage.
+fn name(public: &[u8]) -> Vec<u8> {
+    let hash = match public.get(2..4) {
+        Some([0, 0x0c]) => Sha384::digest(public).to_vec(),
+        _ => Sha256::digest(public).to_vec(),
+    };
+    let alg = if hash.len() == 48 { marshal::SHA384 } else { marshal::SHA256 };
+    [&alg.to_be_bytes()[..], &hash].concat()
 }

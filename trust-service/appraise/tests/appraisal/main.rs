@@ -2,7 +2,13 @@
 
 // `cfg(test)` holds for all of an integration test; written out, it tells the lints that helpers are test code, too.
 #[cfg(test)]
+mod ak_kinds;
+#[cfg(test)]
 mod certificate_request;
+#[cfg(test)]
+mod chains;
+#[cfg(test)]
+mod ek_certs;
 #[cfg(test)]
 mod endorsement;
 #[cfg(test)]

@@ -3,13 +3,21 @@
 use crate::world::{World, with_evidence};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use ccnode_appraise::{QuoteError, Rejection};
-use ccnode_evidence::{Code, PcrValues, Sha256Digest};
+use ccnode_appraise::{QuoteError, Rejection, SchemeKind};
+use ccnode_evidence::{Code, PcrValues};
 use ccnode_protocol::Attestation;
 use ccnode_testkit::{Lies, Seat, pcr};
 
 const SHA1: u16 = 4;
 const SHA256: u16 = 11;
+const SHA384: u16 = 12;
+/// Where fields of the quote stand: magic and tag before the signer's Name, then extraData, clock, resetCount, restartCount, `safe`,
+/// firmwareVersion, number of selections, bank, size and bitmap, digest.
+const SIGNER: usize = 4 + 2;
+const EXTRA: usize = SIGNER + 2 + 34;
+const SAFE: usize = EXTRA + 2 + 32 + 8 + 4 + 4;
+const COUNT: usize = SAFE + 1 + 8;
+const BITMAP_SIZE: usize = COUNT + 4 + 2;
 
 fn lying(lies: Lies) -> Rejection {
     let world = World::new();
@@ -50,8 +58,7 @@ fn t10_type() {
 
 #[test]
 fn t10_clock() {
-    // magic, tag, signer, extraData, clock, resetCount, restartCount come before `safe`.
-    let got = patched("message", |m| m[4 + 2 + 4 + 34 + 8 + 4 + 4] = 2);
+    let got = patched("message", |m| m[SAFE] = 2);
     assert!(matches!(got, Rejection::QuoteMalformed(QuoteError::Safe(2))), "{got}");
 }
 
@@ -73,9 +80,11 @@ fn t10_selection() {
         vec![(SHA256, vec![0xff, 0xff, 0x01])],
         vec![(SHA256, vec![0xff, 0xff])],
         vec![(SHA256, vec![0xff, 0xff, 0x00, 0x00])],
-        vec![(SHA1, vec![0xff, 0xff, 0x00])],
+        vec![(SHA384, vec![0xff, 0xff, 0x00])],
+        vec![(0x0012, vec![0xff, 0xff, 0x00])],
+        vec![(SHA1, vec![0x00, 0x00, 0x00])],
         vec![(SHA256, vec![0xff, 0xff, 0x00]), (SHA1, vec![0x00, 0x00, 0x00])],
-        vec![(SHA256, vec![0xff, 0x00, 0x00]), (SHA256, vec![0x00, 0xff, 0x00])],
+        vec![(SHA256, vec![0xff, 0xff, 0x00]), (SHA384, vec![0xff, 0xff, 0x00])],
     ] {
         let got = lying(Lies { selections: Some(selections.clone()), ..Default::default() });
         assert!(matches!(got, Rejection::QuoteSelection { .. }), "{selections:?}: {got}");
@@ -86,10 +95,13 @@ fn t10_selection() {
 #[test]
 fn t10_pcr_digest() {
     let got = lying(Lies { pcr_digest: Some(vec![1; 32]), ..Default::default() });
-    assert!(matches!(got, Rejection::QuotePcrDigest { quoted: Sha256Digest([1, ..]), .. }));
+    assert!(matches!(&got, Rejection::QuotePcrDigest { quoted, .. } if quoted.bytes() == [1; 32]));
     assert_eq!(got.code(), Code::QuotePcrDigest);
-    let got = lying(Lies { pcr_digest: Some(vec![1; 20]), ..Default::default() });
-    assert!(matches!(got, Rejection::QuoteMalformed(QuoteError::DigestLength(20))));
+    let got = lying(Lies { pcr_digest: Some(vec![1; 21]), ..Default::default() });
+    assert!(matches!(got, Rejection::QuoteMalformed(QuoteError::DigestLength(21))));
+    // A hash's length, and not that of the key's.
+    let got = lying(Lies { pcr_digest: Some(vec![1; 48]), ..Default::default() });
+    assert!(matches!(got, Rejection::QuotePcrDigest { .. }));
 }
 
 #[test]
@@ -131,12 +143,83 @@ fn t10_signature() {
 }
 
 #[test]
+fn t10_sha1_bank_is_weak() {
+    for selections in [
+        vec![(SHA1, vec![0xff, 0xff, 0x00])],
+        vec![(SHA256, vec![0xff, 0xff, 0x00]), (SHA1, vec![0x01, 0x00, 0x00])],
+    ] {
+        let got = lying(Lies { selections: Some(selections.clone()), ..Default::default() });
+        assert!(matches!(got, Rejection::QuoteBankWeak { .. }), "{selections:?}: {got}");
+        assert_eq!(got.code(), Code::QuoteBankWeak);
+    }
+}
+
+#[test]
+fn t10_every_field_has_its_variant() {
+    let at = |offset: usize, byte: u8| match patched("message", |m| m[offset] = byte) {
+        Rejection::QuoteMalformed(error) => error,
+        other => panic!("offset {offset}: {other}"),
+    };
+    assert_eq!(at(0, 0), QuoteError::Magic(0x0054_4347));
+    assert_eq!(at(5, 0x14), QuoteError::Type(0x8014));
+    // A Name whose algorithm does not give its length, and one of a hash that is not known.
+    assert_eq!(at(SIGNER + 3, 0x0c), QuoteError::Signer(34));
+    assert_eq!(at(SIGNER + 3, 0xff), QuoteError::Signer(34));
+    assert_eq!(at(SIGNER + 1, 33), QuoteError::Signer(33));
+    assert_eq!(at(EXTRA + 1, 67), QuoteError::ExtraData(67));
+    assert_eq!(at(SAFE, 2), QuoteError::Safe(2));
+    assert_eq!(at(COUNT + 3, 17), QuoteError::Selections(17));
+    assert_eq!(at(BITMAP_SIZE, 0), QuoteError::Bitmap(0));
+    assert_eq!(at(BITMAP_SIZE, 9), QuoteError::Bitmap(9));
+    assert_eq!(at(BITMAP_SIZE + 5, 31), QuoteError::Trailing("TPMS_ATTEST", 1));
+    let twice = vec![(SHA256, vec![0xff, 0x00, 0x00]), (SHA256, vec![0x00, 0xff, 0x00])];
+    let got = lying(Lies { selections: Some(twice), ..Default::default() });
+    assert!(matches!(got, Rejection::QuoteMalformed(QuoteError::BankTwice(SHA256))));
+    let got = patched("message", |m| m.resize(513, 0));
+    assert!(matches!(got, Rejection::QuoteMalformed(QuoteError::Size("TPMS_ATTEST", 513))));
+}
+
+#[test]
+fn t10_tpm12_quote_is_refused_by_name() {
+    let info = [&[1, 1, 0, 0][..], b"QUOT", &[7; 40]].concat();
+    let info2 = [&[0x00, 0x36][..], b"QUT2", &[7; 46]].concat();
+    for bytes in [info, info2] {
+        let got = patched("message", |m| *m = bytes);
+        assert!(matches!(got, Rejection::QuoteMalformed(QuoteError::Tpm12)), "{got}");
+        assert_eq!(got.code(), Code::Tpm12);
+    }
+}
+
+#[test]
 fn t10_scheme() {
-    for (offset, byte) in [(1, 0x16), (1, 0x18), (3, 0x04), (3, 0x0c)] {
-        let got = patched("signature", |s| s[offset] = byte);
+    let got = |offset: usize, byte: u8| patched("signature", |s| s[offset] = byte);
+    let malformed = |rejection: Rejection| match rejection {
+        Rejection::QuoteMalformed(error) => error,
+        other => panic!("{other}"),
+    };
+    // HMAC, ECDAA, SHA-512, SM3: not appraised.
+    for (offset, byte) in [(1, 0x05), (1, 0x1a), (3, 0x0d), (3, 0x12)] {
+        let got = got(offset, byte);
         assert!(matches!(got, Rejection::QuoteMalformed(QuoteError::Scheme { .. })), "{got}");
         assert_eq!(got.code(), Code::QuoteMalformed);
     }
+    // Appraised, and not this key's.
+    for (offset, byte) in [(1, 0x16), (3, 0x0c)] {
+        let got = got(offset, byte);
+        assert!(matches!(got, Rejection::QuoteMalformed(QuoteError::SchemeMismatch { .. })), "{got}");
+    }
+    let weak = got(3, 0x04);
+    assert_eq!(weak.code(), Code::AkWeak);
+    assert_eq!(malformed(weak), QuoteError::Sha1Scheme(SchemeKind::Rsassa));
+    let none = patched("signature", |s| *s = vec![0x00, 0x10]);
+    assert_eq!(malformed(none), QuoteError::Scheme { scheme: 0x0010, hash: 0 });
+    let long = patched("signature", |s| s.resize(3000, 0));
+    assert_eq!(malformed(long), QuoteError::Size("TPMT_SIGNATURE", 3000));
+    // ECDSA, with a coordinate of nothing or of more than any curve has.
+    let empty = patched("signature", |s| *s = vec![0, 0x18, 0, 0x0b, 0, 0, 0, 1, 1]);
+    assert_eq!(malformed(empty), QuoteError::Coordinate(0));
+    let long = patched("signature", |s| *s = [&[0, 0x18, 0, 0x0b, 0, 67][..], &[1; 67], &[0, 1, 1]].concat());
+    assert_eq!(malformed(long), QuoteError::Coordinate(67));
 }
 
 #[test]

@@ -1,0 +1,123 @@
+//! Endorsement keys and the templates that they are made by (TCG EK Credential Profile, section B).
+
+use crate::public_key::{Curve, PublicKey};
+use crate::tpm::{ALG_AES, ALG_CFB, ALG_ECC, ALG_NULL, ALG_RSA};
+use ccnode_evidence::HashAlg;
+use sha2::{Digest as _, Sha256, Sha384};
+
+/// PolicySecret(TPM_RH_ENDORSEMENT), SHA-256: PolicyA (section B.6.2).
+const POLICY_A: &[u8] = &[
+    0x83, 0x71, 0x97, 0x67, 0x44, 0x84, 0xb3, 0xf8, 0x1a, 0x90, 0xcc, 0x8d, 0x46, 0xa5, 0xd7, 0x24, 0xfd,
+    0x52, 0xd7, 0x6e, 0x06, 0x52, 0x0b, 0x64, 0xf2, 0xa1, 0xda, 0x1b, 0x33, 0x14, 0x69, 0xaa,
+];
+/// PolicyB with SHA-384 (section B.6.5).
+const POLICY_B_SHA384: &[u8] = &[
+    0xb2, 0x6e, 0x7d, 0x28, 0xd1, 0x1a, 0x50, 0xbc, 0x53, 0xd8, 0x82, 0xbc, 0xf5, 0xfd, 0x3a, 0x1a, 0x07,
+    0x41, 0x48, 0xbb, 0x35, 0xd3, 0xb4, 0xe4, 0xcb, 0x1c, 0x0a, 0xd9, 0xbd, 0xe4, 0x19, 0xca, 0xcb, 0x47,
+    0xba, 0x09, 0x69, 0x96, 0x46, 0x15, 0x0f, 0x9f, 0xc0, 0x00, 0xf3, 0xf8, 0x0e, 0x12,
+];
+
+/// What a template says of a key beside the key itself.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Template {
+    /// Of the Name, and of all that MakeCredential derives.
+    pub(crate) name_alg: HashAlg,
+    /// Key size of the symmetric algorithm, AES-CFB.
+    pub(crate) aes_bits: u16,
+    /// TPMA_OBJECT.
+    attributes: u32,
+    policy: &'static [u8],
+}
+
+/// L-1 and L-2: fixedTPM, fixedParent, sensitiveDataOrigin, adminWithPolicy, restricted, decrypt.
+const LOW: Template =
+    Template { name_alg: HashAlg::Sha256, aes_bits: 128, attributes: 0x0003_00b2, policy: POLICY_A };
+/// H-3 and H-6: userWithAuth besides.
+const HIGH: Template =
+    Template { name_alg: HashAlg::Sha384, aes_bits: 256, attributes: 0x0003_00f2, policy: POLICY_B_SHA384 };
+
+/// The key of an EK certificate: RSA-2048 (template L-1), P-256 (L-2), P-384 (H-3) or RSA-3072 (H-6).
+///
+/// A certificate does not say by which template its key was made; of RSA-2048 and P-256 there are high ones, too. They have the same
+/// algorithms, so a credential opens all the same; the Name that a node is known by is the low template's.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct EkKey {
+    key: PublicKey,
+    template: Template,
+}
+
+impl EkKey {
+    /// The key again, if no template has one like it.
+    pub(crate) fn new(key: PublicKey) -> Result<Self, PublicKey> {
+        let template = match &key {
+            PublicKey::Rsa { modulus } if modulus.len() == 256 => LOW,
+            PublicKey::Rsa { modulus } if modulus.len() == 384 => HIGH,
+            PublicKey::Ecc { curve: Curve::P256, .. } => LOW,
+            PublicKey::Ecc { curve: Curve::P384, .. } => HIGH,
+            PublicKey::Rsa { .. } => return Err(key),
+        };
+        Ok(Self { key, template })
+    }
+
+    pub(crate) fn key(&self) -> &PublicKey {
+        &self.key
+    }
+
+    pub(crate) fn template(&self) -> Template {
+        self.template
+    }
+
+    /// The key's Name by its template.
+    pub(crate) fn name(&self) -> Vec<u8> {
+        name(self.template.name_alg, &self.public())
+    }
+
+    /// TPMT_PUBLIC by its template.
+    pub(crate) fn public(&self) -> Vec<u8> {
+        let Template { name_alg, aes_bits, attributes, policy } = self.template;
+        let mut out = Vec::new();
+        let kind = if matches!(self.key, PublicKey::Rsa { .. }) { ALG_RSA } else { ALG_ECC };
+        out.extend([kind.to_be_bytes(), name_alg.id().to_be_bytes()].concat());
+        out.extend(attributes.to_be_bytes());
+        out.extend(sized(policy));
+        for field in [ALG_AES, aes_bits, ALG_CFB, ALG_NULL] {
+            out.extend(field.to_be_bytes());
+        }
+        match &self.key {
+            PublicKey::Rsa { modulus } => {
+                let bits = u16::try_from(modulus.len().saturating_mul(8)).unwrap_or(u16::MAX);
+                out.extend(bits.to_be_bytes());
+                out.extend(0u32.to_be_bytes());
+                out.extend(sized(modulus));
+            }
+            PublicKey::Ecc { curve, point } => {
+                out.extend([curve.id().to_be_bytes(), ALG_NULL.to_be_bytes()].concat());
+                let (x, y) = coordinates(*curve, point);
+                out.extend(sized(x));
+                out.extend(sized(y));
+            }
+        }
+        out
+    }
+}
+
+/// x and y of an uncompressed point.
+pub(crate) fn coordinates(curve: Curve, point: &[u8]) -> (&[u8], &[u8]) {
+    let both = point.strip_prefix(&[4]).unwrap_or_default();
+    both.split_at(curve.size().min(both.len()))
+}
+
+/// The Name of an object (TPM 2.0 Library, part 1, section 16); `alg` is SHA-256 or SHA-384.
+pub(crate) fn name(alg: HashAlg, public: &[u8]) -> Vec<u8> {
+    let hash = match alg {
+        HashAlg::Sha384 => Sha384::digest(public).to_vec(),
+        _ => Sha256::digest(public).to_vec(),
+    };
+    [&alg.id().to_be_bytes()[..], &hash].concat()
+}
+
+/// A TPM2B; every part here is shorter than 2^16 bytes.
+pub(crate) fn sized(bytes: &[u8]) -> Vec<u8> {
+    let len = u16::try_from(bytes.len()).unwrap_or(u16::MAX);
+    [&len.to_be_bytes(), bytes].concat()
+}
