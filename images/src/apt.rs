@@ -38,8 +38,27 @@ pub enum AptError {
 pub(crate) struct Sources(pub(crate) String);
 
 impl Sources {
-    /// The machine's own sources for `suite`.
+    /// The machine's own sources for `suite`. Backports that no source names are looked for at the mirrors of their suite, where
+    /// Debian keeps them, under the same keys.
     pub(crate) fn of_machine(suite: &str) -> Result<Self, AptError> {
+        match (Self::named(suite), suite.strip_suffix("-backports")) {
+            (Err(AptError::NoSource(_)), Some(base)) => Self::named(base)?.backports(base),
+            (sources, _) => sources,
+        }
+    }
+
+    /// The stanzas of `base` itself, turned to its backports.
+    fn backports(&self, base: &str) -> Result<Self, AptError> {
+        let suite = format!("{base}-backports");
+        let mirrors = self.0.split("\n\n").filter_map(|stanza| turn(stanza, base, &suite));
+        let stanzas: Vec<String> = mirrors.collect();
+        match stanzas.is_empty() {
+            true => Err(AptError::NoSource(suite)),
+            false => Ok(Self(stanzas.join("\n"))),
+        }
+    }
+
+    fn named(suite: &str) -> Result<Self, AptError> {
         let mut files = vec![PathBuf::from("/etc/apt/sources.list")];
         let parts = Path::new("/etc/apt/sources.list.d");
         let mut names: Vec<PathBuf> =
@@ -129,6 +148,22 @@ fn narrow(stanza: &str, suite: &str) -> Option<String> {
         }
     }
     Some(out)
+}
+
+/// A stanza for `suite` in place of `base`; none where the stanza is for updates or security fixes alone.
+fn turn(stanza: &str, base: &str, suite: &str) -> Option<String> {
+    let lines = stanza.lines().filter(|line| !line.is_empty());
+    let mut found = false;
+    let turned: Vec<String> = lines
+        .map(|line| match line.strip_prefix("Suites:") {
+            Some(suites) if suites.split_whitespace().any(|s| s == base) => {
+                found = true;
+                format!("Suites: {suite}\n")
+            }
+            _ => format!("{line}\n"),
+        })
+        .collect();
+    found.then(|| turned.concat())
 }
 
 /// How the machine reaches its sources (proxies), as apt options of the form `Acquire::http::Proxy "…";`.
@@ -258,6 +293,21 @@ mod tests {
         ] {
             assert_eq!(from_line(line, "bookworm"), None, "{line}");
         }
+    }
+
+    #[test]
+    fn backports_are_at_the_mirror_of_their_suite() {
+        let own = Sources(
+            "Types: deb\nURIs: http://m\nSuites: bookworm bookworm-updates\nComponents: main\nSigned-By: /k.gpg\n\n\
+             Types: deb\nURIs: http://s\nSuites: bookworm-security\nComponents: main\n"
+                .to_owned(),
+        );
+        let want =
+            "Types: deb\nURIs: http://m\nSuites: bookworm-backports\nComponents: main\nSigned-By: /k.gpg\n";
+        assert_eq!(own.backports("bookworm").unwrap().0, want);
+        let none = Sources("Types: deb\nURIs: http://s\nSuites: bookworm-security\n".to_owned());
+        let error = none.backports("bookworm").unwrap_err();
+        assert!(matches!(&error, AptError::NoSource(suite) if suite == "bookworm-backports"), "{error}");
     }
 
     #[test]

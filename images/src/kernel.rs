@@ -59,18 +59,29 @@ pub(crate) fn fetch(
     sources: &Sources,
     cache: &Cache,
 ) -> Result<Kernel, KernelError> {
-    let key = Key::new("kernel/1")
+    let own = match recipe.suite == suite {
+        true => sources.clone(),
+        false => Sources::of_machine(&recipe.suite).map_err(KernelError::Apt)?,
+    };
+    let key = Key::new("kernel/2")
         .with("suite", suite.as_bytes())
         .with("sources", sources.0.as_bytes())
+        .with("kernel suite", recipe.suite.as_bytes())
+        .with("kernel sources", own.0.as_bytes())
         .with("kernel", recipe.package.as_bytes())
         .with("stub", recipe.stub.as_bytes());
     let dir = cache.part("kernel", &key, at(Path::new("cache")), |dir| {
         let work = cache.work().map_err(at(Path::new("cache")))?;
-        let apt = Apt::open(work.path(), suite, sources).map_err(KernelError::Apt)?;
-        let kernel = apt.kernel(&recipe.package).map_err(KernelError::Apt)?;
-        let stub = apt.package(&recipe.stub).map_err(KernelError::Apt)?;
-        apt.unpack(&kernel, &dir.join("kernel")).map_err(KernelError::Apt)?;
-        apt.unpack(&stub, &dir.join("stub")).map_err(KernelError::Apt)?;
+        // The stub stays with the root's suite: the prediction knows that one.
+        let open = |part: &str, suite: &str, sources| {
+            Apt::open(&work.path().join(part), suite, sources).map_err(KernelError::Apt)
+        };
+        let of_root = open("root", suite, sources)?;
+        let of_kernel = open("kernel", &recipe.suite, &own)?;
+        let kernel = of_kernel.kernel(&recipe.package).map_err(KernelError::Apt)?;
+        let stub = of_root.package(&recipe.stub).map_err(KernelError::Apt)?;
+        of_kernel.unpack(&kernel, &dir.join("kernel")).map_err(KernelError::Apt)?;
+        of_root.unpack(&stub, &dir.join("stub")).map_err(KernelError::Apt)?;
         let line = |kind: &str, p: &Package| format!("{kind} {} {} {}\n", p.name, p.version, p.architecture);
         let lock = dir.join("lock");
         fs::write(&lock, line("kernel", &kernel) + &line("stub", &stub)).map_err(at(&lock))

@@ -69,6 +69,8 @@ pub struct ExtraFile {
 /// Kernel, stub and command line.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Kernel {
+    /// Debian suite of the kernel: that of the root, or its backports.
+    pub suite: String,
     /// Debian package of the kernel: "linux-image-cloud-amd64", or one of a fixed version.
     pub package: String,
     /// Debian package of the EFI stub.
@@ -221,6 +223,7 @@ fn default_mode() -> String {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawKernel {
+    suite: Option<String>,
     package: String,
     #[serde(default = "default_stub")]
     stub: String,
@@ -273,6 +276,7 @@ impl Raw {
         let files = self.root.files.into_iter().map(|file| file.check(base)).collect::<Result<_, _>>()?;
         let kernel = Kernel {
             cmdline: cmdline::check(&self.kernel.cmdline).map_err(RecipeError::Cmdline)?,
+            suite: kernel_suite(self.kernel.suite, &self.root.suite)?,
             package: self.kernel.package,
             stub: self.kernel.stub,
             modules: self.kernel.modules,
@@ -314,6 +318,14 @@ impl RawFile {
         };
         Ok(ExtraFile { path: self.path, source: base.join(self.source), mode })
     }
+}
+
+/// The suite of the root itself, or its backports: what Debian makes to go together.
+fn kernel_suite(asked: Option<String>, root: &str) -> Result<String, RecipeError> {
+    let suite = asked.unwrap_or_else(|| root.to_owned());
+    let known = suite == root || suite.strip_prefix(root) == Some("-backports");
+    refuse_unless(known, "kernel.suite", &suite, "the suite of [root], or that suite's backports")?;
+    Ok(suite)
 }
 
 fn refuse_unless(ok: bool, field: &'static str, value: &str, want: &'static str) -> Result<(), RecipeError> {

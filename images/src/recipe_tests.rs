@@ -59,6 +59,8 @@ fn values_are_checked() {
         ("\"bookworm\"", "\"book/worm\"", "root.suite"),
         ("\"udev\"", "\"--exec\"", "root.packages"),
         ("\"xts\"", "\"../xts\"", "kernel.modules"),
+        ("package = ", "suite = \"trixie\"\npackage = ", "kernel.suite"),
+        ("package = ", "suite = \"bookworm-updates\"\npackage = ", "kernel.suite"),
         ("enable = [\"kubelet.service\"]", "enable = [\"kubelet\"]", "root.enable"),
         ("\"getty.target\"", "\"-getty.target\"", "root.mask"),
         ("root = \"640M\"", "root = \"640\"", "disk.root"),
@@ -74,6 +76,13 @@ fn values_are_checked() {
         let error = replaced(from, to).unwrap_err();
         assert!(matches!(error, RecipeError::Value { field: f, .. } if f == field), "{field}: {error}");
     }
+}
+
+#[test]
+fn the_kernel_may_come_from_backports() {
+    let suite = |to: &str| replaced("package = ", to).unwrap().kernel.suite;
+    assert_eq!(suite("suite = \"bookworm-backports\"\npackage = "), "bookworm-backports");
+    assert_eq!(suite("# nothing\npackage = "), "bookworm");
 }
 
 #[test]

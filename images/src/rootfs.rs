@@ -109,7 +109,7 @@ pub(crate) fn key(root: &Root, base: &Path, context: &Context<'_>) -> Result<Key
         .with("base", cache::name(base).as_bytes())
         .with("packages", &fs::read(&packages).map_err(at(&packages))?)
         .with("script", ASSEMBLE.as_bytes())
-        .with("release", context.release.as_bytes());
+        .with("release", release(context).as_bytes());
     for (name, text) in UNITS {
         key = key.with(name, text.as_bytes());
     }
@@ -158,12 +158,17 @@ pub(crate) fn make(
         .env("E2FSPROGS_FAKE_TIME", context.epoch.to_string())
         .env("ENABLE", enabled(root).join(" "))
         .env("MASK", root.mask.join(" "))
-        .env("RELEASE", if context.modules.is_empty() { "" } else { context.release })
+        .env("RELEASE", release(context))
         .env("UUID", Guid::derived(&key.digest().0, "ext4").to_string())
         .run()
         .map_err(RootfsError::Tool)?;
     let file = fs::File::options().read(true).write(true).open(image).map_err(at(image))?;
     ext4::settle_times(&file).map_err(at(image))
+}
+
+/// The kernel's release, where the tree holds modules of it: without any, all kernels have the same tree.
+fn release<'a>(context: &Context<'a>) -> &'a str {
+    if context.modules.is_empty() { "" } else { context.release }
 }
 
 /// The gate is enabled in every image.
