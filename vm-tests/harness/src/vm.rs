@@ -5,7 +5,7 @@ use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, symlink};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -93,7 +93,9 @@ impl Vm {
         let args = qemu_args(machine, &paths);
         fs::write(dir.join("qemu.args"), args.join("\n") + "\n")?;
         fs::write(dir.join("started"), "")?;
-        let qemu = Command::new("qemu-system-x86_64")
+        let qemu = machine
+            .qemu
+            .command()
             .args(&args)
             .stdin(Stdio::null())
             .stdout(Stdio::null())

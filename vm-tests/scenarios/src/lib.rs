@@ -1,5 +1,6 @@
 //! What scenarios, demo and bench share: a trust service, an image built once, nodes on it, and hands to tamper with.
 
+pub mod confidential;
 pub mod node;
 pub mod secrets;
 pub mod stage;

@@ -1,6 +1,7 @@
 //! A node: a disk, a TPM and the machine around them; and how its boots end.
 
 use anyhow::{Context as _, Result, bail};
+use ccnode_vm_harness::machine::Qemu;
 use ccnode_vm_harness::{Disk, Image, Machine, Story, TpmState, Vm};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::Path;
@@ -27,6 +28,8 @@ pub struct Node {
     pub tpm: TpmState,
     /// What is plugged in besides.
     pub extra: Vec<Disk>,
+    /// What runs it.
+    pub qemu: Qemu,
 }
 
 /// How a boot ended.
@@ -111,6 +114,7 @@ impl Node {
             disk: image.disk().copy_to(story.path("disk.img"))?,
             tpm: tpm.copy_to(story.path("tpm"))?,
             extra: Vec::new(),
+            qemu: Qemu::default(),
         })
     }
 
@@ -124,6 +128,7 @@ impl Node {
             disk: self.disk.copy_to(dir.join("disk.img"))?,
             tpm: self.tpm.copy_to(dir.join("tpm"))?,
             extra: self.extra.clone(),
+            qemu: self.qemu.clone(),
         })
     }
 
@@ -132,6 +137,7 @@ impl Node {
     pub fn machine(&self, trust_port: u16, api_port: u16) -> Machine {
         let guest = |host, port| SocketAddrV4::new(Ipv4Addr::new(10, 0, 2, host), port);
         let machine = Machine::uefi()
+            .qemu(self.qemu.clone())
             .tpm(&self.tpm)
             .disk(Disk::boot(self.disk.path(), SERIAL))
             .forward(guest(100, 443), trust_port)

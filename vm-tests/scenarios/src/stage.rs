@@ -247,24 +247,30 @@ pub fn program(name: &str) -> Result<PathBuf> {
 
 /// Builds the test image of that version; what is built already is reused by the builder.
 fn build(version: &str, keys: &TrustDir) -> Result<Built> {
-    let init = artefact(target_dir().join("node/ccnode-init"), MAKE)?;
     let out = dir().join(format!("image-{version}"));
-    let status = Command::new(program("ccnode")?)
-        .args(["image", "build"])
-        .arg(test_recipe(version, keys)?)
-        .arg("-o")
-        .arg(&out)
-        .arg("--init")
-        .arg(init)
-        .arg("--ca")
-        .arg(keys.tls_ca())
-        .status()?;
-    ensure!(status.success(), "building version {version} of the test image failed");
+    build_recipe(&test_recipe(version, keys)?, out, keys, None)
+}
+
+/// Builds a recipe's image into `out`, with a date of its own for the tree where `epoch` says so.
+pub(crate) fn build_recipe(
+    recipe: &Path,
+    out: PathBuf,
+    keys: &TrustDir,
+    epoch: Option<u32>,
+) -> Result<Built> {
+    let init = artefact(target_dir().join("node/ccnode-init"), MAKE)?;
+    let mut build = Command::new(program("ccnode")?);
+    build.args(["image", "build"]).arg(recipe).arg("-o").arg(&out);
+    build.arg("--init").arg(init).arg("--ca").arg(keys.tls_ca());
+    if let Some(epoch) = epoch {
+        build.env("SOURCE_DATE_EPOCH", epoch.to_string());
+    }
+    ensure!(build.status()?.success(), "building {} failed", recipe.display());
     Ok(Built { dir: out })
 }
 
 /// The demo's recipe with the dev-only guest helper laid over it.
-fn test_recipe(version: &str, keys: &TrustDir) -> Result<PathBuf> {
+pub(crate) fn test_recipe(version: &str, keys: &TrustDir) -> Result<PathBuf> {
     let dir = dir().join(format!("recipe-{version}"));
     let _old = fs::remove_dir_all(&dir);
     run(Command::new("cp").arg("-a").arg(project().join(RECIPE)).arg(&dir))?;

@@ -1,17 +1,21 @@
 //! Describes a virtual machine.
 
 mod args;
+mod qemu;
 
 use std::net::SocketAddrV4;
 use std::path::PathBuf;
 
 use crate::swtpm::TpmState;
 pub use args::qemu_args;
+pub use qemu::Qemu;
 
 /// A q35 machine with one processor. Build it once and clone it for every boot of an image: PCR 0 changes with the
 /// memory size, PCR 1 and 2 with the devices the firmware sees.
 #[derive(Clone, Debug)]
 pub struct Machine {
+    /// The program that runs it.
+    pub qemu: Qemu,
     /// QEMU accelerator: the environment's `CCNODE_ACCEL`, or `tcg`.
     pub accel: String,
     /// QEMU processor model; none leaves QEMU's own choice.
@@ -211,6 +215,7 @@ impl Machine {
     fn new(start: Start) -> Self {
         let accel = std::env::var("CCNODE_ACCEL").unwrap_or_else(|_| "tcg".to_owned());
         Self {
+            qemu: Qemu::default(),
             cpu: (accel == "kvm").then(|| "host".to_owned()),
             accel,
             memory: 768,
@@ -224,6 +229,13 @@ impl Machine {
             fw_cfg: Vec::new(),
             acpi_tables: Vec::new(),
         }
+    }
+
+    /// Runs the machine by another QEMU.
+    #[must_use]
+    pub fn qemu(mut self, qemu: Qemu) -> Self {
+        self.qemu = qemu;
+        self
     }
 
     /// Sets the memory size in MiB.
