@@ -15,7 +15,7 @@ pub enum HashAlg {
     Sha384,
     /// TPM_ALG_SHA512, 64 bytes.
     Sha512,
-    /// TPM_ALG_SM3_256, 32 bytes; carried, not computed.
+    /// TPM_ALG_SM3_256, 32 bytes; read in logs, never believed.
     Sm3,
 }
 

@@ -1,7 +1,5 @@
 //! Alignment of two digest sequences: what was changed, added or left out.
 
-use ccnode_evidence::Sha256Digest;
-
 /// Longest-common-subsequence tables above this many cells are not built; the rest is then paired in order.
 const MAX_CELLS: usize = 1 << 18;
 
@@ -17,7 +15,7 @@ pub(crate) enum Step {
 }
 
 /// The differences between two sequences in order; empty when they are equal.
-pub(crate) fn align(expected: &[Sha256Digest], found: &[Sha256Digest]) -> Vec<Step> {
+pub(crate) fn align<D: PartialEq>(expected: &[D], found: &[D]) -> Vec<Step> {
     let prefix = expected.iter().zip(found).take_while(|(e, f)| e == f).count();
     let (e, f) = (expected.get(prefix..).unwrap_or_default(), found.get(prefix..).unwrap_or_default());
     let suffix = e.iter().rev().zip(f.iter().rev()).take_while(|(e, f)| e == f).count();
@@ -42,7 +40,7 @@ fn run(steps: &mut Vec<Step>, prefix: usize, e: std::ops::Range<usize>, f: std::
 }
 
 /// Positions of a longest common subsequence; none where the table would be too large.
-fn common(e: &[Sha256Digest], f: &[Sha256Digest]) -> Vec<(usize, usize)> {
+fn common<D: PartialEq>(e: &[D], f: &[D]) -> Vec<(usize, usize)> {
     let width = f.len() + 1;
     if e.is_empty() || f.is_empty() || (e.len() + 1).saturating_mul(width) > MAX_CELLS {
         return Vec::new();
@@ -79,6 +77,7 @@ fn common(e: &[Sha256Digest], f: &[Sha256Digest]) -> Vec<(usize, usize)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ccnode_evidence::Sha256Digest;
     use proptest::prelude::*;
 
     fn seq(text: &str) -> Vec<Sha256Digest> {

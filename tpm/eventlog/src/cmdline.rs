@@ -1,8 +1,9 @@
 //! The kernel command line: when a text is believed, and what two of them differ in.
 
 use crate::event::EventLog;
+use crate::hash::hash;
 use crate::text::{printable, to_utf16};
-use ccnode_evidence::Sha256Digest;
+use ccnode_evidence::HashAlg;
 use std::collections::HashMap;
 
 /// How many words of each kind a sentence names.
@@ -10,6 +11,18 @@ const WORDS: usize = 6;
 
 /// The section of a UKI that holds the command line.
 const SECTION: &str = ".cmdline";
+
+/// What a command line is called, alone or before what else is to say of it.
+pub(crate) const COMPONENT: &str = "kernel command line";
+
+/// The kernel command lines to compare.
+#[derive(Clone, Copy, Default, Debug)]
+pub struct Cmdlines<'a> {
+    /// What the node says /proc/cmdline holds; believed only where a measured digest covers it.
+    pub found: Option<&'a str>,
+    /// What the image's tuple says.
+    pub expected: Option<&'a str>,
+}
 
 /// A command line that a digest of the log covers.
 #[derive(Clone, Debug)]
@@ -28,28 +41,30 @@ pub(crate) struct Believed<'a> {
 /// kernel's EFI stub hashes as UTF-16LE with what ends them, or the UKI section that sd-stub hashes as it is. Registers that
 /// `trusted` refuses count for nothing.
 pub(crate) fn believe<'a>(
-    log: &EventLog,
+    log: &EventLog<'_>,
+    alg: HashAlg,
     text: &'a str,
     trusted: impl Fn(u32) -> bool,
 ) -> Option<Believed<'a>> {
+    if alg == HashAlg::Sha1 {
+        return None;
+    }
     let text = text.strip_suffix('\n').unwrap_or(text);
     let ends = ["", "\0", "\n", "\n\0", " \0"];
-    let hash_all = |encode: &dyn Fn(&str) -> Vec<u8>| -> Vec<Sha256Digest> {
-        ends.iter().map(|end| Sha256Digest::of(&[encode(text), encode(end)].concat())).collect()
+    let is = |digest: Option<&[u8]>, encode: &dyn Fn(&str) -> Vec<u8>| {
+        let one = |end: &&str| digest == Some(hash(alg, &[&encode(text), &encode(end)]).get());
+        ends.iter().any(|end| one(&end))
     };
-    let wide = hash_all(&|s| to_utf16(s));
-    let narrow = hash_all(&|s| s.as_bytes().to_vec());
-
-    let is = |digest: Option<Sha256Digest>, of: &[Sha256Digest]| digest.is_some_and(|d| of.contains(&d));
+    let (stub, sections) = (log.registers.stub(), log.registers.sections());
     let load_options = log
-        .events
-        .iter()
-        .find(|e| e.register == 9 && trusted(9) && e.extends() && e.is_load_options())
-        .filter(|e| is(e.sha256(), &wide))
+        .extending(stub)
+        .find(|e| trusted(stub) && e.is_load_options())
+        .filter(|e| is(e.digest(alg), &to_utf16))
         .map(|e| e.index);
-    let contents = section_event(log).filter(|_| trusted(11));
+    let contents = section_event(log).filter(|_| trusted(sections));
     let section_at = contents.map(|e| e.index);
-    let section = contents.filter(|e| is(e.sha256(), &narrow)).map(|e| e.index);
+    let narrow = |s: &str| s.as_bytes().to_vec();
+    let section = contents.filter(|e| is(e.digest(alg), &narrow)).map(|e| e.index);
     (load_options.is_some() || section.is_some()).then_some(Believed {
         text,
         load_options,
@@ -58,9 +73,9 @@ pub(crate) fn believe<'a>(
     })
 }
 
-/// The event that follows the measured name `.cmdline` in PCR 11.
-fn section_event(log: &EventLog) -> Option<&crate::Event> {
-    let mut events = log.events.iter().filter(|e| e.register == 11 && e.extends());
+/// The event that follows the measured name `.cmdline` among the sections of the UKI.
+fn section_event<'a>(log: &'a EventLog<'_>) -> Option<&'a crate::Event<'a>> {
+    let mut events = log.extending(log.registers.sections());
     events.find(|e| e.names_section().as_deref() == Some(SECTION))?;
     events.next()
 }

@@ -37,6 +37,9 @@ fn node(kind: u8, sub: u8, body: &[u8]) -> Option<String> {
             (0x0a08_41d0, uid) => format!("PcieRoot({uid:#x})"),
             (hid, uid) => format!("Acpi({hid:#010x},{uid:#x})"),
         },
+        (1, 5) => format!("Ctrl({:#x})", r.u32()?),
+        (2, 3) => format!("AcpiAdr({:#x})", r.u32()?),
+        (3, 1) => format!("Ata({:#x},{:#x},{:#x})", r.u8()?, r.u8()?, r.u16()?),
         (3, 2) => format!("Scsi({:#x},{:#x})", r.u16()?, r.u16()?),
         (3, 5) => format!("USB({:#x},{:#x})", r.u8()?, r.u8()?),
         (3, 10) => format!("VenMsg({})", Guid(r.guid()?)),
@@ -45,6 +48,9 @@ fn node(kind: u8, sub: u8, body: &[u8]) -> Option<String> {
         (3, 13) => "IPv6()".to_owned(),
         (3, 18) => format!("Sata({:#x},{:#x},{:#x})", r.u16()?, r.u16()?, r.u16()?),
         (3, 23) => format!("NVMe({:#x})", r.u32()?),
+        (3, 25) => format!("UFS({:#x},{:#x})", r.u8()?, r.u8()?),
+        (3, 26) => format!("SD({:#x})", r.u8()?),
+        (3, 29) => format!("eMMC({:#x})", r.u8()?),
         (3, 24) => format!("Uri({})", text::any(body)?),
         (4, 1) => {
             let (number, _start, _size) = (r.u32()?, r.u64()?, r.u64()?);
@@ -59,6 +65,15 @@ fn node(kind: u8, sub: u8, body: &[u8]) -> Option<String> {
         (4, 4) => text::utf16(body)?,
         (4, 6) => format!("FvFile({})", Guid(r.guid()?)),
         (4, 7) => format!("Fv({})", Guid(r.guid()?)),
+        (4, 8) => {
+            let (_reserved, start, end) = (r.u32()?, r.u64()?, r.u64()?);
+            format!("Offset({start:#x},{end:#x})")
+        }
+        (4, 9) => {
+            let (start, end) = (r.u64()?, r.u64()?);
+            format!("RamDisk({start:#x},{end:#x})")
+        }
+        (5, 1) => format!("BBS({:#x})", r.u16()?),
         _ => return None,
     })
 }

@@ -1,8 +1,8 @@
 //! A log and its events as they were read, before anything is believed.
 
+use crate::digests::Digests;
+use crate::hash::hash;
 use ccnode_evidence::{HashAlg, Sha256Digest};
-use sha1::Sha1;
-use sha2::{Sha256, Sha384, Sha512};
 
 /// The form that a log was read from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -24,6 +24,9 @@ pub enum Registers {
     Ccel,
 }
 
+/// The register number of an event that belongs to none: EV_NO_ACTION alone may have it.
+pub const NO_REGISTER: u32 = u32::MAX;
+
 impl Registers {
     /// The highest register that an event may name.
     pub fn max(self) -> u32 {
@@ -33,19 +36,46 @@ impl Registers {
         }
     }
 
-    /// "PCR 11" or "RTMR0".
+    /// Where systemd-stub measures the sections of a UKI: PCR 11, or RTMR2.
+    pub(crate) fn sections(self) -> u32 {
+        match self {
+            Self::Pcrs => 11,
+            Self::Ccel => 3,
+        }
+    }
+
+    /// Where the kernel's EFI stub measures initrd and load options: PCR 9, or RTMR2.
+    pub(crate) fn stub(self) -> u32 {
+        match self {
+            Self::Pcrs => 9,
+            Self::Ccel => 3,
+        }
+    }
+
+    /// For people: "PCR 11" or "RTMR0".
     pub fn label(self, register: u32) -> String {
         match (self, register) {
+            (_, NO_REGISTER) => "no register".to_owned(),
             (Self::Pcrs, n) => format!("PCR {n}"),
             (Self::Ccel, 0) => "MRTD".to_owned(),
             (Self::Ccel, n) => format!("RTMR{}", n - 1),
         }
     }
+
+    /// For machines: "11" or "rtmr0"; "none" for an event that belongs to no register.
+    pub fn key(self, register: u32) -> String {
+        match (self, register) {
+            (_, NO_REGISTER) => "none".to_owned(),
+            (Self::Pcrs, n) => n.to_string(),
+            (Self::Ccel, 0) => "mrtd".to_owned(),
+            (Self::Ccel, n) => format!("rtmr{}", n - 1),
+        }
+    }
 }
 
-/// A parsed event log. Nothing in it is proven yet: see [`EventLog::matches`].
+/// A parsed event log, which borrows the bytes it was read from. Nothing in it is proven yet: see [`EventLog::matches`].
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct EventLog {
+pub struct EventLog<'a> {
     /// The form it was read from.
     pub format: Format,
     /// What its register numbers count.
@@ -53,10 +83,10 @@ pub struct EventLog {
     /// The banks that its header names, as far as they are known here.
     pub algs: Vec<HashAlg>,
     /// All events in order, the Spec ID header among them (as position 0).
-    pub events: Vec<Event>,
+    pub events: Vec<Event<'a>>,
 }
 
-impl EventLog {
+impl<'a> EventLog<'a> {
     /// This log followed by `own`, whose events keep their order and continue the positions.
     ///
     /// The firmware's log and the node's own cover different times, so what the node extended comes last.
@@ -64,25 +94,39 @@ impl EventLog {
     pub fn followed_by(&self, own: &Self) -> Self {
         let mut joined = self.clone();
         for event in &own.events {
-            joined.events.push(Event { index: joined.events.len(), ..event.clone() });
+            joined.events.push(Event { index: joined.events.len(), ..*event });
         }
         joined
     }
+
+    /// The strongest bank of this log; SHA-1, which proves nothing, where there is nothing else.
+    pub fn best_alg(&self) -> Option<HashAlg> {
+        BEST.into_iter().find(|alg| self.algs.contains(alg))
+    }
+
+    /// The events that extend `register`, in order.
+    pub fn extending(&self, register: u32) -> impl Iterator<Item = &Event<'a>> {
+        self.events.iter().filter(move |event| event.extends() && event.register == register)
+    }
 }
 
+/// Banks by what they are worth here: SHA-256 is quoted, the others are read.
+pub(crate) const BEST: [HashAlg; 5] =
+    [HashAlg::Sha256, HashAlg::Sha384, HashAlg::Sha512, HashAlg::Sm3, HashAlg::Sha1];
+
 /// One event: what a register was extended with, and what the log says about it.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Event {
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Event<'a> {
     /// Position in the log, from 0.
     pub index: usize,
     /// The register it extends.
     pub register: u32,
     /// TCG event type; a hint, since nothing covers it.
     pub event_type: u32,
-    /// One digest for each bank, in the log's order.
-    pub digests: Vec<(HashAlg, Vec<u8>)>,
+    /// One digest for each bank.
+    pub digests: Digests<'a>,
     /// What the log says was measured; see [`Event::proof`] for whether that is so.
-    pub data: Vec<u8>,
+    pub data: &'a [u8],
 }
 
 /// How far an event's digest covers its data.
@@ -92,16 +136,18 @@ pub enum Proof {
     Data,
     /// The digest is the hash of the data without the NUL that ends its text.
     DataWithoutNul,
+    /// The digest is the hash of the text after the label that GRUB puts before it (`kernel_cmdline: `); the label is a claim.
+    TextAfterLabel,
     /// The digest is the hash of the variable's contents; its name and GUID are claims.
     VariableContents,
     /// The digest covers something that is not in the log: the data are a claim.
     None,
 }
 
-impl Event {
+impl<'a> Event<'a> {
     /// The digest for one bank.
-    pub fn digest(&self, alg: HashAlg) -> Option<&[u8]> {
-        self.digests.iter().find(|(a, _)| *a == alg).map(|(_, d)| d.as_slice())
+    pub fn digest(&self, alg: HashAlg) -> Option<&'a [u8]> {
+        self.digests.get(alg)
     }
 
     /// The digest for the SHA-256 bank.
@@ -119,14 +165,17 @@ impl Event {
         let Some(digest) = self.digest(alg).filter(|_| self.extends() && alg != HashAlg::Sha1) else {
             return Proof::None;
         };
-        let is = |bytes: &[u8]| hash(alg, &[bytes]).is_some_and(|h| h == digest);
-        if is(&self.data) {
+        let is = |bytes: &[u8]| hash(alg, &[bytes]).get() == digest;
+        if is(self.data) {
             return Proof::Data;
         }
-        if let Some(text) = without_nul(&self.data)
-            && is(text)
-        {
+        let text = without_nul(self.data);
+        if text.is_some_and(is) {
             return Proof::DataWithoutNul;
+        }
+        let labelled = crate::grub::labelled(self);
+        if labelled.is_some_and(|l| is(l.text) || l.with_nul.is_some_and(is)) {
+            return Proof::TextAfterLabel;
         }
         match crate::payload::variable_contents(self) {
             Some(contents) if is(contents) => Proof::VariableContents,
@@ -139,9 +188,9 @@ impl Event {
         matches!(self.proof(alg), Proof::Data | Proof::DataWithoutNul)
     }
 
-    /// The strongest bank of this event that can be computed here.
+    /// The strongest bank of this event that proves something, so never SHA-1.
     pub(crate) fn best_alg(&self) -> Option<HashAlg> {
-        [HashAlg::Sha256, HashAlg::Sha384, HashAlg::Sha512].into_iter().find(|a| self.digest(*a).is_some())
+        BEST.into_iter().find(|alg| *alg != HashAlg::Sha1 && self.digest(*alg).is_some())
     }
 }
 
@@ -149,22 +198,4 @@ impl Event {
 fn without_nul(data: &[u8]) -> Option<&[u8]> {
     let wide = data.len().is_multiple_of(2) && data.get(1) == Some(&0);
     if wide { data.strip_suffix(&[0, 0]) } else { data.strip_suffix(&[0]) }
-}
-
-/// The hash of the concatenated parts; `None` for an algorithm that is carried and not computed.
-pub(crate) fn hash(alg: HashAlg, parts: &[&[u8]]) -> Option<Vec<u8>> {
-    fn run<D: sha2::Digest>(parts: &[&[u8]]) -> Vec<u8> {
-        let mut hasher = D::new();
-        for part in parts {
-            hasher.update(part);
-        }
-        hasher.finalize().to_vec()
-    }
-    Some(match alg {
-        HashAlg::Sha1 => run::<Sha1>(parts),
-        HashAlg::Sha256 => run::<Sha256>(parts),
-        HashAlg::Sha384 => run::<Sha384>(parts),
-        HashAlg::Sha512 => run::<Sha512>(parts),
-        HashAlg::Sm3 => return None,
-    })
 }

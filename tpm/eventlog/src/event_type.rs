@@ -102,6 +102,45 @@ pub const TAG_INITRD: u32 = 0x8f3b_22ec;
 /// Tag of the Linux EFI stub: LOADED_IMAGE::LoadOptions, the command line as UTF-16.
 pub const TAG_LOAD_OPTIONS: u32 = 0x8f3b_22ed;
 
+/// Tag of the attestation agent of Confidential Containers: an event of a running guest, in words of its own.
+pub const TAG_AAEL: u32 = 0x4141_454c;
+
+/// What events of a type measure, in words.
+pub(crate) fn words(event_type: u32) -> Option<&'static str> {
+    Some(match event_type {
+        EV_PREBOOT_CERT => "certificate (before boot)",
+        EV_POST_CODE | EV_POST_CODE2 => "firmware code",
+        EV_ACTION | EV_EFI_ACTION => "action",
+        EV_EVENT_TAG => "tagged event",
+        EV_S_CRTM_CONTENTS => "root of trust for measurement",
+        EV_CPU_MICROCODE => "CPU microcode",
+        EV_PLATFORM_CONFIG_FLAGS => "platform configuration",
+        EV_TABLE_OF_DEVICES => "table of devices",
+        EV_COMPACT_HASH => "compact hash",
+        EV_IPL => "boot loader data",
+        EV_IPL_PARTITION_DATA => "partition data of the boot loader",
+        EV_NONHOST_CODE => "code outside the host's control",
+        EV_NONHOST_CONFIG => "configuration outside the host's control",
+        EV_NONHOST_INFO => "information outside the host's control",
+        EV_OMIT_BOOT_DEVICE_EVENTS => "boot device events left out",
+        EV_EFI_VARIABLE_DRIVER_CONFIG => "firmware variable",
+        EV_EFI_VARIABLE_BOOT | EV_EFI_VARIABLE_BOOT2 => "boot variable",
+        EV_EFI_VARIABLE_AUTHORITY => "Secure Boot authority",
+        EV_EFI_BOOT_SERVICES_APPLICATION => "EFI application (Authenticode)",
+        EV_EFI_BOOT_SERVICES_DRIVER => "EFI boot driver (Authenticode)",
+        EV_EFI_RUNTIME_SERVICES_DRIVER => "EFI run-time driver (Authenticode)",
+        EV_EFI_GPT_EVENT | EV_EFI_GPT_EVENT2 => "partition table (GPT)",
+        EV_EFI_PLATFORM_FIRMWARE_BLOB | EV_EFI_PLATFORM_FIRMWARE_BLOB2 => "firmware volume",
+        EV_EFI_HANDOFF_TABLES | EV_EFI_HANDOFF_TABLES2 => "firmware tables",
+        EV_EFI_HCRTM_EVENT => "hardware root of trust",
+        EV_EFI_SPDM_FIRMWARE_BLOB => "firmware of a device (SPDM)",
+        EV_EFI_SPDM_FIRMWARE_CONFIG => "configuration of a device (SPDM)",
+        EV_EFI_SPDM_DEVICE_POLICY => "policy for devices (SPDM)",
+        EV_EFI_SPDM_DEVICE_AUTHORITY => "authority that vouched for a device (SPDM)",
+        _ => return None,
+    })
+}
+
 /// What a tag of EV_EVENT_TAG says, in words.
 pub(crate) fn tag(tag: u32) -> Option<&'static str> {
     Some(match tag {
@@ -114,6 +153,7 @@ pub(crate) fn tag(tag: u32) -> Option<&'static str> {
         0x13ae_d6db => "profile of the UKI",
         0xd5cb_7cbc => "SMBIOS system information (type 1)",
         0xe0d4_7bc8 => "SMBIOS baseboard information (type 2)",
+        TAG_AAEL => "attestation agent's event",
         0xc0b3_bd23 => "SMBIOS OEM strings (type 11)",
         _ => return None,
     })

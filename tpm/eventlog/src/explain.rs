@@ -1,21 +1,13 @@
-//! The explanation of a log that is not the one a tuple expects: which event is at fault, in words.
+//! The explanation of a log that is not the one a tuple or another log expects: which event is at fault, in words.
 
-use crate::align::{Step, align};
-use crate::cmdline::{self, Believed};
-use crate::event::{Event, EventLog, Proof};
+use crate::cmdline::{self, Cmdlines};
+use crate::compare::{Expected, Register, rank};
+use crate::difference::Difference;
+use crate::event::{BEST, Event, EventLog, Registers};
 use crate::replay::{LogMatchesPcrs, Replay, ReplayError};
 use ccnode_evidence::{HashAlg, ImageTuple, PcrIndex, PcrSet, PlatformTuple, Sha256Digest, TupleEvent};
-use serde::Serialize;
 use std::collections::BTreeMap;
 
-/// Parts before wholes: what was handed to the stub, the UKI's sections, what the kernel's stub saw, the whole UKI; then the
-/// firmware by its order; then the rest.
-const ORDER: [u8; 16] = [12, 11, 9, 4, 0, 1, 2, 3, 6, 7, 13, 14, 8, 5, 15, 10];
-/// The sections of a UKI (UAPI.5), whose names the stub measures.
-const SECTIONS: [&str; 15] = [
-    ".linux", ".osrel", ".cmdline", ".initrd", ".ucode", ".splash", ".dtb", ".dtbauto", ".hwids", ".uname",
-    ".sbat", ".pcrsig", ".pcrpkey", ".profile", ".efifw",
-];
 /// How many differences of one PCR are told apart.
 const PER_PCR: usize = 32;
 
@@ -52,54 +44,17 @@ impl<'a> Reference<'a> {
         };
         values.iter().map(one).collect()
     }
-}
 
-/// The kernel command lines to compare.
-#[derive(Clone, Copy, Default, Debug)]
-pub struct Cmdlines<'a> {
-    /// What the node says /proc/cmdline holds; believed only where a measured digest covers it.
-    pub found: Option<&'a str>,
-    /// What the image's tuple says.
-    pub expected: Option<&'a str>,
-}
-
-/// What is wrong about an event.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum DifferenceKind {
-    /// It has another digest.
-    Changed,
-    /// The tuple has no such event.
-    Added,
-    /// The log has no such event.
-    Missing,
-    /// The events agree and the value does not: the PCR started elsewhere.
-    Start,
-}
-
-/// One difference between a log and a tuple.
-#[derive(Clone, PartialEq, Eq, Debug, Serialize)]
-pub struct Difference {
-    /// The PCR.
-    pub pcr: PcrIndex,
-    /// What is wrong.
-    pub kind: DifferenceKind,
-    /// Position of the event in the log; `None` where it is missing.
-    pub event: Option<usize>,
-    /// TCG event type: the log's claim, or the tuple's where the event is missing.
-    pub event_type: Option<u32>,
-    /// The component in words: the tuple's, or for an added event the log's.
-    pub component: String,
-    /// Whether `component` is only the log's claim.
-    pub claimed: bool,
-    /// The digest that the tuple expects.
-    pub expected: Option<Sha256Digest>,
-    /// The digest that was extended.
-    pub found: Option<Sha256Digest>,
-    /// Whether the log was proven for this PCR; if not, all of this is a claim.
-    pub proven: bool,
-    /// The difference in one sentence, safe to print.
-    pub sentence: String,
+    fn expected(&self) -> Vec<Expected<'a>> {
+        let one = |event: &'a TupleEvent| Expected {
+            event_type: event.event_type,
+            digest: event.digest.0.as_slice(),
+            // Others wrote it, and it goes to consoles.
+            component: crate::text::tamed(&event.component),
+            event: None,
+        };
+        self.events.iter().map(one).collect()
+    }
 }
 
 /// Compares a proven log with references, PCR by PCR; the first difference is the one to name. Empty when all values agree.
@@ -113,7 +68,7 @@ pub fn explain(
 
 /// The same for a log that nothing proves, for people to look at: every difference says `proven: false`.
 pub fn explain_unproven(
-    log: &EventLog,
+    log: &EventLog<'_>,
     references: &[Reference<'_>],
     cmdlines: Cmdlines<'_>,
 ) -> Result<Vec<Difference>, ReplayError> {
@@ -121,7 +76,7 @@ pub fn explain_unproven(
 }
 
 fn compare(
-    log: &EventLog,
+    log: &EventLog<'_>,
     replay: &Replay,
     proven: PcrSet,
     references: &[Reference<'_>],
@@ -129,156 +84,108 @@ fn compare(
 ) -> Vec<Difference> {
     let unproven = proven == PcrSet::default();
     let trusted = |pcr: u32| unproven || PcrIndex::new(pcr).is_ok_and(|p| proven.contains(p));
-    let believed = cmdlines.found.and_then(|text| cmdline::believe(log, text, trusted));
+    let believed = cmdlines.found.and_then(|text| cmdline::believe(log, HashAlg::Sha256, text, trusted));
     let mut references = references.to_vec();
-    references.sort_by_key(|r| rank(r.pcr));
+    references.sort_by_key(|r| rank(Registers::Pcrs, r.pcr.get().into()));
     let mut out = Vec::new();
     for reference in references {
-        if replay.value(reference.pcr.get().into()) == Some(reference.value.0.as_slice()) {
+        let register = u32::from(reference.pcr.get());
+        if replay.value(register) == Some(reference.value.0.as_slice()) {
             continue;
         }
-        let found: Vec<&Event> = log
-            .events
-            .iter()
-            .filter(|e| e.extends() && e.register == u32::from(reference.pcr.get()))
-            .collect();
-        let one =
-            Pcr { reference, found, proven: proven.contains(reference.pcr), believed: &believed, cmdlines };
-        out.extend(one.differences(replay));
+        let one = Register {
+            registers: Registers::Pcrs,
+            register,
+            alg: HashAlg::Sha256,
+            expected: reference.expected(),
+            found: log.extending(register).collect(),
+            startup_locality: replay.startup_locality(),
+            proven: proven.contains(reference.pcr),
+            believed: &believed,
+            cmdlines,
+        };
+        out.extend(one.differences(PER_PCR));
     }
     out
 }
 
-fn rank(pcr: PcrIndex) -> usize {
-    ORDER.iter().position(|p| *p == pcr.get()).unwrap_or(ORDER.len() + usize::from(pcr.get()))
+/// Why two logs cannot be compared.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum CompareError {
+    /// One counts PCRs, the other the registers of a confidential VM.
+    #[error(
+        "one log is a TPM's and the other a confidential VM's (CCEL): their registers hold different things"
+    )]
+    Registers,
+    /// No bank that both have.
+    #[error("the logs have no bank in common: {} and {}", banks(expected), banks(found))]
+    NoCommonBank {
+        /// The banks of the expected one.
+        expected: Vec<HashAlg>,
+        /// The banks of the other.
+        found: Vec<HashAlg>,
+    },
+    /// One of them can't be replayed.
+    #[error("the event log cannot be replayed: {0}")]
+    Replay(#[source] ReplayError),
 }
 
-/// One PCR under comparison.
-struct Pcr<'a> {
-    reference: Reference<'a>,
-    found: Vec<&'a Event>,
-    proven: bool,
-    believed: &'a Option<Believed<'a>>,
-    cmdlines: Cmdlines<'a>,
+fn banks(algs: &[HashAlg]) -> String {
+    let names: Vec<&str> = algs.iter().map(|alg| alg.name()).collect();
+    if names.is_empty() { "none".to_owned() } else { names.join(" ") }
 }
 
-impl Pcr<'_> {
-    fn differences(&self, replay: &Replay) -> Vec<Difference> {
-        let expected: Vec<Sha256Digest> = self.reference.events.iter().map(|e| e.digest).collect();
-        let found: Vec<Sha256Digest> = self.found.iter().filter_map(|e| e.sha256()).collect();
-        let steps = align(&expected, &found);
-        if steps.is_empty() {
-            return vec![self.start(replay)];
-        }
-        let told = |(n, step): (usize, &Step)| match (step, steps.get(n + 1)) {
-            // A section's name and contents come in pairs: one sentence for both.
-            (Step::Added(j), Some(Step::Added(k))) if j + 1 == *k && self.found_name(*j).is_some() => None,
-            (Step::Missing(i), Some(Step::Missing(k))) if i + 1 == *k && self.expects_name(*i) => None,
-            _ => self.difference(*step),
+/// What two logs differ in.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Comparison {
+    /// The bank that was compared: the strongest that both have.
+    pub alg: HashAlg,
+    /// All differences, the one to name first; empty when all registers have the same values.
+    pub differences: Vec<Difference>,
+}
+
+/// Compares two logs that nothing proves, for people to look at. `cmdlines` are the command lines of both boots, where they are
+/// known; each is believed only where its own log measures it.
+pub fn compare_logs(
+    expected: &EventLog<'_>,
+    found: &EventLog<'_>,
+    cmdlines: Cmdlines<'_>,
+) -> Result<Comparison, CompareError> {
+    if expected.registers != found.registers {
+        return Err(CompareError::Registers);
+    }
+    let alg = BEST.into_iter().find(|alg| expected.algs.contains(alg) && found.algs.contains(alg));
+    let alg = alg.ok_or_else(|| CompareError::NoCommonBank {
+        expected: expected.algs.clone(),
+        found: found.algs.clone(),
+    })?;
+    let wanted = expected.replay(alg).map_err(CompareError::Replay)?;
+    let replay = found.replay(alg).map_err(CompareError::Replay)?;
+    let believed = cmdlines.found.and_then(|text| cmdline::believe(found, alg, text, |_| true));
+    let known = cmdlines.expected.filter(|text| cmdline::believe(expected, alg, text, |_| true).is_some());
+    let cmdlines = Cmdlines { expected: known, ..cmdlines };
+    let mut registers: Vec<u32> = (0..=found.registers.max()).collect();
+    registers.sort_by_key(|register| rank(found.registers, *register));
+    let mut differences = Vec::new();
+    for register in registers.into_iter().filter(|r| wanted.value(*r) != replay.value(*r)) {
+        let expect = |event: &'_ Event<'_>| event.extends() && event.register == register;
+        let one = Register {
+            registers: found.registers,
+            register,
+            alg,
+            expected: expected
+                .events
+                .iter()
+                .filter(|e| expect(e))
+                .filter_map(|e| Expected::of(e, alg))
+                .collect(),
+            found: found.extending(register).collect(),
+            startup_locality: replay.startup_locality(),
+            proven: false,
+            believed: &believed,
+            cmdlines,
         };
-        steps.iter().enumerate().filter_map(told).take(PER_PCR).collect()
+        differences.extend(one.differences(usize::MAX));
     }
-
-    fn difference(&self, step: Step) -> Option<Difference> {
-        Some(match step {
-            Step::Changed(i, j) => {
-                let (want, event) = (self.reference.events.get(i)?, *self.found.get(j)?);
-                let component = want.component.clone();
-                let sentence =
-                    self.command_line(event, &component).unwrap_or_else(|| format!("{component} changed"));
-                self.build(DifferenceKind::Changed, Some(event), Some(want), component, false, sentence)
-            }
-            Step::Missing(i) => {
-                let want = self.reference.events.get(i)?;
-                let component = want.component.clone();
-                let sentence = format!("{component} is missing");
-                self.build(DifferenceKind::Missing, None, Some(want), component, false, sentence)
-            }
-            Step::Added(j) => {
-                let event = *self.found.get(j)?;
-                let (component, claimed) = self.added(j, event);
-                let sentence = match claimed {
-                    true => format!("an event was added, which the log calls: {component}"),
-                    false => format!("{component} added"),
-                };
-                self.build(DifferenceKind::Added, Some(event), None, component, claimed, sentence)
-            }
-        })
-    }
-
-    /// What to call an event that the tuple doesn't know, and whether that is only a claim.
-    fn added(&self, j: usize, event: &Event) -> (String, bool) {
-        if let Some(section) = j.checked_sub(1).and_then(|name| self.found_name(name)) {
-            return (format!("section {section} of the UKI"), false);
-        }
-        let description = event.describe();
-        let claimed = !matches!(description.proof, Proof::Data | Proof::DataWithoutNul);
-        (description.component, claimed)
-    }
-
-    /// The section whose name an event of PCR 11 measures, proven by its digest.
-    fn found_name(&self, j: usize) -> Option<String> {
-        self.found.get(j).filter(|_| self.reference.pcr.get() == 11)?.names_section()
-    }
-
-    /// Whether the tuple expects a section's name here.
-    fn expects_name(&self, i: usize) -> bool {
-        let digest =
-            self.reference.events.get(i).filter(|_| self.reference.pcr.get() == 11).map(|e| e.digest);
-        digest.is_some_and(|d| {
-            SECTIONS.iter().any(|name| Sha256Digest::of(&[name.as_bytes(), &[0]].concat()) == d)
-        })
-    }
-
-    /// The sentence on the command line, where `event` measures it and the text is believed.
-    fn command_line(&self, event: &Event, component: &str) -> Option<String> {
-        let believed = self.believed.as_ref()?;
-        let index = Some(event.index);
-        let words = match self.cmdlines.expected {
-            Some(expected) => {
-                format!("kernel command line: {}", cmdline::difference(expected, believed.text))
-            }
-            None => format!("kernel command line is `{}`", crate::text::printable(believed.text)),
-        };
-        if index == believed.load_options || index == believed.section {
-            return Some(words);
-        }
-        // The section holds more than the text, but PCR 9 proves what the kernel made of it.
-        (index == believed.section_at).then(|| format!("{component} changed; {words}"))
-    }
-
-    fn start(&self, replay: &Replay) -> Difference {
-        let (component, sentence) = match (self.reference.pcr.get(), replay.startup_locality()) {
-            (0, locality) => (
-                "startup locality",
-                format!("the TPM was started from locality {locality}, unlike the tuple's"),
-            ),
-            _ => ("value", "all events agree and the value does not".to_owned()),
-        };
-        self.build(DifferenceKind::Start, None, None, component.to_owned(), false, sentence)
-    }
-
-    fn build(
-        &self,
-        kind: DifferenceKind,
-        event: Option<&Event>,
-        want: Option<&TupleEvent>,
-        component: String,
-        claimed: bool,
-        sentence: String,
-    ) -> Difference {
-        let pcr = self.reference.pcr;
-        Difference {
-            pcr,
-            kind,
-            event: event.map(|e| e.index),
-            event_type: event.map(|e| e.event_type).or(want.map(|w| w.event_type)),
-            component,
-            claimed,
-            expected: want.map(|w| w.digest),
-            found: event.and_then(Event::sha256),
-            proven: self.proven,
-            sentence: format!("PCR {pcr}: {sentence}"),
-        }
-    }
+    Ok(Comparison { alg, differences })
 }

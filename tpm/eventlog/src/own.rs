@@ -1,8 +1,9 @@
 //! The node's own log: what it extends after the firmware is gone, as TCG_PCR_EVENT2 records of the SHA-256 bank without a header.
 
+use crate::error::LogError;
 use crate::event::{EventLog, Format, Registers};
 use crate::event_type::EV_IPL;
-use crate::parse::{Bank, LogError, event2};
+use crate::parse::{Bank, event2};
 use crate::reader::Reader;
 use ccnode_evidence::{HashAlg, PcrIndex, Sha256Digest};
 
@@ -38,7 +39,7 @@ pub fn append(out: &mut Vec<u8>, pcr: PcrIndex, digest: &Sha256Digest, data: &st
 }
 
 /// Parses such a log; no bytes at all are a log without events. Every byte must belong to an event.
-pub fn parse(bytes: &[u8]) -> Result<EventLog, LogError> {
+pub fn parse(bytes: &[u8]) -> Result<EventLog<'_>, LogError> {
     let banks = [Bank::of(HashAlg::Sha256)];
     let mut r = Reader::new(bytes);
     let mut events = Vec::new();
@@ -47,7 +48,7 @@ pub fn parse(bytes: &[u8]) -> Result<EventLog, LogError> {
         if event.event_type != EV_IPL {
             return Err(LogError::OwnType { event: event.index, event_type: event.event_type });
         }
-        if !fits(&event.data) {
+        if !fits(event.data) {
             return Err(LogError::OwnData { event: event.index });
         }
         events.push(event);

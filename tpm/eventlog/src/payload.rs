@@ -3,7 +3,8 @@
 use crate::event::Event;
 use crate::event_type::*;
 use crate::reader::Reader;
-use crate::{device_path, text};
+use crate::spdm::Device;
+use crate::{device_path, text, windows};
 use std::fmt;
 
 /// A GUID in UEFI's mixed-endian byte order.
@@ -31,6 +32,8 @@ impl fmt::Debug for Guid {
 pub enum Separator {
     /// The end of a phase (0 or 0xffffffff).
     End,
+    /// Where Windows' own events begin ("WBCL").
+    Windows,
     /// The firmware reports an error (1).
     Error,
 }
@@ -137,22 +140,26 @@ pub enum Payload {
         /// The text in it, where there is one.
         text: Option<String>,
     },
+    /// A device measured over SPDM.
+    Device(Device),
+    /// Events of Windows' boot configuration log, in words.
+    Windows(String),
     /// Anything else, or data that don't have the form of their type.
     Opaque,
 }
 
-impl Event {
+impl Event<'_> {
     /// Decodes the data by the event's type; never fails, since types are hints.
     pub fn payload(&self) -> Payload {
-        decode(self.event_type, &self.data).unwrap_or(Payload::Opaque)
+        decode(self.event_type, self.data).unwrap_or(Payload::Opaque)
     }
 }
 
 /// The contents of a variable event whose digest may cover them alone.
-pub(crate) fn variable_contents(event: &Event) -> Option<&[u8]> {
+pub(crate) fn variable_contents<'a>(event: &Event<'a>) -> Option<&'a [u8]> {
     match event.event_type {
         EV_EFI_VARIABLE_BOOT | EV_EFI_VARIABLE_BOOT2 | EV_EFI_VARIABLE_AUTHORITY => {
-            variable_parts(&event.data).map(|p| p.2)
+            variable_parts(event.data).map(|p| p.2)
         }
         _ => None,
     }
@@ -178,6 +185,7 @@ fn decode(event_type: u32, data: &[u8]) -> Option<Payload> {
         EV_SEPARATOR => Payload::Separator(match data {
             [0, 0, 0, 0] | [0xff, 0xff, 0xff, 0xff] => Separator::End,
             [1, 0, 0, 0] => Separator::Error,
+            b"WBCL" => Separator::Windows,
             _ => return None,
         }),
         EV_EFI_VARIABLE_DRIVER_CONFIG
@@ -197,7 +205,11 @@ fn decode(event_type: u32, data: &[u8]) -> Option<Payload> {
         EV_EFI_PLATFORM_FIRMWARE_BLOB2 | EV_POST_CODE2 => blob(data, true)?,
         EV_EFI_HANDOFF_TABLES => tables(data, false)?,
         EV_EFI_HANDOFF_TABLES2 => tables(data, true)?,
+        EV_EFI_SPDM_FIRMWARE_BLOB | EV_EFI_SPDM_FIRMWARE_CONFIG => Payload::Device(Device::parse(data)?),
         EV_EVENT_TAG => {
+            if let Some(words) = windows::describe(data) {
+                return Some(Payload::Windows(words));
+            }
             let mut r = Reader::new(data);
             let tag = r.u32()?;
             Payload::Tagged { tag, text: text::any(r.sized()?) }

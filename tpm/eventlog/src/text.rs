@@ -20,6 +20,12 @@ pub(crate) fn printable(text: &str) -> String {
     out
 }
 
+/// A component's words as a tuple has them: control characters and bidirectional marks escaped, backticks left.
+pub(crate) fn tamed(text: &str) -> String {
+    let part = |part: &str| printable(part);
+    text.split('`').map(part).collect::<Vec<_>>().join("`")
+}
+
 /// UTF-16LE text up to a NUL or the end; `None` where it is no text.
 pub(crate) fn utf16(bytes: &[u8]) -> Option<String> {
     let (pairs, odd) = bytes.as_chunks::<2>();
@@ -32,8 +38,13 @@ pub(crate) fn utf16(bytes: &[u8]) -> Option<String> {
 
 /// Text as firmware and boot loaders log it: UTF-16LE or ASCII, up to a NUL; `None` where it is neither.
 pub(crate) fn any(bytes: &[u8]) -> Option<String> {
-    let wide = bytes.len() >= 2 && bytes.get(1) == Some(&0) && bytes.len().is_multiple_of(2);
-    if wide && let Some(text) = utf16(bytes) {
+    let wide = bytes.len() >= 2 && bytes.get(1) == Some(&0);
+    // Old versions of systemd-boot log a byte too many.
+    let whole = bytes.get(..bytes.len() & !1).unwrap_or(bytes);
+    if wide
+        && (whole.len() == bytes.len() || whole.len() > 2)
+        && let Some(text) = utf16(whole)
+    {
         return shown(text);
     }
     let end = bytes.iter().position(|b| *b == 0).unwrap_or(bytes.len());

@@ -95,7 +95,7 @@ fn judge(
     })
 }
 
-fn read(logs: &EventLogs) -> Result<EventLog, Rejection> {
+fn read(logs: &EventLogs) -> Result<EventLog<'_>, Rejection> {
     let sizes = [
         ("tee-evidence.primary_evidence.ccnode.event-log", logs.event_log.0.len(), limits::EVENT_LOG),
         ("tee-evidence.primary_evidence.ccnode.own-log", logs.own_log.0.len(), limits::EVENT_LOG),
@@ -114,7 +114,7 @@ fn read(logs: &EventLogs) -> Result<EventLog, Rejection> {
 }
 
 /// Everything quoted but PCR 10, whose log is the kernel's own (see [`crate::boot_aggregate_pcrs`]).
-fn replay<'a>(log: &'a EventLog, quoted: &SelectionExact) -> Result<LogMatchesPcrs<'a>, Rejection> {
+fn replay<'a>(log: &'a EventLog<'a>, quoted: &SelectionExact) -> Result<LogMatchesPcrs<'a>, Rejection> {
     let set: PcrSet = PcrSet::CCNODE.iter().filter(|pcr| pcr.get() != 10).collect();
     log.matches(quoted.pcrs(), set).map_err(|error| match error {
         // PCRs are compared in ascending order: all others agree, and a quoted cap needs no log to be believed.

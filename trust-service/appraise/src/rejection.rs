@@ -289,7 +289,7 @@ impl Rejection {
             Self::BootEvents { .. } => fixed(5),
             Self::InitData { .. } => fixed(8),
             Self::ImaUnexpected { .. } => fixed(10),
-            _ => self.differences().first().map(|d| d.pcr),
+            _ => self.differences().first().and_then(|d| d.pcr()),
         }
     }
 

@@ -94,8 +94,9 @@ impl Log {
         self.add(9, EV_EVENT_TAG, measured, &data)
     }
 
-    pub(crate) fn parse(&self) -> EventLog {
-        EventLog::parse(&self.0).unwrap()
+    /// The log, whose bytes live as long as the tests.
+    pub(crate) fn parse(&self) -> EventLog<'static> {
+        EventLog::parse(self.0.clone().leak()).unwrap()
     }
 }
 
@@ -114,6 +115,16 @@ pub(crate) fn variable(name: &str, contents: &[u8]) -> Vec<u8> {
     out.extend(u64::try_from(contents.len()).unwrap().to_le_bytes());
     out.extend(utf16(name));
     out.extend(contents);
+    out
+}
+
+/// UEFI_VARIABLE_DATA of a variable with a GUID as text.
+pub(crate) fn variable_of(guid: &str, name: &str, contents: &[u8]) -> Vec<u8> {
+    let bytes = hex::decode(guid.replace('-', "")).unwrap();
+    let mut out = variable(name, contents);
+    for (to, from) in [3, 2, 1, 0, 5, 4, 7, 6, 8, 9, 10, 11, 12, 13, 14, 15].into_iter().enumerate() {
+        out[to] = bytes[from];
+    }
     out
 }
 
@@ -153,7 +164,7 @@ impl Default for Boot {
 
 impl Boot {
     /// The log of a boot of OVMF, a UKI on sd-stub 252, and kernel 6.1.
-    pub(crate) fn log(&self) -> EventLog {
+    pub(crate) fn log(&self) -> EventLog<'static> {
         let uki = [self.cmdline.as_bytes(), self.initrd].concat();
         let mut log = Log::new();
         log.plain(0, EV_S_CRTM_VERSION, &[0, 0])
@@ -179,12 +190,12 @@ impl Boot {
     }
 }
 
-pub(crate) fn quoted(log: &EventLog) -> PcrValues {
+pub(crate) fn quoted(log: &EventLog<'_>) -> PcrValues {
     log.replay(HashAlg::Sha256).unwrap().pcrs()
 }
 
 /// The tuple that expects exactly `log`.
-pub(crate) fn tuple(log: &EventLog, cmdline: &str) -> ImageTuple {
+pub(crate) fn tuple(log: &EventLog<'_>, cmdline: &str) -> ImageTuple {
     let values = quoted(log);
     let mut pcrs = PcrValues::default();
     let mut events: BTreeMap<PcrIndex, Vec<TupleEvent>> = BTreeMap::new();

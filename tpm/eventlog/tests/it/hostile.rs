@@ -73,7 +73,8 @@ fn exercise(bytes: &[u8]) {
 
 #[test]
 fn rich_log_is_read_in_full() {
-    let log = EventLog::parse(&rich()).unwrap();
+    let bytes = rich();
+    let log = EventLog::parse(&bytes).unwrap();
     let tree = render::tree(&log);
     for text in [
         "startup locality 3",
@@ -134,7 +135,7 @@ proptest! {
             own::append(&mut bytes, crate::build::pcr(*pcr), &ccnode_evidence::Sha256Digest(*digest), data).unwrap();
         }
         let log = own::parse(&bytes).unwrap();
-        let read: Vec<_> = log.events.iter().map(|e| (e.register, e.sha256().unwrap().0, String::from_utf8(e.data.clone()).unwrap())).collect();
+        let read: Vec<_> = log.events.iter().map(|e| (e.register, e.sha256().unwrap().0, String::from_utf8(e.data.to_vec()).unwrap())).collect();
         prop_assert_eq!(read, events);
     }
 }

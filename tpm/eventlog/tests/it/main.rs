@@ -9,4 +9,6 @@ mod hostile;
 #[cfg(test)]
 mod malformed;
 #[cfg(test)]
+mod quotes;
+#[cfg(test)]
 mod vectors;

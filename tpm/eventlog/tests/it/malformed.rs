@@ -2,7 +2,7 @@
 
 use crate::build::{Boot, Log, old_event, pcr, quoted, set};
 use ccnode_evidence::{HashAlg, PcrSet, Sha256Digest};
-use ccnode_tpm_eventlog::{EventLog, LogError, MatchError, ReplayError, event_type::*};
+use ccnode_tpm_eventlog::{EventLog, Format, LogError, MatchError, NO_REGISTER, ReplayError, event_type::*};
 
 const SHA256: (u16, u16) = (0x0b, 32);
 
@@ -46,6 +46,75 @@ fn headers() {
     assert_eq!(refused(&Log::with_banks(&[SHA256, SHA256])), LogError::BankTwice { id: 0x0b });
 }
 
+/// Each field of the header that has few values: another one is refused, and says which.
+#[test]
+fn each_field_of_the_header() {
+    let good = Log::with_banks(&[SHA256]).0;
+    assert!(EventLog::parse(&good).is_ok());
+    let with = |at: usize, value: u8| {
+        let mut bytes = good.clone();
+        bytes[at] = value;
+        EventLog::parse(&bytes).unwrap_err()
+    };
+    assert_eq!(with(0, 1), LogError::HeaderRegister { register: 1 });
+    assert_eq!(with(8, 1), LogError::HeaderDigest);
+    assert_eq!(with(27, 1), LogError::HeaderDigest);
+    assert_eq!(with(28, 255), LogError::Truncated { offset: 28, what: "an event's data" });
+    assert_eq!(with(28, 20), LogError::HeaderShort);
+    let data = 32;
+    assert_eq!(with(data + 16, 2), LogError::HeaderClass { class: 2 });
+    assert_eq!(with(data + 20, 1), LogError::HeaderVersion { major: 2, minor: 1 });
+    assert_eq!(with(data + 21, 1), LogError::HeaderVersion { major: 1, minor: 0 });
+    assert_eq!(with(data + 23, 0), LogError::HeaderUintn { size: 0 });
+    assert_eq!(with(data + 23, 3), LogError::HeaderUintn { size: 3 });
+    assert_eq!(with(data + 24, 0), LogError::BankCount { count: 0 });
+    assert_eq!(with(data + 24, 17), LogError::BankCount { count: 17 });
+    assert_eq!(with(data + 24, 2), LogError::HeaderShort);
+    assert_eq!(with(data + 28, 4), LogError::DigestSize { alg: HashAlg::Sha1, size: 32 });
+    assert_eq!(with(data + 30, 31), LogError::DigestSize { alg: HashAlg::Sha256, size: 31 });
+    assert_eq!(with(data + 32, 1), LogError::HeaderShort);
+    for size in [0, 65] {
+        assert_eq!(refused(&Log::with_banks(&[(0x27, size)])), LogError::BankSize { id: 0x27, size });
+    }
+    // Signature and type say which form this is: without them these are events of the old one.
+    for at in [4, data] {
+        let mut bytes = good.clone();
+        bytes[at] ^= 1;
+        assert_eq!(EventLog::parse(&bytes).unwrap().format, Format::Sha1Only);
+    }
+    // Errata and vendor information are whatever they are; servers and 32-bit firmware exist.
+    for (at, value) in [(data + 16, 1), (data + 22, 105), (data + 23, 1)] {
+        let mut bytes = good.clone();
+        bytes[at] = value;
+        assert!(EventLog::parse(&bytes).is_ok(), "{at}");
+    }
+}
+
+#[test]
+fn header_of_a_ccel() {
+    let mut bytes = Log::with_banks(&[(0x0c, 48)]).0;
+    for register in [0, 1] {
+        bytes[0] = register;
+        assert!(EventLog::parse_ccel(&bytes).is_ok());
+    }
+    bytes[0] = 2;
+    assert_eq!(EventLog::parse_ccel(&bytes), Err(LogError::HeaderRegister { register: 2 }));
+    bytes[0] = 5;
+    assert_eq!(EventLog::parse_ccel(&bytes), Err(LogError::Register { event: 0, register: 5 }));
+}
+
+#[test]
+fn only_what_extends_nothing_may_belong_to_no_register() {
+    let mut log = Log::new();
+    log.raw(NO_REGISTER, EV_NO_ACTION, &[(0x0b, &[0; 32])], b"SP800-155 Event3");
+    let parsed = log.parse();
+    assert_eq!((parsed.events[1].register, parsed.events[1].extends()), (NO_REGISTER, false));
+    assert_eq!(quoted(&parsed), quoted(&Log::new().parse()));
+    let mut log = Log::new();
+    log.raw(NO_REGISTER, EV_SEPARATOR, &[(0x0b, &[0; 32])], &[0; 4]);
+    assert_eq!(refused(&log), LogError::Register { event: 1, register: NO_REGISTER });
+}
+
 #[test]
 fn events() {
     let refused_event = |pcr, digests: &[(u16, &[u8])]| {
@@ -86,7 +155,7 @@ fn unknown_banks_are_skipped_by_their_size() {
     log.raw(0, EV_SEPARATOR, &[(0x27, &[9; 32]), (0x0b, &[1; 32])], &[0; 4]);
     let log = log.parse();
     assert_eq!(log.algs, [HashAlg::Sha256]);
-    assert_eq!(log.events[1].digests, [(HashAlg::Sha256, vec![1; 32])]);
+    assert_eq!(log.events[1].digests.iter().collect::<Vec<_>>(), [(HashAlg::Sha256, [1; 32].as_slice())]);
 }
 
 #[test]
@@ -94,8 +163,12 @@ fn replay_errors() {
     let mut sm3 = Log::with_banks(&[(0x12, 32)]);
     sm3.raw(0, EV_SEPARATOR, &[(0x12, &[1; 32])], &[0; 4]);
     let unsupported = Err(ReplayError::UnsupportedBank { alg: HashAlg::Sm3 });
-    assert_eq!(sm3.parse().replay(HashAlg::Sm3), unsupported);
-    assert_eq!(sm3.parse().replay(HashAlg::Sha256), unsupported);
+    assert!(sm3.parse().replay(HashAlg::Sm3).is_ok(), "for people to look at");
+    for alg in [HashAlg::Sha1, HashAlg::Sha256, HashAlg::Sha384, HashAlg::Sha512] {
+        assert_eq!(sm3.parse().replay(alg), unsupported);
+    }
+    let unsupported = MatchError::Replay(ReplayError::UnsupportedBank { alg: HashAlg::Sm3 });
+    assert_eq!(sm3.parse().matches(&Default::default(), set()).unwrap_err(), unsupported);
 
     assert_eq!(Log::new().parse().replay(HashAlg::Sha384), Err(ReplayError::NoBank { alg: HashAlg::Sha384 }));
 
@@ -136,15 +209,41 @@ fn startup_locality() {
     wrong(&twice, 2);
 }
 
+/// What the hardware root of trust measures before TPM2_Startup leaves PCR 0 at 4 before its first event.
+#[test]
+fn hardware_root_of_trust() {
+    let mut log = Log::new();
+    log.add(0, EV_EFI_HCRTM_EVENT, b"block", b"HCRTM").plain(0, EV_SEPARATOR, &[0; 4]);
+    let replay = log.parse().replay(HashAlg::Sha256).unwrap();
+    assert_eq!(replay.startup_locality(), 4);
+    let mut start = [0; 32];
+    start[31] = 4;
+    let want = Sha256Digest(start).extend(&Sha256Digest::of(b"block")).extend(&Sha256Digest::of(&[0; 4]));
+    assert_eq!(replay.value(0), Some(want.0.as_slice()));
+
+    // Said once more by the log: the same. In another register, or later: an event like any other.
+    let mut said = Log::new();
+    said.raw(0, EV_NO_ACTION, &[(0x0b, &[0; 32])], b"StartupLocality\0\x04")
+        .add(0, EV_EFI_HCRTM_EVENT, b"block", b"HCRTM")
+        .plain(0, EV_SEPARATOR, &[0; 4]);
+    assert_eq!(said.parse().replay(HashAlg::Sha256).unwrap().value(0), Some(want.0.as_slice()));
+    let mut later = Log::new();
+    later.plain(0, EV_SEPARATOR, &[0; 4]).add(0, EV_EFI_HCRTM_EVENT, b"block", b"HCRTM");
+    later.add(2, EV_EFI_HCRTM_EVENT, b"block", b"HCRTM");
+    assert_eq!(later.parse().replay(HashAlg::Sha256).unwrap().startup_locality(), 0);
+}
+
 #[test]
 fn match_errors() {
     let log = Boot::default().log();
     let values = quoted(&log);
     assert!(log.matches(&values, set()).is_ok());
 
-    let ccel = EventLog::parse_ccel(&Log::with_banks(&[(0x0c, 48)]).0).unwrap();
+    let bytes = Log::with_banks(&[(0x0c, 48)]).0;
+    let ccel = EventLog::parse_ccel(&bytes).unwrap();
     assert_eq!(ccel.matches(&values, set()).unwrap_err(), MatchError::NotPcrs);
-    let old = EventLog::parse(&old_event(0, EV_SEPARATOR, &[0; 20], &[0; 4])).unwrap();
+    let bytes = old_event(0, EV_SEPARATOR, &[0; 20], &[0; 4]);
+    let old = EventLog::parse(&bytes).unwrap();
     let no_bank = MatchError::Replay(ReplayError::NoBank { alg: HashAlg::Sha256 });
     assert_eq!(old.matches(&values, set()).unwrap_err(), no_bank, "a SHA-1 log proves nothing");
 
