@@ -53,7 +53,7 @@ pub(crate) fn believe<'a>(
     let ends = ["", "\0", "\n", "\n\0", " \0"];
     let is = |digest: Option<&[u8]>, encode: &dyn Fn(&str) -> Vec<u8>| {
         let one = |end: &&str| digest == Some(hash(alg, &[&encode(text), &encode(end)]).get());
-        ends.iter().any(|end| one(&end))
+        ends.iter().any(one)
     };
     let (stub, sections) = (log.registers.stub(), log.registers.sections());
     let load_options = log

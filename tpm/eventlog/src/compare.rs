@@ -164,7 +164,7 @@ impl Register<'_> {
     fn expects_name(&self, i: usize) -> bool {
         let digest = self.expected.get(i).filter(|_| self.has_sections()).map(|e| e.digest);
         let is = |name: &&str| Some(hash(self.alg, &[name.as_bytes(), &[0]]).get()) == digest;
-        digest.is_some() && SECTIONS.iter().any(|name| is(&name))
+        digest.is_some() && SECTIONS.iter().any(is)
     }
 
     /// The sentence on the command line, where `event` measures it and the text is believed.

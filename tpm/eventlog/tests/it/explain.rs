@@ -168,7 +168,7 @@ fn t11_a_log_that_does_not_replay_proves_nothing() {
         dropped.events.remove(n);
         assert!(dropped.matches(&values, set()).is_err(), "dropped {n}");
         let mut doubled = log.clone();
-        doubled.events.insert(n, doubled.events[n].clone());
+        doubled.events.insert(n, doubled.events[n]);
         assert!(doubled.matches(&values, set()).is_err(), "doubled {n}");
         let mut moved = log.clone();
         moved.events[n].register = 13;

@@ -3,6 +3,10 @@
 #[cfg(test)]
 mod build;
 #[cfg(test)]
+mod compare;
+#[cfg(test)]
+mod components;
+#[cfg(test)]
 mod explain;
 #[cfg(test)]
 mod hostile;
