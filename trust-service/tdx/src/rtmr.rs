@@ -83,14 +83,14 @@ impl RtmrError {
 /// names stay claims but where a digest covers them ([`ccnode_tpm_eventlog::Event::proof`], SHA-384 bank).
 #[derive(Clone, Debug)]
 pub struct LogMatchesRtmrs<'a> {
-    log: &'a EventLog,
+    log: &'a EventLog<'a>,
     set: BTreeSet<Rtmr>,
     replay: Replay,
 }
 
 impl<'a> LogMatchesRtmrs<'a> {
     /// The log that was proven.
-    pub fn log(&self) -> &'a EventLog {
+    pub fn log(&self) -> &'a EventLog<'a> {
         self.log
     }
 
@@ -107,7 +107,11 @@ impl<'a> LogMatchesRtmrs<'a> {
 
 impl TdxProven {
     /// Compares the SHA-384 replay of a CCEL with the quote, in ascending order, over exactly the registers of `set`.
-    pub fn matches_log<'a>(&self, log: &'a EventLog, set: &[Rtmr]) -> Result<LogMatchesRtmrs<'a>, RtmrError> {
+    pub fn matches_log<'a>(
+        &self,
+        log: &'a EventLog<'a>,
+        set: &[Rtmr],
+    ) -> Result<LogMatchesRtmrs<'a>, RtmrError> {
         if log.registers != Registers::Ccel {
             return Err(RtmrError::NotCcel);
         }

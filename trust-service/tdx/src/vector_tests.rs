@@ -180,9 +180,9 @@ fn genuine(name: &str, bytes: &[u8], facts: &Value) {
     }
 }
 
-fn ccel(name: &str) -> EventLog {
+fn ccel(name: &str) -> EventLog<'static> {
     let (dir, _) = vectors("tcg-eventlog").unwrap();
-    EventLog::parse_ccel(&std::fs::read(dir.join("ccel").join(name)).unwrap()).unwrap()
+    EventLog::parse_ccel(std::fs::read(dir.join("ccel").join(name)).unwrap().leak()).unwrap()
 }
 
 /// A log of events as JSON, replayed by hand: RTMR = SHA-384(RTMR ‖ digest).

@@ -21,7 +21,8 @@ fn own_log_replays_to_the_registers() {
     wait(handle.cap()).unwrap();
     wait(twin.extend(pcr(15), Sha256Digest([9; 32]), "cryptsetup:root:0b1c")).unwrap();
 
-    let log = own::parse(&handle.own_log()).unwrap();
+    let bytes = handle.own_log();
+    let log = own::parse(&bytes).unwrap();
     let replayed = log.replay(HashAlg::Sha256).unwrap().pcrs();
     let read = wait(handle.read_pcrs(PcrSet::from_iter([pcr(8), pcr(15)]))).unwrap();
     for index in [8, 15] {
@@ -29,7 +30,7 @@ fn own_log_replays_to_the_registers() {
         assert_ne!(read.get(pcr(index)), Some(&Sha256Digest::ZERO));
     }
     assert_eq!(
-        log.events.iter().map(|e| e.data.as_slice()).collect::<Vec<_>>(),
+        log.events.iter().map(|e| e.data).collect::<Vec<_>>(),
         [b"init-data".as_slice(), b"ccnode:cap", b"cryptsetup:root:0b1c"]
     );
 }

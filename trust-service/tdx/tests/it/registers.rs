@@ -103,18 +103,23 @@ fn log(register: u32) -> Vec<u8> {
 
 #[test]
 fn t11_nothing_extends_mrtd() {
-    let events = EventLog::parse_ccel(&log(0)).unwrap();
+    let bytes = log(0);
+    let events = EventLog::parse_ccel(&bytes).unwrap();
     let error = proven([[0; 48]; 4]).matches_log(&events, &[]).unwrap_err();
     assert_eq!(error, RtmrError::Mrtd { event: 1 });
     assert_eq!(error.code(), Code::EventLogMismatch);
-    let events = EventLog::parse_ccel(&log(2)).unwrap();
+    let bytes = log(2);
+    let events = EventLog::parse_ccel(&bytes).unwrap();
     let error = proven([[0; 48]; 4]).matches_log(&events, &Rtmr::ALL).unwrap_err();
     assert!(matches!(error, RtmrError::Mismatch { rtmr: Rtmr::Rtmr1, .. }));
 }
 
 #[test]
 fn a_tpms_log_is_none_of_a_td() {
-    let events = EventLog::parse(&log(0)).unwrap();
+    let mut bytes = log(0);
+    // The header of a TPM's log is of PCR 0.
+    bytes[0] = 0;
+    let events = EventLog::parse(&bytes).unwrap();
     let error = proven([[0; 48]; 4]).matches_log(&events, &[]).unwrap_err();
     assert_eq!((error.code(), &error), (Code::EventLogMalformed, &RtmrError::NotCcel));
 }
