@@ -6,7 +6,7 @@ use super::table;
 use p384::ecdsa::signature::Signer as _;
 use p384::ecdsa::{Signature, SigningKey};
 use sha2::{Digest as _, Sha384, Sha512};
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 /// Bits that a policy always has: reserved bit 17.
 pub const POLICY_RESERVED: u64 = 1 << 17;
@@ -68,6 +68,8 @@ pub struct TestChip {
     chip_id: [u8; 64],
     tcb: Tcb,
     csp: Option<String>,
+    /// The honest certificate, once it was made: an RSA signature takes its time.
+    certificate: Arc<OnceLock<Vec<u8>>>,
 }
 
 impl TestChip {
@@ -85,6 +87,7 @@ impl TestChip {
             chip_id,
             tcb: Tcb { fmc, bootloader: 4, tee: 1, snp: 24, microcode: 219 },
             csp: None,
+            certificate: Arc::default(),
         }
     }
 
@@ -109,6 +112,7 @@ impl TestChip {
         let scalar = Sha384::digest([b"snp test vlek", self.chip_id.as_slice()].concat());
         self.key = SigningKey::from_slice(&scalar).expect("a scalar");
         self.csp = Some(csp.into());
+        self.certificate = Arc::default();
         self
     }
 
@@ -116,6 +120,7 @@ impl TestChip {
     #[must_use]
     pub fn with_tcb(mut self, tcb: Tcb) -> Self {
         self.tcb = tcb;
+        self.certificate = Arc::default();
         self
     }
 
@@ -217,7 +222,7 @@ impl TestChip {
 
     /// The VCEK's or VLEK's certificate, DER.
     pub fn vek_der(&self) -> Vec<u8> {
-        self.vek_with(|_| {})
+        self.certificate.get_or_init(|| self.vek_with(|_| {})).clone()
     }
 
     /// An endorsement certificate that differs from the honest one, signed by the true ASK or ASVK.
