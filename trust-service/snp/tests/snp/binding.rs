@@ -1,7 +1,7 @@
 //! REPORT_DATA: a session's transcript, and an SVSM's manifest.
 
 use crate::world::{proven, verify};
-use ccnode_evidence::ReportData;
+use ccnode_evidence::{Code, ReportData};
 use ccnode_snp::{SnpRejection, SvsmManifest, VTPM_SERVICE, report_data};
 use ccnode_testkit::snp::{ReportSpec, TestChip};
 
@@ -23,7 +23,8 @@ fn t08_report_data_is_this_sessions() {
     assert!(report.binds(&DATA).is_ok());
     let mut other = DATA;
     other.0[47] ^= 1;
-    assert!(matches!(report.binds(&other), Err(SnpRejection::ReportData { .. })));
+    let got = report.binds(&other).unwrap_err();
+    assert!(matches!(got, SnpRejection::ReportData { .. }) && got.code() == Code::SnpReportData);
     for at in 48..64 {
         let mut tail = bound;
         tail[at] = 1;
@@ -56,6 +57,7 @@ fn t08_every_part_of_an_svsms_word_counts() {
     assert!(matches!(got, Err(SnpRejection::SvsmBinding { .. })), "{got:?}");
     let got = report.binds_svsm(&DATA, SvsmManifest { version: 1, ..svsm(MANIFEST) });
     assert_eq!(got, Err(SnpRejection::SvsmVersion(1)));
+    assert_eq!(got.unwrap_err().code(), Code::SnpSvsm);
     let service = "63849ebb-3d92-4670-a1ff-58f9c94b87bb";
     let got = report.binds_svsm(&DATA, SvsmManifest { service, ..svsm(MANIFEST) });
     assert_eq!(got, Err(SnpRejection::SvsmService(service.into())));

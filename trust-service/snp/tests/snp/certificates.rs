@@ -1,6 +1,7 @@
 //! The forms in which certificates come: PEM, DER, several in a row, and the table of an extended report.
 
-use ccnode_snp::{CertError, Certificates, CertificatesError, CrlError, MAX_BYTES, MAX_ITEMS};
+use ccnode_evidence::Code;
+use ccnode_snp::{CertError, Certificates, CertificatesError, CrlError, MAX_BYTES, MAX_ITEMS, SnpRejection};
 use ccnode_testkit::snp::{ARK, ASK, CRL, TestChip, VCEK, certs_table, guid_bytes};
 
 fn pem(label: &str, der: &[u8]) -> String {
@@ -110,6 +111,8 @@ fn what_can_not_be_read_is_named() {
     assert_eq!(Certificates::parse(&vek[..100]), Err(CertificatesError::Der(0)));
     let odd = chip.vek_with(|spec| spec.extensions.clear());
     let got = Certificates::parse(&odd);
+    let refused = SnpRejection::from(got.clone().unwrap_err());
+    assert_eq!(refused.code(), Code::SnpCertMalformed);
     let missing =
         matches!(got, Err(CertificatesError::Certificate { index: 0, reason: CertError::Missing(_) }));
     assert!(missing, "{got:?}");

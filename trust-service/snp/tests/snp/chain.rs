@@ -1,7 +1,7 @@
 //! The chain above an endorsement key: issuer, signature, root, line, time, and what a certificate must say.
 
 use crate::world::{NOW, product, roots, sent};
-use ccnode_evidence::UnixTime;
+use ccnode_evidence::{Code, UnixTime};
 use ccnode_snp::{
     CaCertificate, CertError, Certificates, Endorsement, KeyKind, Product, Roots, SnpRejection,
     VekCertificate,
@@ -56,6 +56,7 @@ fn the_ca_below_the_root_must_be_known() {
     alone.add(&chip.vek_der()).unwrap();
     let got = Endorsement::verify(&alone.veks[0], &alone, &roots(&chip), NOW).unwrap_err();
     assert_eq!(got, SnpRejection::ChainIssuer { issuer: "SEV-Milan".into(), kind: KeyKind::Vcek });
+    assert_eq!(got.code(), Code::SnpChain);
 }
 
 #[test]

@@ -203,14 +203,17 @@ fn who_signed_and_on_what() {
 #[test]
 fn smt_abi_svn_and_unknown_bits() {
     let report = milan(|_| {});
-    assert!(matches!(fault(&policy("smt = false"), &report), SnpRejection::Smt(_)));
+    let got = fault(&policy("smt = false"), &report);
+    assert!(matches!(got, SnpRejection::Smt(_)) && got.code() == Code::SnpSmt);
     assert!(policy("smt = false").judge(&milan(|s| s.policy = POLICY_RESERVED)).is_ok());
     let wanted = policy("minimum-abi = \"1.55\"");
     assert!(wanted.judge(&milan(|s| s.policy |= 0x0137)).is_ok());
     let got = fault(&wanted, &milan(|s| s.policy |= 0x0136));
     assert!(matches!(got, SnpRejection::Abi { .. }) && got.code() == Code::SnpAbi);
     let wanted = policy("minimum-guest-svn = 3");
-    assert_eq!(fault(&wanted, &report), SnpRejection::GuestSvn { seen: 2, wanted: 3 });
+    let got = fault(&wanted, &report);
+    assert_eq!(got, SnpRejection::GuestSvn { seen: 2, wanted: 3 });
+    assert_eq!(got.code(), Code::SnpGuestSvn);
     assert!(wanted.judge(&milan(|s| s.guest_svn = 3)).is_ok());
     let got = fault(&SnpPolicy::default(), &milan(|s| s.policy |= 1 << 26));
     assert!(matches!(got, SnpRejection::PolicyUnknown { unknown: 0x400_0000, .. }), "{got:?}");

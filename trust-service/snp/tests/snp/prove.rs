@@ -1,7 +1,7 @@
 //! Report and endorsement key belong together: kind, line, TCB, chip, signature, and their time.
 
 use crate::world::{NOW, product, proven, roots, sent, verify};
-use ccnode_evidence::UnixTime;
+use ccnode_evidence::{Code, UnixTime};
 use ccnode_snp::{Certificates, Endorsement, KeyKind, Product, ReportParsed, SnpRejection};
 use ccnode_testkit::snp::{ChipModel, ReportSpec, Tcb, TestChip};
 
@@ -39,6 +39,7 @@ fn the_certificate_must_be_of_the_key_that_signed() {
     let parsed = ReportParsed::parse(&raw).unwrap();
     let got = parsed.verify(&Certificates::default(), &roots(&vlek), NOW).unwrap_err();
     assert_eq!(got, SnpRejection::CertificateMissing { wanted: KeyKind::Vlek });
+    assert_eq!(got.code(), Code::SnpCertMissing);
 }
 
 #[test]
@@ -48,6 +49,7 @@ fn an_unsigned_report_proves_nothing() {
         let mut raw = chip.sign(&ReportSpec { key_info, ..chip.spec([7; 64], 0) });
         assert_eq!(verify(&chip, &raw).unwrap_err(), SnpRejection::Unsigned { masked });
         assert_eq!(crossed(&raw, &chip), SnpRejection::Unsigned { masked });
+        assert_eq!(crossed(&raw, &chip).code(), Code::SnpUnsigned);
         raw[0x2a0..].fill(0);
         assert_eq!(verify(&chip, &raw).unwrap_err(), SnpRejection::Unsigned { masked });
     }
@@ -103,6 +105,7 @@ fn the_certificate_is_for_the_reported_tcb_and_no_other() {
             let raw = chip.sign(&ReportSpec { reported_tcb: tcb, ..chip.spec([7; 64], 0) });
             let got = verify(&chip, &raw).unwrap_err();
             assert!(matches!(got, SnpRejection::TcbMismatch { .. }), "{got:?}");
+            assert_eq!(got.code(), Code::SnpTcbMismatch);
             // The other TCBs may well be newer: they don't select the certificate.
             let spec = chip.spec([7; 64], 0);
             let spec = ReportSpec { current_tcb: tcb, committed_tcb: tcb, launch_tcb: tcb, ..spec };
@@ -118,6 +121,7 @@ fn the_certificate_is_of_the_reports_chip() {
         let raw = one.report([7; 64], 0);
         let got = crossed(&raw, &other);
         assert!(matches!(got, SnpRejection::ChipMismatch { .. }), "{got:?}");
+        assert_eq!(got.code(), Code::SnpChipMismatch);
         // A masked id says nothing; the signature still tells chips apart.
         let masked = ReportSpec { chip_id: [0; 64], ..one.spec([7; 64], 0) };
         assert_eq!(verify(&one, &one.sign(&masked)).unwrap().chip_id(), Some(one.chip_id()));
@@ -136,7 +140,9 @@ fn the_certificate_is_of_the_reports_chip() {
 fn another_chips_signature_is_refused() {
     let (one, other) = (TestChip::new(ChipModel::Genoa, 1), TestChip::new(ChipModel::Genoa, 2));
     let forged = other.sign(&ReportSpec { chip_id: one.chip_id(), ..other.spec([7; 64], 0) });
-    assert_eq!(verify(&one, &forged).unwrap_err(), SnpRejection::Signature { kind: KeyKind::Vcek });
+    let got = verify(&one, &forged).unwrap_err();
+    assert_eq!(got, SnpRejection::Signature { kind: KeyKind::Vcek });
+    assert_eq!(got.code(), Code::SnpSignature);
 }
 
 #[test]
@@ -168,5 +174,6 @@ fn a_kept_endorsement_ends_with_its_certificates() {
     for now in [UnixTime(first.0 - 1), UnixTime(last.0 + 1)] {
         let got = parsed.clone().prove(&endorsement, now).unwrap_err();
         assert!(matches!(&got, SnpRejection::CertExpired { subject, .. } if subject == "SEV-VCEK"));
+        assert_eq!(got.code(), Code::SnpCertExpired);
     }
 }

@@ -1,6 +1,7 @@
 //! The parser of reports: versions, lengths, reserved fields, and a flip of every byte.
 
 use crate::world::{NOW, roots, sent, verify};
+use ccnode_evidence::Code;
 use ccnode_snp::{
     Endorsement, FirmwareVersion, KeyKind, REPORT_SIZE, RawTcb, ReportError, ReportParsed, SIGNED_SIZE,
     TcbKind,
@@ -132,6 +133,7 @@ fn reserved_bytes_of_a_tcb_must_be_zero() {
                     Endorsement::of_report(parsed.report(), &sent(&chip), &roots(&chip), NOW).unwrap();
                 let got = parsed.prove(&endorsement, NOW).unwrap_err();
                 assert_eq!(got, ReportError::TcbReserved { kind }.into());
+                assert_eq!(got.code(), Code::SnpReportMalformed);
             }
         }
     }

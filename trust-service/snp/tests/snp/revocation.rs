@@ -1,7 +1,7 @@
 //! Revocation lists: whose they are, whom they name, how long they hold, what limits them.
 
 use crate::world::{NOW, roots, sent};
-use ccnode_evidence::UnixTime;
+use ccnode_evidence::{Code, UnixTime};
 use ccnode_snp::{Crl, CrlError, Endorsement, SnpRejection};
 use ccnode_testkit::snp::{TestChip, any_extension};
 
@@ -22,6 +22,7 @@ fn t19_a_revoked_ca_ends_the_chain() {
     assert!(with(&vcek, &[vcek.crl(&[ASVK, 7, 0])], NOW).unwrap().crl_checked());
     let got = with(&vcek, &[vcek.crl(&[7, ASK])], NOW).unwrap_err();
     assert_eq!(got, SnpRejection::Revoked { subject: "SEV-Milan".into() });
+    assert_eq!(got.code(), Code::SnpRevoked);
     let got = with(&vlek, &[vcek.crl(&[ASVK])], NOW).unwrap_err();
     assert_eq!(got, SnpRejection::Revoked { subject: "SEV-VLEK-Milan".into() });
     let got = with(&vcek, &[vcek.crl(&[ARK])], NOW).unwrap_err();
@@ -38,6 +39,7 @@ fn a_list_counts_for_its_issuer_only() {
     assert!(!with(&milan, &[genoa.crl(&[ASK])], NOW).unwrap().crl_checked());
     let got = with(&milan, &[milan.crl_by_ask(&[])], NOW).unwrap_err();
     assert_eq!(got, SnpRejection::CrlSignature { issuer: "ARK-Milan".into() });
+    assert_eq!(got.code(), Code::SnpCrl);
     // An ASK may not sign lists: its key usage does not say so.
     let ask = milan.crl_with(&[0], |spec| spec.issuer = "SEV-Milan".into());
     let got = with(&milan, &[ask], NOW).unwrap_err();
