@@ -221,6 +221,7 @@ codes! {
     Node CcelMalformed "ccel-malformed" "The firmware's CCEL table or log can't be read." "Update the virtual firmware of the host."
     Node RtmrFailed "rtmr-failed" "The runtime register RTMR 3 could not be extended." "Use Linux 6.16 or later; if it recurs, look at the host's TDX module."
     Node HclReportMalformed "hcl-report-malformed" "What the paravisor left in the vTPM is no report." "Start the machine again; if it recurs, its host is at fault."
+    Node HclEkForeign "hcl-ek-foreign" "The paravisor's report names another endorsement key than this vTPM has." "Start the machine again; if it recurs, treat it as an attack by the host."
 }
 
 impl std::fmt::Display for Code {

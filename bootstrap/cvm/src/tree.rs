@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// A folder in which report entries can be made (Linux, Documentation/ABI/testing/configfs-tsm-report).
 ///
-/// An implementer owes the errors that the kernel gives: no provider is ENXIO at `make`, an attribute that the provider does
+/// An implementer owes the errors that the kernel gives: no provider is ENXIO or ENODEV at `make`, an attribute that the provider does
 /// not have is ENOENT, and an entry that is there already is EEXIST.
 pub trait ReportTree: Send + Sync {
     /// Makes an entry.

@@ -17,8 +17,8 @@ pub const MAX_MANIFEST: usize = 4096;
 const MAX_TEXT: usize = 128;
 /// The version of the vTPM's manifest that is asked for.
 const MANIFEST_VERSION: u32 = 0;
-/// Linux's ENXIO: an entry can't be made without a provider.
-const ENXIO: i32 = 6;
+/// Linux's ENXIO and ENODEV: an entry can't be made without a provider.
+const WITHOUT_PROVIDER: [i32; 2] = [6, 19];
 
 const ENTRY: &str = "the entry";
 
@@ -144,7 +144,10 @@ impl<'t, T: ReportTree> Entry<'t, T> {
             match tree.make(&name) {
                 Ok(()) => return Ok(Self { tree, name: Some(name) }),
                 Err(e) if e.kind() == ErrorKind::AlreadyExists => taken = Some(e),
-                Err(e) if e.kind() == ErrorKind::NotFound || e.raw_os_error() == Some(ENXIO) => {
+                Err(e)
+                    if e.kind() == ErrorKind::NotFound
+                        || e.raw_os_error().is_some_and(|errno| WITHOUT_PROVIDER.contains(&errno)) =>
+                {
                     return Err(CvmError::ProviderMissing);
                 }
                 Err(e) => return Err(failed("making", ENTRY)(e)),

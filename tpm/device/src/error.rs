@@ -40,12 +40,29 @@ pub enum DeviceError {
     /// What lies at NV index 0x01c00002 is no DER certificate.
     #[error("NV index 0x01c00002 holds no DER certificate")]
     EkCertMalformed,
+    /// Who vouches for the endorsement key, in a certificate's place, means another key.
+    #[error("{by} names another endorsement key than the one that this TPM makes from the template L-1")]
+    EkForeign {
+        /// Who it is.
+        by: Vouches,
+    },
     /// The certificate is for another key than the TPM's endorsement key.
     #[error("the endorsement key certificate is not for the key that this TPM makes from the template L-1")]
     EkCertForeign,
     /// Another object lies where the attestation key belongs.
     #[error("the object at 0x81010002 is no attestation key: {0}; remove what lies at 0x81010002")]
     AkForeign(AkFault),
+    /// The paravisor's attestation key is not there, or is none.
+    #[error("the paravisor's attestation key at 0x81000003: {0}")]
+    HclAk(AkFault),
+    /// An NV index can't be used.
+    #[error("NV index {index:#010x} {fault}")]
+    Nv {
+        /// The index.
+        index: u32,
+        /// Why.
+        fault: NvFault,
+    },
     /// Credential or secret are not what TPM2_MakeCredential writes, or not for this TPM and attestation key.
     #[error("the TPM could not open the credential: {0}")]
     CredentialRefused(CredentialFault),
@@ -66,6 +83,17 @@ pub enum DeviceError {
     RecordsMissing,
 }
 
+/// Who may vouch for an endorsement key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Vouches {
+    /// An SVSM, by its manifest.
+    #[error("the SVSM's manifest")]
+    Manifest,
+    /// A paravisor, by its report.
+    #[error("the HCL report")]
+    Hcl,
+}
+
 /// How the object at the attestation key's handle differs from an attestation key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum AkFault {
@@ -75,6 +103,36 @@ pub enum AkFault {
     /// The right kind of key, outside the endorsement hierarchy.
     #[error("it is not a primary of the endorsement hierarchy")]
     Hierarchy,
+    /// Nothing lies there.
+    #[error("nothing lies there")]
+    Missing,
+}
+
+/// Why an NV index can't be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NvFault {
+    /// It is not defined.
+    #[error("is not defined")]
+    Missing,
+    /// It was never written.
+    #[error("was never written")]
+    Unwritten,
+    /// It is larger than anything of its kind.
+    #[error("has {size} bytes, {limit} at most are read")]
+    Oversized {
+        /// Its size.
+        size: usize,
+        /// The most that is read.
+        limit: usize,
+    },
+    /// It is too small for what belongs there.
+    #[error("has {size} bytes where {least} are due")]
+    Undersized {
+        /// Its size.
+        size: usize,
+        /// The least that serves.
+        least: usize,
+    },
 }
 
 /// Why a credential was refused.
@@ -100,7 +158,10 @@ impl DeviceError {
         match self {
             Self::TpmMissing(_) => Code::TpmMissing,
             Self::EkCertMissing => Code::EkCertMissing,
-            Self::AkForeign(_) => Code::AkAttributes,
+            Self::AkForeign(_) | Self::HclAk(_) => Code::AkAttributes,
+            Self::EkForeign { by: Vouches::Manifest } => Code::SvsmManifestForeign,
+            Self::EkForeign { by: Vouches::Hcl } => Code::HclEkForeign,
+            Self::Nv { .. } => Code::HclReportMalformed,
             Self::CredentialRefused(_) => Code::CredentialRefused,
             Self::QuoteRace { .. } => Code::QuoteRace,
             Self::EkCertMalformed => Code::EkCertMalformed,

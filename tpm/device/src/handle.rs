@@ -1,5 +1,7 @@
 //! The handle that the rest of the node uses: the TPM's commands as futures, and the node's own log.
 
+use crate::hcl::Hcl;
+use crate::keys::Voucher;
 use crate::thread::TpmThread;
 use crate::{DeviceError, Tcti};
 use ccnode_evidence::{
@@ -59,6 +61,19 @@ impl DeviceHandle {
     /// the network is up and await it, if at all, beside the network.
     pub fn prepare(&self) -> impl Future<Output = Result<(), DeviceError>> + Send + use<> {
         self.thread.call(|tpm| tpm.prepare())
+    }
+
+    /// The reports of a paravisor, where there is one below this TPM (Azure): then its attestation key is used, too.
+    pub fn supports_hcl(&self) -> impl Future<Output = Result<Option<Hcl>, DeviceError>> + Send + use<> {
+        let thread = Arc::clone(&self.thread);
+        let there = self.thread.call(|tpm| tpm.is_hcl());
+        async move { Ok(there.await?.then(|| Hcl::new(thread))) }
+    }
+
+    /// Says which endorsement key the TPM must have. It is then good without a certificate, and one that differs is
+    /// [`DeviceError::EkForeign`] from here on.
+    pub fn vouch(&self, voucher: Voucher) -> impl Future<Output = Result<(), DeviceError>> + Send + use<> {
+        self.thread.call(move |tpm| tpm.vouch(voucher))
     }
 
     /// TPM2_PCR_Extend with `digest` in the SHA-256 bank (a hash of it in the other banks), then a record in the own log

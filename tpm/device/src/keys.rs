@@ -1,8 +1,9 @@
 //! Endorsement key and attestation key: templates, and what is accepted at their persistent handles.
 
-use crate::error::{AkFault, failed};
+use crate::error::{AkFault, Vouches, failed};
 use crate::flush::Flush;
 use crate::{DeviceError, der};
+use ccnode_evidence::Ek as Offer;
 use sha2::{Digest as _, Sha256};
 use tss_esapi::Context;
 use tss_esapi::abstraction::ek::create_ek_public_from_default_template;
@@ -22,6 +23,8 @@ use tss_esapi::traits::Marshall as _;
 pub const EK_HANDLE: u32 = 0x8101_0001;
 /// Persistent handle of the attestation key, where stock attesters look for theirs.
 pub const AK_HANDLE: u32 = 0x8101_0002;
+/// Persistent handle of the attestation key that Azure's paravisor makes and names in its reports.
+pub const HCL_AK_HANDLE: u32 = 0x8100_0003;
 
 const MODULUS: usize = 256;
 const DEFAULT_EXPONENT: u32 = 65537;
@@ -31,8 +34,31 @@ const TPM_ALG_SHA256: [u8; 2] = [0x00, 0x0b];
 /// The endorsement key in use.
 pub(crate) struct Ek {
     pub(crate) handle: KeyHandle,
-    /// DER, the certificate of exactly this key.
-    pub(crate) cert: Vec<u8>,
+    /// What is offered of it: the certificate of exactly this key, or where there is none its public area.
+    pub(crate) offer: Offer,
+    pub(crate) public: Public,
+}
+
+/// Who says, in a certificate's place, which endorsement key this machine's TPM has.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Voucher {
+    /// The manifest of an SVSM: TPMT_PUBLIC.
+    Manifest(Vec<u8>),
+    /// An HCL report: the modulus of `HCLEkPub`, big-endian.
+    Modulus(Vec<u8>),
+}
+
+impl Voucher {
+    pub(crate) fn check(&self, public: &Public) -> Result<(), DeviceError> {
+        let (by, same) = match self {
+            Self::Manifest(manifest) => {
+                let marshalled = public.marshall().map_err(failed("TPM2_ReadPublic"))?;
+                (Vouches::Manifest, *manifest == marshalled)
+            }
+            Self::Modulus(named) => (Vouches::Hcl, modulus(public).is_some_and(|own| own.value() == named)),
+        };
+        if same { Ok(()) } else { Err(DeviceError::EkForeign { by }) }
+    }
 }
 
 /// The attestation key in use.
@@ -44,25 +70,73 @@ pub(crate) struct Ak {
     pub(crate) spki: Vec<u8>,
 }
 
-/// Finds the endorsement key that `cert` certifies: at [`EK_HANDLE`], else made from the template L-1.
+/// Finds the endorsement key that `cert` certifies and `voucher` means, of which there must be one: at [`EK_HANDLE`], else
+/// made from the template L-1.
 ///
-/// A key that `cert` does not name is never used: the session's salt is encrypted to this key, so one that somebody
-/// on the TPM's bus slipped in would read the secret.
-pub(crate) fn find_ek(ctx: &mut Context, cert: Vec<u8>) -> Result<Ek, DeviceError> {
+/// A key that neither names is never used: the session's salt is encrypted to this key, so one that somebody on the TPM's
+/// bus slipped in would read the secret.
+pub(crate) fn find_ek(
+    ctx: &mut Context,
+    cert: Option<Vec<u8>>,
+    voucher: Option<&Voucher>,
+) -> Result<Ek, DeviceError> {
+    if cert.is_none() && voucher.is_none() {
+        return Err(DeviceError::EkCertMissing);
+    }
     let template = create_ek_public_from_default_template(AsymmetricAlgorithm::Rsa, None)
         .map_err(failed("TPM2_CreatePrimary"))?;
+    let check = |public: &Public| {
+        voucher.map_or(Ok(()), |voucher| voucher.check(public))?;
+        match &cert {
+            Some(cert) if !certifies(cert, public) => Err(DeviceError::EkCertForeign),
+            _ => Ok(()),
+        }
+    };
     if let Some(at) = at_handle(ctx, EK_HANDLE)?
-        && at.key().is_some_and(|(public, _)| is_made_from(public, &template) && certifies(&cert, public))
+        && let Some((public, _)) = at.key()
+        && is_made_from(public, &template)
+        && check(public).is_ok()
     {
-        return Ok(Ek { handle: at.handle, cert });
+        return ek(at.handle, cert, public.clone());
     }
     let (handle, public) = create_primary(ctx, template)?;
     let made = Flush::new(ctx, handle.into());
-    if !certifies(&cert, &public) {
-        return Err(DeviceError::EkCertForeign);
-    }
+    check(&public)?;
     made.keep();
-    Ok(Ek { handle, cert })
+    ek(handle, cert, public)
+}
+
+fn ek(handle: KeyHandle, cert: Option<Vec<u8>>, public: Public) -> Result<Ek, DeviceError> {
+    let offer = match cert {
+        Some(cert) => Offer::Certificate(cert),
+        None => Offer::Public(public.marshall().map_err(failed("TPM2_ReadPublic"))?),
+    };
+    Ok(Ek { handle, offer, public })
+}
+
+/// The attestation key that a paravisor made, as it lies there: another one would be named by no report.
+pub(crate) fn find_hcl_ak(ctx: &mut Context) -> Result<Ak, DeviceError> {
+    let at = at_handle(ctx, HCL_AK_HANDLE)?.ok_or(DeviceError::HclAk(AkFault::Missing))?;
+    let (public, _) =
+        at.key().filter(|(public, _)| attests(public)).ok_or(DeviceError::HclAk(AkFault::Public))?;
+    ak(at.handle, public)
+}
+
+/// Whether the key is a restricted RSASSA-SHA256 signing key of 2048 bits that was made in this TPM and can't leave it.
+fn attests(public: &Public) -> bool {
+    let Public::Rsa { object_attributes: has, name_hashing_algorithm, parameters, .. } = public else {
+        return false;
+    };
+    has.fixed_tpm()
+        && has.fixed_parent()
+        && has.sensitive_data_origin()
+        && has.restricted()
+        && has.sign_encrypt()
+        && !has.decrypt()
+        && *name_hashing_algorithm == HashingAlgorithm::Sha256
+        && parameters.rsa_scheme() == RsaScheme::RsaSsa(HashScheme::new(HashingAlgorithm::Sha256))
+        && parameters.key_bits() == RsaKeyBits::Rsa2048
+        && modulus(public).is_some()
 }
 
 /// Finds the attestation key at [`AK_HANDLE`], or makes it there. Where the TPM does not let us persist it (owner

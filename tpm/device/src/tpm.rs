@@ -1,9 +1,10 @@
 //! The TPM as its thread holds it: the one ESYS context, and the keys and session that are made once.
 
 use crate::error::failed;
-use crate::keys::{Ak, Ek};
+use crate::hcl::HCL_USER_DATA;
+use crate::keys::{Ak, Ek, Voucher};
 use crate::session::{Credential, Salted};
-use crate::{DeviceError, Tcti, ek_cert, keys, pcr, quote};
+use crate::{DeviceError, Tcti, ek_cert, hcl, keys, pcr, quote};
 use ccnode_evidence::{
     Activated, ExtraData, Identity, PcrIndex, PcrSet, PcrValues, QuoteParts, SecretBytes, Sha256Digest,
 };
@@ -16,6 +17,10 @@ pub(crate) struct Tpm {
     ek: Option<Ek>,
     ak: Option<Ak>,
     session: Option<Salted>,
+    /// Who vouches for the endorsement key.
+    voucher: Option<Voucher>,
+    /// Whether a paravisor keeps reports here.
+    hcl: Option<bool>,
     banks: Option<Vec<HashingAlgorithm>>,
 }
 
@@ -29,36 +34,53 @@ impl Tpm {
             Err(e) if tcti.device().is_none() && e.rc().is_some_and(|rc| rc.is_io()) => return Err(missing()),
             ctx => ctx?,
         };
-        Ok(Self { ctx, ek: None, ak: None, session: None, banks: None })
+        Ok(Self { ctx, ek: None, ak: None, session: None, voucher: None, hcl: None, banks: None })
     }
 
     /// Everything that needs no credential and no nonce.
     pub(crate) fn prepare(&mut self) -> Result<(), DeviceError> {
         get_or(&mut self.banks, || pcr::banks(&mut self.ctx))?;
-        get_or(&mut self.ak, || keys::find_ak(&mut self.ctx))?;
-        let ek = get_or(&mut self.ek, || find_ek(&mut self.ctx))?;
+        get_or(&mut self.ak, || find_ak(&mut self.ctx, &mut self.hcl))?;
+        let ek = find_ek(&mut self.ctx, &mut self.ek, self.voucher.as_ref())?;
         get_or(&mut self.session, || Salted::start(&mut self.ctx, ek))?;
         Ok(())
     }
 
     pub(crate) fn identity(&mut self) -> Result<Identity, DeviceError> {
-        let ek = get_or(&mut self.ek, || find_ek(&mut self.ctx))?;
-        let ak = get_or(&mut self.ak, || keys::find_ak(&mut self.ctx))?;
-        Ok(Identity { ek: ccnode_evidence::Ek::Certificate(ek.cert.clone()), ak_public: ak.public.clone() })
+        let ek = find_ek(&mut self.ctx, &mut self.ek, self.voucher.as_ref())?;
+        let ak = get_or(&mut self.ak, || find_ak(&mut self.ctx, &mut self.hcl))?;
+        Ok(Identity { ek: ek.offer.clone(), ak_public: ak.public.clone() })
     }
 
     pub(crate) fn activate(&mut self, credential: &[u8], secret: &[u8]) -> Result<Activated, DeviceError> {
         let credential = Credential::parse(credential, secret)?;
-        let ek = get_or(&mut self.ek, || find_ek(&mut self.ctx))?;
-        let ak = get_or(&mut self.ak, || keys::find_ak(&mut self.ctx))?;
+        let ek = find_ek(&mut self.ctx, &mut self.ek, self.voucher.as_ref())?;
+        let ak = get_or(&mut self.ak, || find_ak(&mut self.ctx, &mut self.hcl))?;
         let session = self.session.take().map_or_else(|| Salted::start(&mut self.ctx, ek), Ok)?;
         session.activate(&mut self.ctx, ek, ak, credential)
     }
 
     /// A quote needs the attestation key alone: no certificate, no endorsement key.
     pub(crate) fn quote(&mut self, extra: ExtraData) -> Result<QuoteParts, DeviceError> {
-        let ak = get_or(&mut self.ak, || keys::find_ak(&mut self.ctx))?;
+        let ak = get_or(&mut self.ak, || find_ak(&mut self.ctx, &mut self.hcl))?;
         quote::quote(&mut self.ctx, ak, extra)
+    }
+
+    pub(crate) fn is_hcl(&mut self) -> Result<bool, DeviceError> {
+        get_or(&mut self.hcl, || hcl::is_there(&mut self.ctx)).copied()
+    }
+
+    pub(crate) fn hcl_report(&mut self) -> Result<Vec<u8>, DeviceError> {
+        hcl::report(&mut self.ctx)
+    }
+
+    pub(crate) fn write_hcl_user_data(&mut self, data: &[u8; HCL_USER_DATA]) -> Result<bool, DeviceError> {
+        hcl::write_user_data(&mut self.ctx, data)
+    }
+
+    pub(crate) fn vouch(&mut self, voucher: Voucher) -> Result<(), DeviceError> {
+        self.voucher = Some(voucher);
+        find_ek(&mut self.ctx, &mut self.ek, self.voucher.as_ref()).map(drop)
     }
 
     pub(crate) fn read_pcrs(&mut self, set: PcrSet) -> Result<PcrValues, DeviceError> {
@@ -71,15 +93,35 @@ impl Tpm {
     }
 
     pub(crate) fn random(&mut self, len: usize) -> Result<SecretBytes, DeviceError> {
-        let ek = get_or(&mut self.ek, || find_ek(&mut self.ctx))?;
+        let ek = find_ek(&mut self.ctx, &mut self.ek, self.voucher.as_ref())?;
         let session = self.session.take().map_or_else(|| Salted::start(&mut self.ctx, ek), Ok)?;
         session.random(&mut self.ctx, len)
     }
 }
 
-fn find_ek(ctx: &mut Context) -> Result<Ek, DeviceError> {
-    let cert = ek_cert::read(ctx)?;
-    keys::find_ek(ctx, cert)
+/// The endorsement key. One that was found before somebody vouched for it is looked at again each time.
+fn find_ek<'e>(
+    ctx: &mut Context,
+    slot: &'e mut Option<Ek>,
+    voucher: Option<&Voucher>,
+) -> Result<&'e Ek, DeviceError> {
+    let find = || {
+        let cert = match ek_cert::read(ctx) {
+            Err(DeviceError::EkCertMissing) => None,
+            cert => Some(cert?),
+        };
+        keys::find_ek(ctx, cert, voucher)
+    };
+    let ek = get_or(slot, find)?;
+    voucher.map_or(Ok(()), |voucher| voucher.check(&ek.public))?;
+    Ok(ek)
+}
+
+fn find_ak(ctx: &mut Context, hcl: &mut Option<bool>) -> Result<Ak, DeviceError> {
+    match *get_or(hcl, || hcl::is_there(ctx))? {
+        true => keys::find_hcl_ak(ctx),
+        false => keys::find_ak(ctx),
+    }
 }
 
 fn get_or<T>(slot: &mut Option<T>, make: impl FnOnce() -> Result<T, DeviceError>) -> Result<&T, DeviceError> {

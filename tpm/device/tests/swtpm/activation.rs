@@ -2,8 +2,10 @@
 
 use crate::fixture::{Swtpm, program, run, wait};
 use crate::relay::{ACTIVATE, FLUSH, GET_RANDOM, PCR_READ, QUOTE, Relay, START_AUTH_SESSION};
-use ccnode_evidence::{Code, ExtraData, Identity, TpmSource as _};
+use ccnode_evidence::{Code, Ek, ExtraData, Identity, TpmSource as _};
 use ccnode_tpm_device::{CredentialFault, DeviceError, DeviceHandle};
+use rsa::pkcs8::{EncodePublicKey as _, LineEnding};
+use rsa::{BigUint, RsaPublicKey};
 use sha2::{Digest as _, Sha256};
 use std::fs;
 
@@ -12,17 +14,29 @@ const SECRET: [u8; 32] = *b"\x01\x02 the activation secret, 32B \xfe\xff";
 /// TPM2B_ID_OBJECT and TPM2B_ENCRYPTED_SECRET of tpm2_makecredential, which needs no TPM.
 pub(crate) fn make_credential(tpm: &Swtpm, who: &Identity, secret: &[u8]) -> (Vec<u8>, Vec<u8>) {
     let dir = tpm.dir();
-    fs::write(dir.join("ek.der"), who.ek_cert().unwrap()).unwrap();
     fs::write(dir.join("secret"), secret).unwrap();
-    let key = run(program("openssl")
-        .args(["x509", "-inform", "der", "-noout", "-pubkey", "-in"])
-        .arg(dir.join("ek.der")));
+    let key = match &who.ek {
+        Ek::Certificate(der) => {
+            fs::write(dir.join("ek.der"), der).unwrap();
+            run(program("openssl")
+                .args(["x509", "-inform", "der", "-noout", "-pubkey", "-in"])
+                .arg(dir.join("ek.der")))
+        }
+        Ek::Public(public) => pem(public),
+    };
     fs::write(dir.join("ek.pem"), key).unwrap();
     let name = format!("000b{}", hex::encode(Sha256::digest(&who.ak_public)));
     run(program("tpm2_makecredential")
         .args(["-T", "none", "-G", "rsa", "-u", "ek.pem", "-s", "secret", "-n", &name, "-o", "credential"])
         .current_dir(dir));
     split(&fs::read(dir.join("credential")).unwrap())
+}
+
+/// TPMT_PUBLIC of an RSA-2048 key ends with the modulus.
+fn pem(public: &[u8]) -> Vec<u8> {
+    let modulus = BigUint::from_bytes_be(&public[public.len() - 256..]);
+    let key = RsaPublicKey::new(modulus, BigUint::from(65537u32)).unwrap();
+    key.to_public_key_pem(LineEnding::LF).unwrap().into_bytes()
 }
 
 /// The tool's file: magic 0xBADCC0DE, version 1, then both structures with their size.

@@ -8,6 +8,8 @@ mod fixture;
 #[cfg(test)]
 mod handles;
 #[cfg(test)]
+mod hcl;
+#[cfg(test)]
 mod identity;
 #[cfg(test)]
 mod pcrs;
@@ -15,3 +17,5 @@ mod pcrs;
 mod quote;
 #[cfg(test)]
 mod relay;
+#[cfg(test)]
+mod voucher;
