@@ -184,7 +184,8 @@ fn judge(vectors: &Vectors, file: &str, row: &Value) {
             assert_eq!(public.spki_der(), certificate.spki_der(), "{file}");
         }
         "gce-cos-85/eventlog.bin" => {
-            let log = ccnode_tpm_eventlog::EventLog::parse(&vectors.read(file)).unwrap();
+            let bytes = vectors.read(file);
+            let log = ccnode_tpm_eventlog::EventLog::parse(&bytes).unwrap();
             assert_eq!(log.events.len(), row["events"]);
             for (bank, pcrs) in row["replay"].as_object().unwrap() {
                 let alg = HashAlg::ALL.into_iter().find(|alg| alg.name() == bank).unwrap();
