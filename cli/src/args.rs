@@ -249,6 +249,14 @@ pub(crate) enum Node {
         /// Name
         name: NodeName,
     },
+    /// Show the last evidence of a node and what was decided over it
+    LastEvidence {
+        /// Name
+        name: NodeName,
+        /// Write the whole record here, for `ccnode verify`
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
     /// Let a pending, quarantined or revoked node in
     Approve(OnNode),
     /// Take a node's rights; it gets no key and no certificate any more

@@ -4,15 +4,17 @@ use crate::admin::connect;
 use crate::args::{Global, Node, OnNode};
 use crate::client::{Client, Usage};
 use crate::output::{self, or_dash, short, time, word};
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use ccnode_protocol::NodeName;
-use ccnode_protocol::admin::{self, NodeAction, NodeFilter, NodeRecord};
+use ccnode_protocol::admin::{self, LastEvidence, NodeAction, NodeFilter, NodeRecord};
+use std::path::PathBuf;
 
 pub(crate) async fn run(global: &Global, command: Node) -> Result<()> {
     let client = connect(global)?;
     match command {
         Node::List { pool } => list(global, &client, &NodeFilter { pool, state: None }).await,
         Node::Show { name } => shown(global, &client.get(&admin::path(admin::NODE, &[&name])).await?),
+        Node::LastEvidence { name, output } => last_evidence(global, &client, &name, output).await,
         Node::Approve(on) => act(global, &client, admin::NODE_APPROVE, on).await,
         Node::Revoke(on) => act(global, &client, admin::NODE_REVOKE, on).await,
         Node::Regrant(on) => act(global, &client, admin::NODE_REGRANT, on).await,
@@ -53,6 +55,55 @@ async fn list(global: &Global, client: &Client, filter: &NodeFilter) -> Result<(
         })
         .collect();
     output::table(["name", "pool", "state", "level", "root", "attested"], &rows)
+}
+
+async fn last_evidence(
+    global: &Global,
+    client: &Client,
+    name: &NodeName,
+    output: Option<PathBuf>,
+) -> Result<()> {
+    let record: LastEvidence = client.get(&admin::path(admin::NODE_EVIDENCE, &[name])).await?;
+    if let Some(path) = output {
+        let mut text = serde_json::to_vec_pretty(&record)?;
+        text.push(b'\n');
+        std::fs::write(&path, text).with_context(|| format!("writing {}", path.display()))?;
+    }
+    if global.json {
+        return output::json(&record);
+    }
+    output::fields(&evidence_fields(&record))
+}
+
+fn evidence_fields(record: &LastEvidence) -> Vec<(&'static str, String)> {
+    let verdict = &record.verdict;
+    let outcome = match (verdict.accepted, verdict.code) {
+        (true, _) => "accepted".to_owned(),
+        (false, None) => "refused".to_owned(),
+        (false, Some(code)) => format!("refused: {code}"),
+    };
+    let mut fields = vec![
+        ("node", verdict.node.to_string()),
+        ("pool", verdict.pool.to_string()),
+        ("judged", time(record.time)),
+        ("evidence", record.session.tee.to_string()),
+        ("verdict", outcome),
+    ];
+    if let Some(code) = verdict.code {
+        fields.push(("detail", or_dash(verdict.detail.as_ref())));
+        fields.push(("meaning", code.meaning().to_owned()));
+        fields.push(("next", code.action().to_owned()));
+    }
+    fields.extend([
+        ("level", verdict.level.as_ref().map_or_else(|| "-".into(), word)),
+        ("platform", or_dash(verdict.platform.as_ref().map(short))),
+        ("image", or_dash(verdict.image.as_ref().map(short))),
+        ("correlation", verdict.correlation_id.clone()),
+    ]);
+    if record.attestation.is_none() {
+        fields.push(("note", "the evidence was larger than the service keeps".to_owned()));
+    }
+    fields
 }
 
 fn shown(global: &Global, node: &NodeRecord) -> Result<()> {

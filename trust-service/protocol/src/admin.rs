@@ -5,12 +5,14 @@
 //! role, 404 for what does not exist, 409 for what is in the way, 400 for what can't be read.
 
 mod audit;
+mod evidence;
 mod nodes;
 mod pools;
 mod refusals;
 mod tuples;
 
 pub use audit::{AuditFilter, AuditRow};
+pub use evidence::{EvidenceVerdict, LAST_EVIDENCE_KIND, LAST_EVIDENCE_VERSION, LastEvidence, SessionOffer};
 pub use nodes::{Counters, NodeAction, NodeFilter, NodeRecord, NodeState, VolumeRecord, VolumeState};
 pub use pools::{EkRoot, EkRootAdd, OnUnknown, Pair, Pool, PoolCreate, PoolEdit, Rule, TrustLevel};
 pub use refusals::{Kept, RefusalFilter, RefusalRecord, RefusedBy};
@@ -48,6 +50,8 @@ pub const NODE_APPROVE: &str = "/ccnode/v1/admin/nodes/{node}/approve";
 pub const NODE_REVOKE: &str = "/ccnode/v1/admin/nodes/{node}/revoke";
 /// POST with a [`NodeAction`]: the root is made anew at the next boot; what is on it is lost.
 pub const NODE_REGRANT: &str = "/ccnode/v1/admin/nodes/{node}/regrant";
+/// A node's last evidence with its verdict: GET answers the [`LastEvidence`].
+pub const NODE_EVIDENCE: &str = "/ccnode/v1/admin/nodes/{node}/last-evidence";
 /// Refusals: GET with a [`RefusalFilter`] as query lists [`RefusalRecord`]s, newest first, without `kept`.
 pub const REFUSALS: &str = "/ccnode/v1/admin/refusals";
 /// One refusal, with what was kept of its evidence: GET.

@@ -131,6 +131,8 @@ pub struct Keep {
     pub refusals_per_node: u32,
     /// Event logs of one proven TPM.
     pub evidence_per_node: u32,
+    /// Bytes of a node's last evidence; of larger evidence the verdict alone is kept.
+    pub last_evidence: usize,
 }
 
 impl Default for Limits {
@@ -159,7 +161,14 @@ impl Default for Limits {
 
 impl Default for Keep {
     fn default() -> Self {
-        Self { refusals: 1000, unproven: 200, evidence: 128, refusals_per_node: 50, evidence_per_node: 4 }
+        Self {
+            refusals: 1000,
+            unproven: 200,
+            evidence: 128,
+            refusals_per_node: 50,
+            evidence_per_node: 4,
+            last_evidence: 512 * 1024,
+        }
     }
 }
 

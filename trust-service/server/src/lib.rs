@@ -4,6 +4,7 @@
 //! `ccnode-appraise`), and each is one transaction of the [`store`] together with its row in the [`audit`] log.
 
 pub mod admin;
+pub mod attest;
 pub mod audit;
 pub mod config;
 pub mod cookie;
@@ -16,6 +17,7 @@ pub mod init;
 pub mod issuer;
 pub mod kbs;
 pub mod keys;
+pub mod last;
 pub mod node_api;
 pub mod pki;
 pub mod problem;

@@ -4,7 +4,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use ccnode_appraise::{Refused, Rejection};
 use ccnode_evidence::{Code, Sha256Digest};
-use ccnode_protocol::admin::{Kept, NodeState, RefusedBy};
+use ccnode_protocol::admin::{Kept, NodeState, RefusedBy, TrustLevel};
 use ccnode_protocol::{NodeName, PROBLEM_TYPE_BASE, PoolName, Problem, RefusalText};
 
 /// Longest sentence that is stored or sent.
@@ -47,6 +47,8 @@ pub struct About {
     pub image: Option<Sha256Digest>,
     /// The platform that matched.
     pub platform: Option<Sha256Digest>,
+    /// The level that was derived.
+    pub level: Option<TrustLevel>,
     /// What is kept of the evidence.
     pub kept: Option<Kept>,
     /// The node's own correlation id, where the node refused.
@@ -66,6 +68,7 @@ impl Default for About {
             differences: Vec::new(),
             image: None,
             platform: None,
+            level: None,
             kept: None,
             correlation_id: None,
         }
@@ -96,6 +99,7 @@ impl Refusal {
         about.differences = bounded(rejection.differences().iter().map(|d| printable(&d.sentence)));
         about.image = kept.image;
         about.platform = kept.platform;
+        about.level = kept.level.map(crate::references::level);
         about.kept = match (kept.activation_proven, kept.logs, kept.pcrs) {
             (true, Some(logs), Some(pcrs)) => Some(Kept { logs, pcrs }),
             _ => None,

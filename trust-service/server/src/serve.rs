@@ -6,7 +6,7 @@ use crate::service::{OpenError, Service, read};
 use crate::shares::network;
 use crate::store::{SqliteStore, Store};
 use crate::tls::{self, Client, Material, Peer, TlsError};
-use crate::{admin, audit, kbs, node_api, release};
+use crate::{admin, attest, audit, kbs, node_api, release};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
@@ -128,7 +128,7 @@ impl Server {
 fn node_router<S: Store>(service: &Arc<Service<S>>) -> Router {
     let router = Router::new()
         .route(AUTH, post(kbs::auth::<S>))
-        .route(ATTEST, post(kbs::attest::<S>).layer(DefaultBodyLimit::max(service.config.limits.body)))
+        .route(ATTEST, post(attest::attest::<S>).layer(DefaultBodyLimit::max(service.config.limits.body)))
         .route("/kbs/v0/resource/{repository}/{type}/{tag}", get(kbs::resource::<S>))
         .route(GRANTS, get(release::grants::<S>))
         .route(FORMATTED, post(node_api::formatted::<S>))

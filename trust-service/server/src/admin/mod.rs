@@ -37,6 +37,7 @@ pub fn routes<S: Store>() -> Vec<(&'static str, MethodRouter<Arc<Service<S>>>)> 
         (admin::PLATFORM, get(tuples::platform::<S>).delete(tuples::delete_platform::<S>)),
         (admin::NODES, get(nodes::list::<S>)),
         (admin::NODE, get(nodes::show::<S>).delete(nodes::delete::<S>)),
+        (admin::NODE_EVIDENCE, get(nodes::last_evidence::<S>)),
         (admin::NODE_APPROVE, post(nodes::approve::<S>)),
         (admin::NODE_REVOKE, post(nodes::revoke::<S>)),
         (admin::NODE_REGRANT, post(nodes::regrant::<S>)),

@@ -11,7 +11,9 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use ccnode_evidence::Code;
 use ccnode_protocol::NodeName;
-use ccnode_protocol::admin::{NodeAction, NodeFilter, NodeRecord, NodeState, VolumeRecord, VolumeState};
+use ccnode_protocol::admin::{
+    LastEvidence, NodeAction, NodeFilter, NodeRecord, NodeState, VolumeRecord, VolumeState,
+};
 use serde_json::json;
 use std::sync::Arc;
 
@@ -40,6 +42,19 @@ pub(super) async fn show<S: Store>(
     let mut tx = service.store.read().await?;
     let row = find(&mut tx, &name).await?;
     assemble(&mut tx, row).await.map(axum::Json)
+}
+
+/// The record as it was written; it is read once more so that nothing unreadable is sent on.
+pub(super) async fn last_evidence<S: Store>(
+    State(service): State<Arc<Service<S>>>,
+    _: Admin,
+    Part(name): Part<NodeName>,
+) -> Result<axum::Json<LastEvidence>, Refusal> {
+    let mut tx = service.store.read().await?;
+    let row = find(&mut tx, &name).await?;
+    let text = tx.last_evidence(&row.identity).await?;
+    let text = text.ok_or_else(|| absent("evidence of node", &name))?;
+    serde_json::from_str(&text).map(axum::Json).map_err(Refusal::internal)
 }
 
 /// What put it in quarantine becomes the record: the next boot is compared with it.

@@ -68,6 +68,21 @@ async fn rows_come_back_as_they_went(store: &impl Store) {
     assert_eq!(tx.volume("a/root").await.unwrap(), Some(volume(VolumeState::None, 0)));
 }
 
+async fn last_evidence_is_replaced_and_goes_with_its_node(store: &impl Store) {
+    let mut tx = store.write().await.unwrap();
+    let (node, id) = (node("e", b"e"), Sha256Digest::of(b"e"));
+    assert!(tx.insert_node(&node).await.unwrap());
+    assert_eq!(tx.last_evidence(&id).await.unwrap(), None);
+    for record in ["1", "2"] {
+        assert!(tx.set_last_evidence(&id, record).await.unwrap());
+        assert_eq!(tx.last_evidence(&id).await.unwrap().as_deref(), Some(record));
+    }
+    assert!(matches!(tx.set_last_evidence(&Sha256Digest::of(b"nobody"), "1").await, Err(StoreError::Sql(_))));
+    assert!(tx.delete_node(&id).await.unwrap());
+    assert_eq!(tx.last_evidence(&id).await.unwrap(), None);
+    tx.commit().await.unwrap();
+}
+
 async fn a_swap_wants_the_very_version(store: &impl Store) {
     let mut tx = store.write().await.unwrap();
     let granted = volume(VolumeState::Granted, 1);
@@ -128,6 +143,7 @@ async fn numbers_have_a_range(store: &impl Store) {
 
 async fn contract(store: &impl Store) {
     rows_come_back_as_they_went(store).await;
+    last_evidence_is_replaced_and_goes_with_its_node(store).await;
     a_swap_wants_the_very_version(store).await;
     a_dropped_transaction_never_was(store).await;
     readers_see_one_snapshot_while_one_writes(store).await;

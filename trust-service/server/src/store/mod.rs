@@ -104,6 +104,18 @@ pub trait Tx: Send {
     /// Takes its volumes and grants along.
     fn delete_node(&mut self, identity: &Sha256Digest) -> impl Future<Output = Result<bool>> + Send;
 
+    /// The node's last evidence: the text of a `LastEvidence`.
+    fn last_evidence(
+        &mut self,
+        identity: &Sha256Digest,
+    ) -> impl Future<Output = Result<Option<String>>> + Send;
+    /// Replaces it; the node's row is there.
+    fn set_last_evidence(
+        &mut self,
+        identity: &Sha256Digest,
+        record: &str,
+    ) -> impl Future<Output = Result<bool>> + Send;
+
     fn volumes(&mut self, identity: &Sha256Digest) -> impl Future<Output = Result<Vec<VolumeRow>>> + Send;
     fn volume(&mut self, id: &str) -> impl Future<Output = Result<Option<VolumeRow>>> + Send;
     fn insert_volume(&mut self, row: &VolumeRow) -> impl Future<Output = Result<bool>> + Send;

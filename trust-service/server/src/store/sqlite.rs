@@ -129,6 +129,8 @@ forward! {
         insert_node(row: &NodeRow) -> bool;
         update_node(row: &NodeRow) -> bool;
         delete_node(identity: &Sha256Digest) -> bool;
+        last_evidence(identity: &Sha256Digest) -> Option<String>;
+        set_last_evidence(identity: &Sha256Digest, record: &str) -> bool;
         volumes(identity: &Sha256Digest) -> Vec<VolumeRow>;
         volume(id: &str) -> Option<VolumeRow>;
         insert_volume(row: &VolumeRow) -> bool;

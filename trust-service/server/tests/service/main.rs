@@ -16,6 +16,8 @@ mod fixture;
 #[cfg(test)]
 mod flood;
 #[cfg(test)]
+mod last_evidence;
+#[cfg(test)]
 mod races;
 #[cfg(test)]
 mod refusals;

@@ -98,6 +98,24 @@ pub(super) async fn delete_node(db: &mut SqliteConnection, identity: &Sha256Dige
     one(sqlx::query("DELETE FROM nodes WHERE identity = ?").bind(identity.hex()).execute(db).await)
 }
 
+pub(super) async fn last_evidence(
+    db: &mut SqliteConnection,
+    identity: &Sha256Digest,
+) -> Result<Option<String>> {
+    let query = sqlx::query("SELECT record FROM last_evidence WHERE identity = ?").bind(identity.hex());
+    query.fetch_optional(db).await.map_err(sql)?.as_ref().map(|row| row.text("record")).transpose()
+}
+
+pub(super) async fn set_last_evidence(
+    db: &mut SqliteConnection,
+    identity: &Sha256Digest,
+    record: &str,
+) -> Result<bool> {
+    let query = "INSERT INTO last_evidence (identity, record) VALUES (?, ?)
+        ON CONFLICT (identity) DO UPDATE SET record = excluded.record";
+    one(sqlx::query(query).bind(identity.hex()).bind(record).execute(db).await)
+}
+
 fn volume_row(row: &SqliteRow) -> Result<VolumeRow> {
     Ok(VolumeRow {
         identity: row.parse("identity")?,

@@ -1,0 +1,215 @@
+//! Attestation: the verdict over a session's evidence, and whether the proven machine is a node; one transaction a nonce.
+
+use crate::audit;
+use crate::cookie::Session;
+use crate::enrol::{self, Decision, Facts};
+use crate::extract::InTurn;
+use crate::finish::CorrelationId;
+use crate::kbs::tee_key;
+use crate::last::Sent;
+use crate::problem::Refusal;
+use crate::references::References;
+use crate::service::Service;
+use crate::store::{AuditEntry, NodeRow, PoolRow, SessionRow, SessionVerdict, Store, Tx};
+use axum::extract::State;
+use ccnode_appraise::{TpmIdentity, UnixTime, Verdict, activated, appraise};
+use ccnode_evidence::{Code, Sha256Digest};
+use ccnode_protocol::{AttestResponse, Attestation, NodeName, jwe};
+use serde_json::json;
+use std::sync::Arc;
+
+/// `POST /kbs/v0/attest`: the verdict over a session's evidence, once per nonce.
+pub async fn attest<S: Store>(
+    State(service): State<Arc<Service<S>>>,
+    CorrelationId(id): CorrelationId,
+    session: Session,
+    InTurn(attestation, _share): InTurn<Attestation>,
+) -> Result<axum::Json<AttestResponse>, Refusal> {
+    let identity = TpmIdentity::parse(&session.ek_cert.0, &session.ak.0).map_err(|r| Refusal::from(&r))?;
+    let offered = |refusal: Refusal| refusal.of(&session.pool, &identity.default_name(&session.pool));
+    let challenge =
+        ccnode_appraise::Session { nonce: &session.nonce, identity: &identity, secret: &session.secret };
+    // Before the challenged TPM has activated, no record is read: neither answers nor their timing tell who is enrolled.
+    activated(&challenge, &attestation).map_err(|r| offered(Refusal::from(&r)))?;
+    jwe::check(&attestation.runtime_data.stock.tee_pubkey).map_err(|error| offered(tee_key(&error)))?;
+    let node_id = identity.node_id();
+    let mut tx = service.store.read().await?;
+    let known = tx.node(&node_id).await?;
+    if tx.session(&session.nonce).await?.is_some() {
+        // Whoever has the body can send it again: that proves nothing.
+        let name = known.map_or_else(|| identity.default_name(&session.pool), |node| node.name);
+        return Err(offered(spent(&name)));
+    }
+    // For a known node the record decides, whatever its configuration says.
+    let pool_name = known.as_ref().map_or_else(|| session.pool.clone(), |node| node.pool.clone());
+    let name = known.map_or_else(|| identity.default_name(&session.pool), |node| node.name);
+    let about = |refusal: Refusal| refusal.of(&pool_name, &name);
+    let Some(pool) = tx.pool(&pool_name).await? else {
+        return Err(about(Refusal::new(Code::PoolUnknown, format!("there is no pool `{pool_name}`"))));
+    };
+    let references = References::load(&mut tx, &pool).await?;
+    drop(tx);
+
+    let (attestation, verdict) =
+        judge(&service, &session, identity, attestation, references).await.map_err(about)?;
+    let sent = Sent { id: &id, session: &session, attestation, pool: &pool.name, name: &name };
+    match verdict {
+        Ok(verdict) => {
+            settle(&service, sent, &pool, &verdict).await.map_err(|r| about(r.proven()))?;
+            let now = service.now();
+            let expires = session.expires.max(now);
+            Ok(axum::Json(AttestResponse { token: service.token.issue(&verdict, &pool.name, now, expires) }))
+        }
+        Err(refusal) if refusal.about.proven => {
+            // The nonce proved something: it is spent, although nothing came of it.
+            spend(&service, sent, node_id, &refusal).await.map_err(|r| about(r.proven()))?;
+            Err(about(refusal))
+        }
+        Err(refusal) => Err(about(refusal)),
+    }
+}
+
+/// Appraisal on a thread of its own; so many at a time.
+async fn judge<S: Store>(
+    service: &Service<S>,
+    session: &Session,
+    identity: TpmIdentity,
+    attestation: Attestation,
+    references: References,
+) -> Result<(Attestation, Result<Verdict, Refusal>), Refusal> {
+    let permit = service.appraisals.clone().acquire_owned().await.map_err(Refusal::internal)?;
+    let (nonce, secret) = (session.nonce, session.secret.clone());
+    let now = UnixTime(service.now());
+    let work = move || {
+        let _permit = permit;
+        let session = ccnode_appraise::Session { nonce: &nonce, identity: &identity, secret: &secret };
+        let verdict = appraise(&session, &attestation, &references.borrow(), now);
+        (attestation, verdict.map_err(|r| Refusal::appraised(*r)))
+    };
+    tokio::task::spawn_blocking(work).await.map_err(Refusal::internal)
+}
+
+/// Spends the nonce of refused evidence, which a known node's record keeps.
+async fn spend<S: Store>(
+    service: &Service<S>,
+    sent: Sent<'_>,
+    identity: Sha256Digest,
+    refusal: &Refusal,
+) -> Result<(), Refusal> {
+    let mut tx = service.store.write().await?;
+    let now = service.now();
+    sent.session.unexpired(now)?;
+    if !tx.insert_session(&session_row(sent.session, identity, None)).await? {
+        return Err(spent(sent.name));
+    }
+    tx.purge(now).await?;
+    if tx.node(&identity).await?.is_some() {
+        let verdict = sent.refused(refusal);
+        let record = sent.record(verdict, now, &service.config.keep).map_err(Refusal::internal)?;
+        tx.set_last_evidence(&identity, &record).await?;
+    }
+    Ok(tx.commit().await?)
+}
+
+fn session_row(session: &Session, identity: Sha256Digest, verdict: Option<SessionVerdict>) -> SessionRow {
+    SessionRow { nonce: session.nonce, identity, expires: session.expires, verdict, grants: None }
+}
+
+fn spent(name: &NodeName) -> Refusal {
+    Refusal::new(Code::NonceSpent, format!("{name} used this session's nonce before"))
+}
+
+/// Spends the nonce and decides whether the proven machine is a node: one transaction.
+async fn settle<S: Store>(
+    service: &Service<S>,
+    sent: Sent<'_>,
+    pool: &PoolRow,
+    verdict: &Verdict,
+) -> Result<(), Refusal> {
+    let Sent { id, session, name, .. } = sent;
+    let facts = facts(session, verdict);
+    let mut tx = service.store.write().await?;
+    // The appraisal may have waited long: the nonce of an ended session may have been forgotten since.
+    let now = service.now();
+    session.unexpired(now)?;
+    let known = tx.node(&facts.identity).await?;
+    if let Some(node) = known.as_ref().filter(|node| node.pool != pool.name) {
+        let text =
+            format!("{} came into pool {} while pool {} appraised it", node.name, node.pool, pool.name);
+        return Err(Refusal::new(Code::SessionExpired, text));
+    }
+    let pool = tx
+        .pool(&pool.name)
+        .await?
+        .ok_or_else(|| Refusal::new(Code::PoolUnknown, format!("pool `{}` was just deleted", pool.name)))?;
+    let decision = enrol::decide(known.as_ref(), &pool, name, &facts, now);
+    let accepted = matches!(decision, Decision::Accept(_)).then(|| SessionVerdict {
+        reset_count: facts.counters.reset_count,
+        tee_pubkey: verdict.tee_pubkey.clone(),
+        platform: verdict.platform,
+        image: verdict.image,
+        verity_hash: verdict.verity_hash,
+        csr: verdict.csr.as_ref().map(|csr| Sha256Digest::of(csr.der())),
+    });
+    if !tx.insert_session(&session_row(session, facts.identity, accepted)).await? {
+        return Err(spent(name));
+    }
+    tx.purge(now).await?;
+    let (row, action, refused) = match decision {
+        Decision::Accept(row) => (Some(row), "session.accepted", None),
+        Decision::Hold(row, code, text) => (Some(row), "node.held", Some((code, text))),
+        Decision::Refuse(code, text) => (None, "", Some((code, text))),
+    };
+    if let Some(row) = &row {
+        write_node(&mut tx, known.as_ref(), row).await?;
+        let entry = AuditEntry {
+            actor: format!("node:{}", row.name),
+            action,
+            object: row.pool.to_string(),
+            detail: json!({
+                "state": row.state, "level": facts.level, "counters": facts.counters, "platform": facts.platform,
+                "image": facts.image, "new": known.is_none(), "code": refused.as_ref().map(|(code, _)| code),
+            }),
+            correlation_id: id,
+        };
+        audit::append(&mut tx, now, entry).await?;
+    }
+    let outcome = match refused {
+        Some((code, text)) => Err(Refusal::new(code, text)),
+        None => Ok(()),
+    };
+    if known.is_some() || row.is_some() {
+        let verdict = sent.judged(verdict, outcome.as_ref().err());
+        let record = sent.record(verdict, now, &service.config.keep).map_err(Refusal::internal)?;
+        tx.set_last_evidence(&facts.identity, &record).await?;
+    }
+    tx.commit().await?;
+    outcome
+}
+
+async fn write_node<T: crate::store::Tx>(
+    tx: &mut T,
+    known: Option<&NodeRow>,
+    row: &NodeRow,
+) -> Result<(), Refusal> {
+    let written = match known {
+        Some(_) => tx.update_node(row).await?,
+        None => tx.insert_node(row).await?,
+    };
+    match written {
+        true => Ok(()),
+        false => Err(Refusal::new(Code::Conflict, format!("another TPM has the name {}", row.name))),
+    }
+}
+
+fn facts(session: &Session, verdict: &Verdict) -> Facts {
+    Facts {
+        challenged: session.issued,
+        identity: verdict.node_id,
+        ak_name: hex::encode(&verdict.ak_name),
+        level: crate::references::level(verdict.level),
+        counters: crate::references::counters(&verdict.counters),
+        platform: verdict.platform,
+        image: verdict.image,
+    }
+}
