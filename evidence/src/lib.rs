@@ -25,7 +25,8 @@ pub use source::{
 pub use tuple::{IMAGE_PCRS, ImageTuple, PLATFORM_PCRS, PlatformTuple, TupleError, TupleEvent};
 pub use wire::{
     AZURE_VERSION, AdditionalEvidence, AzSnpEvidence, AzTdxEvidence, AzureTpmQuote, CcnodeEvidence,
-    EventLogs, Svsm, TdxEvidence, TpmEvidence, TpmQuote,
+    EventLogs, SnpCertificate, SnpCertificateType, SnpEvidence, SnpFormError, SnpReport, SnpTableError, Svsm,
+    TdxEvidence, TpmEvidence, TpmQuote, read_snp_table,
 };
 
 use serde::{Deserialize, Serialize};

@@ -1,9 +1,13 @@
 //! Evidence as it travels: the stock `tpm` members and the superset member `ccnode`, which any primary evidence carries.
 
 mod azure;
+mod snp;
+mod snp_table;
 mod tdx;
 
 pub use azure::{AZURE_VERSION, AzSnpEvidence, AzTdxEvidence, AzureTpmQuote};
+pub use snp::{SnpEvidence, SnpFormError, SnpReport};
+pub use snp_table::{SnpCertificate, SnpCertificateType, SnpTableError, read as read_snp_table};
 pub use tdx::TdxEvidence;
 
 use crate::{Base64Std, Base64Url, PcrIndex, PcrValues, Sha256Digest};

@@ -1,4 +1,4 @@
-//! A bounded little-endian reader for AMD's structures.
+//! A bounded reader for AMD's structures.
 
 /// A cursor over foreign bytes; every read is checked.
 pub(crate) struct Reader<'a>(&'a [u8]);
@@ -19,10 +19,6 @@ impl<'a> Reader<'a> {
         self.0 = tail;
         Some(*head)
     }
-
-    pub(crate) fn u32(&mut self) -> Option<u32> {
-        self.array().map(u32::from_le_bytes)
-    }
 }
 
 #[cfg(test)]
@@ -32,10 +28,10 @@ mod tests {
     #[test]
     fn every_read_is_bounded() {
         let mut r = Reader::new(&[1, 0, 0, 0, 2]);
-        assert_eq!(r.u32(), Some(1));
-        assert_eq!(r.u32(), None);
+        assert_eq!(r.array(), Some([1, 0, 0, 0]));
+        assert_eq!(r.take(2), None);
         assert_eq!(r.take(1), Some(&[2][..]));
         assert_eq!(r.array::<1>(), None);
-        assert_eq!(Reader::new(&[0; 3]).u32(), None);
+        assert_eq!(Reader::new(&[0; 3]).array::<4>(), None);
     }
 }

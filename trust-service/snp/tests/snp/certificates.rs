@@ -1,6 +1,6 @@
 //! The forms in which certificates come: PEM, DER, several in a row, and the table of an extended report.
 
-use ccnode_evidence::Code;
+use ccnode_evidence::{Code, SnpCertificate, SnpCertificateType, SnpTableError};
 use ccnode_snp::{CertError, Certificates, CertificatesError, CrlError, MAX_BYTES, MAX_ITEMS, SnpRejection};
 use ccnode_testkit::snp::{ARK, ASK, CRL, TestChip, VCEK, certs_table, guid_bytes};
 
@@ -72,18 +72,32 @@ fn a_table_lies_inside_its_bytes() {
     };
     let len = u32::try_from(good.len()).unwrap();
     for offset in [0, 71, len, len - 1, u32::MAX] {
-        assert_eq!(set(24 + 16, offset), Err(CertificatesError::Table(1)), "offset {offset}");
+        assert_eq!(
+            set(24 + 16, offset),
+            Err(CertificatesError::Table(SnpTableError::Outside(1))),
+            "offset {offset}"
+        );
     }
     for length in [len, u32::MAX] {
-        assert_eq!(set(24 + 20, length), Err(CertificatesError::Table(1)), "length {length}");
+        assert_eq!(
+            set(24 + 20, length),
+            Err(CertificatesError::Table(SnpTableError::Outside(1))),
+            "length {length}"
+        );
     }
     // No last entry.
     for short in [0, 1, 23, 24, 47, 48, 71] {
-        assert!(matches!(Certificates::from_table(&good[..short]), Err(CertificatesError::Table(_))));
+        assert!(matches!(
+            Certificates::from_table(&good[..short]),
+            Err(CertificatesError::Table(SnpTableError::Outside(_)))
+        ));
     }
     let mut unfinished = good.clone();
     unfinished[48 + 16] = 1;
-    assert_eq!(Certificates::from_table(&unfinished), Err(CertificatesError::Table(2)));
+    assert_eq!(
+        Certificates::from_table(&unfinished),
+        Err(CertificatesError::Table(SnpTableError::Outside(2)))
+    );
     // Entries that share their data.
     let mut shared = Vec::new();
     for _ in 0..8 {
@@ -94,7 +108,7 @@ fn a_table_lies_inside_its_bytes() {
     shared.extend([0; 24]);
     shared.resize(240, 0);
     shared.extend(chip.vek_der());
-    assert_eq!(Certificates::from_table(&shared), Err(CertificatesError::Table(1)));
+    assert_eq!(Certificates::from_table(&shared), Err(CertificatesError::Table(SnpTableError::Outside(1))));
 }
 
 #[test]
@@ -142,5 +156,22 @@ fn input_is_bounded() {
     assert_eq!(Certificates::from_table(&huge), Err(CertificatesError::Size(MAX_BYTES + 1)));
     assert_eq!(Certificates::default().add(&huge), Err(CertificatesError::Size(MAX_BYTES + 1)));
     let entries: Vec<_> = (0..=MAX_ITEMS).map(|_| (VCEK, Vec::new())).collect();
-    assert_eq!(Certificates::from_table(&certs_table(&entries)), Err(CertificatesError::Items));
+    let got = Certificates::from_table(&certs_table(&entries));
+    assert_eq!(got, Err(CertificatesError::Table(SnpTableError::Entries)));
+}
+
+#[test]
+fn a_chain_in_json_gives_the_same_as_its_table() {
+    let chip = TestChip::turin();
+    let one = |cert_type, data| SnpCertificate { cert_type, data };
+    let chain = [
+        one(SnpCertificateType::VCEK, chip.vek_der()),
+        one(SnpCertificateType::Empty, vec![1]),
+        one(SnpCertificateType::ASK, chip.ask_der()),
+        one(SnpCertificateType::OTHER("ecae0c0f-9502-43b1-afa2-0ae2e0d565b6".into()), vec![2]),
+        one(SnpCertificateType::ARK, chip.ark_der()),
+    ];
+    assert_eq!(Certificates::from_chain(&chain), Certificates::from_table(&chip.certs_table()));
+    let bad = [one(SnpCertificateType::VCEK, vec![1])];
+    assert_eq!(Certificates::from_chain(&bad), Err(CertificatesError::Der(0)));
 }

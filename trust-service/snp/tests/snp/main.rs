@@ -24,4 +24,6 @@ mod revocation;
 #[cfg(test)]
 mod vectors;
 #[cfg(test)]
+mod wire;
+#[cfg(test)]
 mod world;
