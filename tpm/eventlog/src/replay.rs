@@ -77,7 +77,12 @@ impl Replay {
     /// The registers that at least one event extends, in order.
     pub fn extended(&self) -> impl Iterator<Item = u32> + use<> {
         let extended = self.extended;
-        (0..=self.registers.max()).filter(move |register| extended & (1 << register) != 0)
+        (0..=self.registers.max()).filter(move |register| extended & (1 << *register) != 0)
+    }
+
+    /// Whether at least one event extends the register.
+    pub fn is_extended(&self, register: u32) -> bool {
+        register <= self.registers.max() && self.extended & (1 << register) != 0
     }
 
     /// The locality of TPM2_Startup, or 4 after a measurement before it (H-CRTM): the last byte of PCR 0 before its first event.

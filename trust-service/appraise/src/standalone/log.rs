@@ -42,9 +42,7 @@ impl LogReplay {
                 *pcr,
                 match replayed == value {
                     true => PcrReplay::Equal,
-                    false if pcr.get() >= FIRMWARE && !replay.extended().any(|other| other == register) => {
-                        PcrReplay::Silent
-                    }
+                    false if pcr.get() >= FIRMWARE && !replay.is_extended(register) => PcrReplay::Silent,
                     false => PcrReplay::Differs { quoted: value.clone(), replayed: replayed.to_vec() },
                 },
             ))
