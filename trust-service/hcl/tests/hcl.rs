@@ -1,0 +1,260 @@
+//! HCL reports: the recorded ones as stated, and one mutation for each field that must be refused by its own name.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    reason = "helpers of tests fail by panicking, and skip aloud"
+)]
+
+use base64::Engine as _;
+use ccnode_hcl::{Field, HardwareReport, HclRejection, HclReport, KeyFault};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256, Sha384, Sha512};
+use std::path::PathBuf;
+
+fn vectors() -> Option<PathBuf> {
+    let dir = std::env::var_os("CCNODE_VECTORS").map_or_else(
+        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/vectors")),
+        PathBuf::from,
+    );
+    if dir.is_dir() {
+        return Some(dir.join("azure-hcl"));
+    }
+    assert!(std::env::var_os("CCNODE_REQUIRE_VECTORS").is_none_or(|v| v != "1"), "vectors not found");
+    println!("skipped: vectors not found");
+    None
+}
+
+/// The HCL report that a file is or holds; `None` for files of another kind.
+fn report_of(name: &str, bytes: &[u8]) -> Option<Vec<u8>> {
+    if name.contains("hcl-report") {
+        return Some(bytes.to_vec());
+    }
+    if !name.contains("evidence-") {
+        return None;
+    }
+    let value: Value = serde_json::from_slice(bytes).unwrap();
+    Some(match value.get("hcl_report").or_else(|| value.get("report")).unwrap() {
+        Value::String(text) => {
+            base64::engine::general_purpose::URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).unwrap()
+        }
+        list => serde_json::from_value(list.clone()).unwrap(),
+    })
+}
+
+fn report_data(report: &HclReport<'_>) -> [u8; 64] {
+    match report.hardware() {
+        HardwareReport::Snp(bytes) => bytes[0x50..0x90].try_into().unwrap(),
+        HardwareReport::Tdx(bytes) => bytes[128..192].try_into().unwrap(),
+    }
+}
+
+#[test]
+fn recorded_reports_are_as_stated() {
+    let Some(dir) = vectors() else { return };
+    let stated: Value = serde_json::from_slice(&std::fs::read(dir.join("expected.json")).unwrap()).unwrap();
+    let mut seen = 0;
+    for (name, facts) in stated["files"].as_object().unwrap() {
+        let bytes = std::fs::read(dir.join(name)).unwrap();
+        let Some(bytes) = report_of(name, &bytes) else { continue };
+        let facts = facts.get("hcl").unwrap_or(facts);
+        let report = HclReport::parse(&bytes).unwrap_or_else(|e| panic!("{name}: {e}"));
+        assert_eq!(report.version(), facts["header_version"], "{name}");
+        assert_eq!(report.hash_name(), facts["hash_type"], "{name}");
+        assert_eq!(report.unproven_runtime().len(), facts["var_data_len"], "{name}");
+        let kind = if matches!(report.hardware(), HardwareReport::Snp(_)) { "SNP" } else { "TDX" };
+        assert_eq!(kind, facts["report_type"], "{name}");
+        let proven = report.bound_to(&report_data(&report)).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let data = proven.data();
+        assert_eq!(data.user_data().map(hex::encode_upper).unwrap(), facts["user_data"], "{name}");
+        assert_eq!(data.vm().secure_boot, facts["vm_configuration"]["secure-boot"].as_bool(), "{name}");
+        assert_eq!(data.vm().vm_unique_id.as_deref(), facts["vm_configuration"]["vmUniqueId"].as_str());
+        let (ak, ek) = (data.ak(), data.ek().unwrap());
+        assert!(ak != ek && ak.modulus().len() == 256 && ak.exponent() == [1, 0, 1]);
+        proven.names_ak(ak.modulus(), ak.exponent()).unwrap();
+        proven.names_ek(&[&[0], ek.modulus()].concat(), &[0, 1, 0, 1]).unwrap();
+        assert_eq!(
+            proven.names_ak(ek.modulus(), ek.exponent()),
+            Err(HclRejection::OtherKey { kid: "HCLAkPub" })
+        );
+        assert_eq!(
+            proven.names_ek(ak.modulus(), ak.exponent()),
+            Err(HclRejection::OtherKey { kid: "HCLEkPub" })
+        );
+        for len in 0..bytes.len() - facts["zero_padding_after_var_data"].as_u64().unwrap_or(254) as usize {
+            assert_eq!(HclReport::parse(&bytes[..len]), Err(HclRejection::Length(len)), "{name}");
+        }
+        seen += 1;
+    }
+    assert_eq!(seen, 8);
+}
+
+fn key(kid: &str, ops: &str) -> Value {
+    let n = base64::engine::general_purpose::URL_SAFE_NO_PAD
+        .encode([if kid == "HCLAkPub" { 0x91 } else { 0xb3 }; 256]);
+    json!({"kid": kid, "key_ops": [ops], "kty": "RSA", "e": "AQAB", "n": n})
+}
+
+fn runtime() -> Value {
+    json!({
+        "keys": [key("HCLAkPub", "sign"), key("HCLEkPub", "encrypt")],
+        "vm-configuration": {"secure-boot": true, "tpm-persisted": true, "other": 1},
+        "user-data": "00".repeat(64),
+    })
+}
+
+/// A report over `runtime`; `kind` 2 (SEV-SNP) or 4 (TDX), `hash` 1 to 3.
+fn made(runtime: &[u8], kind: u32, hash: u32) -> Vec<u8> {
+    let len = u32::try_from(runtime.len()).unwrap();
+    let mut out = b"HCLA".to_vec();
+    for word in [2, 32 + 1184 + 20 + len, 2, 0, 0, 0, 0] {
+        out.extend(u32::to_le_bytes(word));
+    }
+    let digest = match hash {
+        1 => Sha256::digest(runtime).to_vec(),
+        2 => Sha384::digest(runtime).to_vec(),
+        _ => Sha512::digest(runtime).to_vec(),
+    };
+    let mut hardware = [0; 1184];
+    let at = if kind == 2 { 0x50 } else { 128 };
+    hardware[at..at + digest.len()].copy_from_slice(&digest);
+    out.extend(hardware);
+    for word in [20 + len, 1, kind, hash, len] {
+        out.extend(u32::to_le_bytes(word));
+    }
+    out.extend(runtime);
+    out.extend([0; 100]);
+    out
+}
+
+fn good() -> Vec<u8> {
+    made(runtime().to_string().as_bytes(), 2, 1)
+}
+
+#[test]
+fn every_hash_binds() {
+    let runtime = runtime().to_string();
+    for (kind, hash) in [(2, 1), (2, 2), (2, 3), (4, 1)] {
+        let bytes = made(runtime.as_bytes(), kind, hash);
+        let report = HclReport::parse(&bytes).unwrap();
+        let data = report_data(&report);
+        assert!(report.bound_to(&data).is_ok());
+        for at in 0..64 {
+            let mut other = data;
+            other[at] ^= 1;
+            assert!(matches!(report.bound_to(&other), Err(HclRejection::Binding { .. })), "{hash} {at}");
+        }
+    }
+}
+
+#[test]
+fn each_field_is_judged() {
+    let field = |at: usize, value: u32| {
+        let mut bytes = good();
+        bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
+        match HclReport::parse(&bytes) {
+            Err(HclRejection::Field { field, seen, .. }) => Some((field, seen)),
+            other => panic!("{at}: {other:?}"),
+        }
+    };
+    let data = 32 + 1184;
+    for (at, value, want) in [
+        (0, 7, Field::Signature),
+        (4, 3, Field::Version),
+        (4, 0, Field::Version),
+        (8, 1, Field::ReportSize),
+        (12, 1, Field::RequestType),
+        (16, 5, Field::Status),
+        (20, 1, Field::Reserved),
+        (28, 9, Field::Reserved),
+        (data, 1, Field::DataSize),
+        (data + 4, 2, Field::DataVersion),
+        (data + 8, 3, Field::ReportType),
+        (data + 12, 0, Field::HashType),
+        (data + 12, 4, Field::HashType),
+        (data + 16, 1, Field::RuntimeSize),
+    ] {
+        assert_eq!(field(at, value), Some((want, value)));
+    }
+    let mut bytes = good();
+    *bytes.last_mut().unwrap() = 1;
+    assert!(matches!(
+        HclReport::parse(&bytes),
+        Err(HclRejection::Field { field: Field::Padding, seen: 1, .. })
+    ));
+    let mut bytes = made(runtime().to_string().as_bytes(), 4, 1);
+    bytes[32 + 1024] = 1;
+    assert!(matches!(
+        HclReport::parse(&bytes),
+        Err(HclRejection::Field { field: Field::HardwarePadding, .. })
+    ));
+    let long = vec![0; ccnode_hcl::MAX_HCL_REPORT + 1];
+    assert_eq!(HclReport::parse(&long), Err(HclRejection::Length(long.len())));
+}
+
+#[test]
+fn runtime_data_are_judged() {
+    let read = |runtime: &str| {
+        let bytes = made(runtime.as_bytes(), 2, 1);
+        let report = HclReport::parse(&bytes).unwrap();
+        report.bound_to(&report_data(&report)).map(drop)
+    };
+    let with = |change: &dyn Fn(&mut Value)| {
+        let mut runtime = runtime();
+        change(&mut runtime);
+        read(&runtime.to_string())
+    };
+    assert_eq!(with(&|_| {}), Ok(()));
+    let key_fault = |kid, fault| Err(HclRejection::Key { kid, fault });
+    let (ak, ek) = ("HCLAkPub", "HCLEkPub");
+    assert_eq!(with(&|r| r["keys"] = json!([])), key_fault(ak, KeyFault::Missing));
+    assert_eq!(with(&|r| r["keys"][1] = key(ak, "sign")), key_fault(ak, KeyFault::Twice));
+    assert_eq!(with(&|r| r["keys"][0]["kty"] = json!("EC")), key_fault(ak, KeyFault::Type("EC".into())));
+    let encrypt = KeyFault::Use(vec!["encrypt".into()]);
+    assert_eq!(with(&|r| r["keys"][0]["key_ops"] = json!(["encrypt"])), key_fault(ak, encrypt));
+    for n in ["", "AAAA", "!", "AQAB"] {
+        assert_eq!(with(&|r| r["keys"][1]["n"] = json!(n)), key_fault(ek, KeyFault::Modulus));
+    }
+    for e in ["", "AAAA", "AQAAAAAAAAAA"] {
+        assert_eq!(with(&|r| r["keys"][0]["e"] = json!(e)), key_fault(ak, KeyFault::Exponent));
+    }
+    for broken in [
+        with(&|r| r["user-data"] = json!("00")),
+        with(&|r| r["keys"] = json!(vec![key("x", "sign"); 17])),
+        read("{}"),
+        read("[]"),
+        read(r#"{"keys":[],"keys":[]}"#),
+    ] {
+        assert!(matches!(broken, Err(HclRejection::Runtime(_))), "{broken:?}");
+    }
+    // An endorsement key that is not named vouches for none.
+    let runtime = json!({"keys": [key(ak, "sign")]}).to_string();
+    let bytes = made(runtime.as_bytes(), 2, 1);
+    let report = HclReport::parse(&bytes).unwrap();
+    let proven = report.bound_to(&report_data(&report)).unwrap();
+    assert_eq!(proven.names_ek(&[1], &[1]), key_fault(ek, KeyFault::Missing));
+}
+
+#[test]
+fn codes_are_those_of_the_cause() {
+    let code = |rejection: HclRejection| rejection.code().as_str();
+    assert_eq!(code(HclReport::parse(&[]).unwrap_err()), "hcl-malformed");
+    let bytes = good();
+    let report = HclReport::parse(&bytes).unwrap();
+    assert_eq!(code(report.bound_to(&[0; 64]).unwrap_err()), "hcl-binding");
+    let proven = report.bound_to(&report_data(&report)).unwrap();
+    assert_eq!(code(proven.names_ak(&[1], &[1]).unwrap_err()), "hcl-key");
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_bytes_panic(at in 0usize..2000, byte in proptest::prelude::any::<u8>(), cut in 0usize..2000) {
+        let mut bytes = good();
+        let len = bytes.len();
+        bytes[at % len] = byte;
+        if let Ok(report) = HclReport::parse(&bytes[..len - cut % len]) {
+            let _ = report.bound_to(&[0; 64]);
+            let _ = report.unproven_claims();
+        }
+    }
+}
