@@ -130,7 +130,7 @@ async fn keys_and_quotes_that_no_tpm_makes() {
     assert_eq!(lie(Lies { signer: Some(Seat::B), ..Lies::default() }).await, Code::QuoteSignature);
     assert_eq!(lie(Lies { qualifying: Some(vec![0; 32]), ..Lies::default() }).await, Code::QuoteNonce);
     let sixteen_of_sha1 = Some(vec![(4, vec![0xff, 0xff, 0])]);
-    assert_eq!(lie(Lies { selections: sixteen_of_sha1, ..Lies::default() }).await, Code::QuoteSelection);
+    assert_eq!(lie(Lies { selections: sixteen_of_sha1, ..Lies::default() }).await, Code::QuoteBankWeak);
     assert_eq!(lie(Lies { pcr_digest: Some(vec![0; 32]), ..Lies::default() }).await, Code::QuotePcrDigest);
     assert_eq!(lie(Lies { sent_ak: Some(Seat::B), ..Lies::default() }).await, Code::TranscriptMismatch);
     let session = challenge(&trust, &tpm).await;
