@@ -38,6 +38,7 @@ clippy: deps
 unit: build
 	@echo "==> unit, swtpm and service tests"
 	@$(CARGO) test --workspace --exclude ccnode-vm-scenarios
+	@$(CARGO) test -p ccnode-vm-scenarios --lib
 
 doc: deps
 	@echo "==> documentation"

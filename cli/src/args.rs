@@ -23,7 +23,7 @@ pub(crate) struct Global {
     /// Folder with url, ca.pem, cert.pem, key.pem [default: ~/.config/ccnode]
     #[arg(long, global = true, env = "CCNODE_CONTEXT", value_name = "DIR")]
     pub(crate) context: Option<PathBuf>,
-    /// Print JSON for machines
+    /// Print JSON for machines; an error too, the last line of standard error
     #[arg(long, global = true)]
     pub(crate) json: bool,
 }
@@ -151,6 +151,9 @@ pub(crate) enum Pool {
         /// What a root partition that holds something else means
         #[arg(long, value_enum, default_value = "refuse")]
         on_foreign_disk: ForeignArg,
+        /// Confirm that what `wipe` overwrites may be lost
+        #[arg(long)]
+        yes: bool,
         /// CA of endorsement keys, PEM, and what a TPM below it is worth (repeatable)
         #[arg(long = "ek-root", value_name = "FILE:LEVEL")]
         ek_roots: Vec<EkRootArg>,
@@ -184,6 +187,9 @@ pub(crate) enum Pool {
         /// What a root partition that holds something else means
         #[arg(long, value_enum)]
         on_foreign_disk: Option<ForeignArg>,
+        /// Confirm that what `wipe` overwrites may be lost
+        #[arg(long)]
+        yes: bool,
     },
     /// Delete a pool without nodes
     Delete {
@@ -262,7 +268,13 @@ pub(crate) enum Node {
     /// Take a node's rights; it gets no key and no certificate any more
     Revoke(OnNode),
     /// Have the root made anew at the next boot; what is on it is LOST
-    Regrant(OnNode),
+    Regrant {
+        #[command(flatten)]
+        on: OnNode,
+        /// Confirm that what is on the root may be lost
+        #[arg(long)]
+        yes: bool,
+    },
     /// Delete a node and its keys for good; its disk becomes unreadable
     Delete {
         /// Name
@@ -350,7 +362,7 @@ impl From<RuleArg> for Rule {
     }
 }
 
-#[derive(Clone, Copy, ValueEnum)]
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum ForeignArg {
     /// Refuse, and change nothing
     Refuse,

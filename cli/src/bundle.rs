@@ -1,7 +1,7 @@
 //! `ccnode bundle`: certificates, revocation lists and TCB information for a service that never needs the internet.
 
 use crate::args::Global;
-use crate::client::Usage;
+use crate::error::Usage;
 use crate::output::{self, short, time};
 use anyhow::{Context as _, Result, bail};
 use ccnode_bundle::{Draft, Freshness, Item, MAX_BYTES, PublicKey, SecretKey};
@@ -101,7 +101,7 @@ fn create(path: &Path, mode: u32, content: &[u8]) -> Result<()> {
     let file = options.write(true).create_new(true).mode(mode).open(path);
     let mut file = match file {
         Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
-            bail!(Usage(format!("{} is there already: choose another name", path.display())))
+            bail!(Usage::new(format!("{} is there already", path.display()), "choose another name"))
         }
         file => file.with_context(|| format!("writing {}", path.display()))?,
     };
@@ -129,7 +129,8 @@ fn make(global: &Global, files: &[PathBuf], output: &Path, keys: &[PathBuf], day
     let draft = Draft::new(made, expires, items.into_values().collect());
     let bytes = draft.seal(&keys)?;
     if bytes.len() > MAX_BYTES {
-        bail!(Usage(format!("{} bytes are more than a service reads ({MAX_BYTES})", bytes.len())));
+        let what = format!("{} bytes are more than a service reads ({MAX_BYTES})", bytes.len());
+        bail!(Usage::new(what, "leave out what no node needs"));
     }
     std::fs::write(output, bytes).with_context(|| format!("writing {}", output.display()))?;
     let signers = keys

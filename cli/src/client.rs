@@ -1,8 +1,8 @@
 //! HTTPS to the administration interface: mutual TLS 1.3, the context's CA alone, problems as errors.
 
 use crate::context::Context;
+use crate::error::{Mistrust, Refused, Unreachable};
 use anyhow::{Context as _, Result, anyhow};
-use ccnode_evidence::Code;
 use ccnode_protocol::{Problem, limits};
 use reqwest::Method;
 use rustls::pki_types::pem::PemObject as _;
@@ -14,92 +14,6 @@ use std::time::Duration;
 
 /// The largest answer that is read: a refusal with two event logs.
 const ANSWER: usize = 4 * limits::EVENT_LOG;
-
-/// An error that the service named.
-#[derive(Debug)]
-pub(crate) struct Refused(pub(crate) Problem);
-
-impl std::fmt::Display for Refused {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0.detail)?;
-        if let Some(code) = self.0.code {
-            write!(f, " ({code}). {}", code.action())?;
-        }
-        if let Some(id) = &self.0.correlation_id {
-            write!(f, " [{id}]")?;
-        }
-        Ok(())
-    }
-}
-
-impl std::error::Error for Refused {}
-
-/// The service could not be reached.
-#[derive(Debug)]
-struct Unreachable(String);
-
-impl std::fmt::Display for Unreachable {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "the trust service at {} does not answer: is `ccnode-trust serve` running?", self.0)
-    }
-}
-
-impl std::error::Error for Unreachable {}
-
-/// TLS failed: one side does not accept the other's certificate.
-#[derive(Debug)]
-struct Mistrust(String);
-
-impl std::fmt::Display for Mistrust {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "the trust service at {} and this context do not accept each other: the context belongs to another \
-             service, or a certificate has expired (`ccnode-trust renew DIR` there, then copy its folder `admin` again)",
-            self.0
-        )
-    }
-}
-
-impl std::error::Error for Mistrust {}
-
-/// What the person at the keyboard has to correct.
-#[derive(Debug)]
-pub(crate) struct Usage(pub(crate) String);
-
-impl std::fmt::Display for Usage {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Usage {}
-
-/// 2 for mistakes in what was given, 3 for a refusal, 4 where trying later may help, 5 for mistrust, 1 for the rest.
-pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
-    if error.chain().any(|cause| cause.is::<Mistrust>()) {
-        return 5;
-    }
-    let not_found = |cause: &(dyn std::error::Error + 'static)| {
-        cause.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::NotFound)
-    };
-    let usage = |cause: &(dyn std::error::Error + 'static)| {
-        cause.is::<Usage>() || cause.is::<ccnode_bundle::ItemError>() || cause.is::<ccnode_bundle::KeyError>()
-    };
-    if error.chain().any(|cause| usage(cause) || not_found(cause)) {
-        return 2;
-    }
-    if error.chain().any(|cause| cause.is::<ccnode_bundle::BundleError>()) {
-        return 3;
-    }
-    if let Some(Refused(problem)) = error.downcast_ref::<Refused>() {
-        return match problem.code {
-            Some(Code::Internal) => 4,
-            _ => 3,
-        };
-    }
-    if error.chain().any(|cause| cause.is::<Unreachable>()) { 4 } else { 1 }
-}
 
 /// A connection to one trust service.
 pub(crate) struct Client {

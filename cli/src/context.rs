@@ -1,6 +1,6 @@
 //! Where the tool finds its trust service: url, CA, certificate and key in one folder.
 
-use crate::client::Usage;
+use crate::error::Usage;
 use anyhow::{Context as _, Result, bail};
 use std::path::{Path, PathBuf};
 
@@ -21,7 +21,7 @@ impl Context {
         };
         if !dir.is_dir() {
             let hint = "copy the folder `admin` that `ccnode-trust init` made, or say --context DIR";
-            bail!(Usage(format!("no context at {}: {hint}", dir.display())));
+            bail!(Usage::new(format!("no context at {}", dir.display()), hint));
         }
         let read = |name: &str| {
             let path = dir.join(name);

@@ -3,8 +3,9 @@
 use crate::admin::{connect, image, images};
 use crate::args::{Global, Image};
 use crate::output::{self, short, time};
+use crate::tuple;
 use anyhow::{Context as _, Result};
-use ccnode_evidence::{ImageTuple, PcrIndex, PcrValues, TupleEvent};
+use ccnode_evidence::{PcrIndex, PcrValues, TupleEvent};
 use ccnode_images::{Inputs, Progress, SecureBoot};
 use ccnode_protocol::admin::{self, ImageRecord};
 use std::collections::BTreeMap;
@@ -26,8 +27,7 @@ pub(crate) async fn run(global: &Global, command: Image) -> Result<()> {
             events(&tuple.pcrs, &tuple.events)
         }
         Image::Register { tuple } => {
-            let text = std::fs::read(&tuple).with_context(|| format!("reading {}", tuple.display()))?;
-            let tuple = ImageTuple::from_json(&text).with_context(|| tuple.display().to_string())?;
+            let tuple = tuple::image(&tuple)?;
             let record: ImageRecord = connect(global)?.post(admin::IMAGES, &tuple).await?;
             shown(global, &record)
         }

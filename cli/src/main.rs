@@ -5,20 +5,31 @@ mod args;
 mod bundle;
 mod client;
 mod context;
+mod error;
 mod image;
 mod node;
 mod output;
 mod platform;
 mod pool;
 mod refusal;
+mod tuple;
 
 use args::{Args, Command};
 use clap::Parser as _;
+use error::Report;
 use std::process::ExitCode;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    let args = Args::parse();
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        // Help and version are data, and `--json` may be on a line that can't be read.
+        Err(error) if error.use_stderr() && std::env::args_os().any(|arg| arg == "--json") => {
+            return failed(&Report::of_command_line(&error), true);
+        }
+        Err(error) => error.exit(),
+    };
+    let json = args.global.json;
     let done = match args.command {
         Command::Image(command) => image::run(&args.global, command).await,
         Command::Platform(command) => platform::run(&args.global, command).await,
@@ -32,25 +43,20 @@ async fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever reads the output has seen enough.
         Err(error) if error.chain().any(is_broken_pipe) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("ccnode: {}", said(&error));
-            ExitCode::from(client::exit_code(&error))
-        }
+        Err(error) => failed(&Report::of(&error), json),
     }
+}
+
+/// Tells of an error, once and last. It goes to standard error as JSON too: what reads the data from standard output
+/// never takes an error for some.
+fn failed(report: &Report, json: bool) -> ExitCode {
+    match json {
+        true => eprintln!("{}", report.json()),
+        false => eprintln!("ccnode: {}", report.sentence),
+    }
+    ExitCode::from(report.exit)
 }
 
 fn is_broken_pipe(cause: &(dyn std::error::Error + 'static)) -> bool {
     cause.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
-}
-
-/// The causes, outermost first, without those that another one's text holds already.
-fn said(error: &anyhow::Error) -> String {
-    let mut text = String::new();
-    for cause in error.chain().map(ToString::to_string) {
-        if !text.contains(&cause) {
-            let colon = if text.is_empty() { "" } else { ": " };
-            text.push_str(&format!("{colon}{cause}"));
-        }
-    }
-    text
 }

@@ -1,15 +1,16 @@
 //! `ccnode node`: who is enrolled, and what is decided about them.
 
-use crate::admin::connect;
+use crate::admin::{confirmed, connect};
 use crate::args::{Global, Node, OnNode};
-use crate::client::{Client, Usage};
+use crate::client::Client;
 use crate::output::{self, or_dash, short, time, word};
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use ccnode_protocol::NodeName;
 use ccnode_protocol::admin::{self, LastEvidence, NodeAction, NodeFilter, NodeRecord};
 use std::path::PathBuf;
 
 pub(crate) async fn run(global: &Global, command: Node) -> Result<()> {
+    may_lose(&command)?;
     let client = connect(global)?;
     match command {
         Node::List { pool } => list(global, &client, &NodeFilter { pool, state: None }).await,
@@ -17,23 +18,27 @@ pub(crate) async fn run(global: &Global, command: Node) -> Result<()> {
         Node::LastEvidence { name, output } => last_evidence(global, &client, &name, output).await,
         Node::Approve(on) => act(global, &client, admin::NODE_APPROVE, on).await,
         Node::Revoke(on) => act(global, &client, admin::NODE_REVOKE, on).await,
-        Node::Regrant(on) => act(global, &client, admin::NODE_REGRANT, on).await,
-        Node::Delete { name, yes } => delete(&client, &name, yes).await,
+        Node::Regrant { on, .. } => act(global, &client, admin::NODE_REGRANT, on).await,
+        Node::Delete { name, .. } => client.delete(&admin::path(admin::NODE, &[&name])).await,
+    }
+}
+
+/// What costs the content of a disk.
+fn may_lose(command: &Node) -> Result<()> {
+    match command {
+        Node::Regrant { on, yes } => {
+            confirmed(*yes, || format!("what is on the root of {} is lost when it is made anew", on.name))
+        }
+        Node::Delete { name, yes } => {
+            confirmed(*yes, || format!("deleting {name} forgets its keys, and what is on its disk is lost"))
+        }
+        _ => Ok(()),
     }
 }
 
 async fn act(global: &Global, client: &Client, path: &str, on: OnNode) -> Result<()> {
     let path = admin::path(path, &[&on.name]);
     shown(global, &client.post(&path, &NodeAction { reason: on.reason }).await?)
-}
-
-async fn delete(client: &Client, name: &NodeName, yes: bool) -> Result<()> {
-    if !yes {
-        bail!(Usage(format!(
-            "deleting {name} forgets its keys, and what is on its disk is lost: say --yes if that may be"
-        )));
-    }
-    client.delete(&admin::path(admin::NODE, &[name])).await
 }
 
 async fn list(global: &Global, client: &Client, filter: &NodeFilter) -> Result<()> {

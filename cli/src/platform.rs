@@ -3,6 +3,7 @@
 use crate::admin::{connect, platform, platforms};
 use crate::args::{Global, Platform};
 use crate::output::{self, short, time};
+use crate::tuple;
 use anyhow::{Context as _, Result, bail};
 use ccnode_evidence::PlatformTuple;
 use ccnode_protocol::admin::{self, Pair, PlatformRecord, RefusalRecord};
@@ -16,8 +17,7 @@ pub(crate) async fn run(global: &Global, command: Platform) -> Result<()> {
         }
         Platform::Record { .. } => bail!("say a log file, or --refusal ID"),
         Platform::Register { tuple } => {
-            let text = std::fs::read(&tuple).with_context(|| format!("reading {}", tuple.display()))?;
-            let tuple = PlatformTuple::from_json(&text).with_context(|| tuple.display().to_string())?;
+            let tuple = tuple::platform(&tuple)?;
             let record: PlatformRecord = connect(global)?.post(admin::PLATFORMS, &tuple).await?;
             shown(global, &record)
         }

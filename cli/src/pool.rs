@@ -1,8 +1,9 @@
 //! `ccnode pool`: what the nodes of a pool must prove.
 
-use crate::admin::{connect, image, one, platform};
-use crate::args::{EkRoot, EkRootArg, Global, Pool};
-use crate::client::{Client, Usage};
+use crate::admin::{confirmed, connect, image, one, platform};
+use crate::args::{EkRoot, EkRootArg, ForeignArg, Global, Pool};
+use crate::client::Client;
+use crate::error::Usage;
 use crate::output::{self, short, time, word};
 use anyhow::{Context as _, Result, bail};
 use ccnode_protocol::PoolName;
@@ -11,9 +12,19 @@ use ccnode_protocol::grants::Cluster;
 use std::path::PathBuf;
 
 pub(crate) async fn run(global: &Global, command: Pool) -> Result<()> {
+    may_wipe(&command)?;
     let client = connect(global)?;
     match command {
-        Pool::Create { name, on_unknown, rules, on_foreign_disk, ek_roots, cluster_server, cluster_ca } => {
+        Pool::Create {
+            name,
+            on_unknown,
+            rules,
+            on_foreign_disk,
+            ek_roots,
+            cluster_server,
+            cluster_ca,
+            ..
+        } => {
             let roots = ek_roots.iter().map(read_root).collect::<Result<Vec<_>>>()?;
             let rules: Vec<Rule> = rules.into_iter().map(Rule::from).collect();
             let body = PoolCreate {
@@ -39,7 +50,7 @@ pub(crate) async fn run(global: &Global, command: Pool) -> Result<()> {
         }
         Pool::List => list(global, &client).await,
         Pool::Show { name } => shown(global, &get(&client, &name).await?),
-        Pool::Edit { name, on_unknown, rules, no_rules, on_foreign_disk } => {
+        Pool::Edit { name, on_unknown, rules, no_rules, on_foreign_disk, .. } => {
             let rules: Vec<Rule> = rules.into_iter().map(Rule::from).collect();
             let edit = PoolEdit {
                 on_unknown: on_unknown.map(Into::into),
@@ -73,6 +84,16 @@ pub(crate) async fn run(global: &Global, command: Pool) -> Result<()> {
     }
 }
 
+/// A pool that wipes costs whatever is on the root partitions that its nodes find.
+fn may_wipe(command: &Pool) -> Result<()> {
+    let (name, yes) = match command {
+        Pool::Create { name, yes, on_foreign_disk: ForeignArg::Wipe, .. }
+        | Pool::Edit { name, yes, on_foreign_disk: Some(ForeignArg::Wipe), .. } => (name, *yes),
+        _ => return Ok(()),
+    };
+    confirmed(yes, || format!("nodes of {name} will overwrite whatever else is on a root partition"))
+}
+
 async fn get(client: &Client, name: &PoolName) -> Result<admin::Pool> {
     client.get(&admin::path(admin::POOL, &[name])).await
 }
@@ -86,9 +107,8 @@ async fn pair(client: &Client, platform_id: &str, image_id: &str) -> Result<Pair
 fn cluster(server: Option<String>, ca: Option<PathBuf>) -> Result<Option<Cluster>> {
     let (Some(server), Some(ca)) = (server, ca) else { return Ok(None) };
     if !server.starts_with("https://") {
-        bail!(Usage(format!(
-            "--cluster-server `{server}`: give the API server's URL, which starts with https://"
-        )));
+        let next = "give the API server's URL, which starts with https://";
+        bail!(Usage::new(format!("--cluster-server `{server}`"), next));
     }
     let ca = std::fs::read_to_string(&ca).with_context(|| format!("reading {}", ca.display()))?;
     Ok(Some(Cluster { server, ca }))

@@ -15,6 +15,7 @@ pub mod relay;
 pub mod run;
 pub mod serial;
 pub mod swtpm;
+pub mod tpm_log;
 pub mod vm;
 pub mod write_log;
 

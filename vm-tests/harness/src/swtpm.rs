@@ -227,7 +227,8 @@ impl Swtpm {
             .arg(format!("dir={}", dir.display()))
             .arg("--pid")
             .arg(format!("file={}", dir.join("swtpm.pid").display()))
-            .args(["--log", "level=2"])
+            // Every command and its answer: read back by `tpm_log`.
+            .args(["--log", "level=20"])
             .args(args)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -265,7 +266,7 @@ impl Swtpm {
         &self.state
     }
 
-    /// swtpm's messages.
+    /// swtpm's messages, and every command with its answer, as [`crate::tpm_log`] reads them.
     #[must_use]
     pub fn log(&self) -> String {
         fs::read_to_string(self.state.dir.join("swtpm.log")).unwrap_or_default()
@@ -328,6 +329,7 @@ pub fn listens(port: u16) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tpm_log;
 
     fn readpublic(swtpm: &Swtpm, handle: &str) -> String {
         tool(swtpm, "tpm2_readpublic", &["-c", handle])
@@ -358,6 +360,18 @@ mod tests {
         assert!(tool(&a, "tpm2_getcap", &["handles-nv-index"]).contains("0x1C00002"));
         assert!(!tool(&bare, "tpm2_getcap", &["handles-nv-index"]).contains("0x1C00002"));
         assert!(readpublic(&bare, "0x81010001").contains("rsa"));
+    }
+
+    #[test]
+    fn what_it_did_is_in_its_log() {
+        let dir = tempfile::tempdir().unwrap();
+        let maker = TpmMaker::open(dir.path()).unwrap();
+        let tpm = maker.template_without_ek_cert("a").unwrap().serve().unwrap();
+        assert!(tpm_log::extensions(&tpm.log(), 15).is_empty());
+        tool(&tpm, "tpm2_pcrextend", &[&format!("15:sha256={}", "11".repeat(32))]);
+        tool(&tpm, "tpm2_pcrextend", &[&format!("14:sha256={}", "22".repeat(32))]);
+        tool(&tpm, "tpm2_pcrextend", &[&format!("15:sha256={}", "33".repeat(32))]);
+        assert_eq!(tpm_log::extensions(&tpm.log(), 15), [[0x11; 32], [0x33; 32]]);
     }
 
     #[test]

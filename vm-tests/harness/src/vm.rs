@@ -18,6 +18,7 @@ use crate::qmp::Qmp;
 use crate::relay;
 use crate::serial::{Console, WaitError};
 use crate::swtpm::Swtpm;
+use crate::tpm_log;
 
 /// Lines of the console that an error shows.
 const TAIL: usize = 40;
@@ -250,6 +251,12 @@ impl Vm {
     /// When the log cannot be read.
     pub fn raw_console(&self) -> Result<Vec<u8>> {
         fs::read(self.dir.join("serial.log")).context("reading serial.log")
+    }
+
+    /// SHA-256 digests that this boot has extended into a PCR, in their order; `None` where there is no TPM.
+    #[must_use]
+    pub fn pcr_extensions(&self, pcr: u32) -> Option<Vec<[u8; 32]>> {
+        self.tpm.as_ref().map(|tpm| tpm_log::extensions(&tpm.log(), pcr))
     }
 
     /// This boot's directory.

@@ -1,6 +1,7 @@
 //! What scenarios, demo and bench share: a trust service, an image built once, nodes on it, and hands to tamper with.
 
 pub mod confidential;
+pub mod console;
 pub mod node;
 pub mod secrets;
 pub mod stage;

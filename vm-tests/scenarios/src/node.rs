@@ -1,6 +1,7 @@
 //! A node: a disk, a TPM and the machine around them; and how its boots end.
 
 use anyhow::{Context as _, Result, bail};
+use ccnode_evidence::Sha256Digest;
 use ccnode_vm_harness::machine::Qemu;
 use ccnode_vm_harness::{Disk, Image, Machine, Story, TpmState, Vm};
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -165,21 +166,41 @@ impl Node {
     }
 }
 
-/// Waits for either end of a boot. A refused machine must also switch itself off.
+/// Waits for either end of a boot. A refused machine must also switch itself off. However it ends, the first that
+/// went into PCR 15 must be the cap, and the cap only once: what comes later in that boot gets no key.
 ///
 /// # Errors
-/// When neither comes.
+/// When neither comes, or PCR 15 is open.
 pub fn ended(vm: &mut Vm) -> Result<Outcome> {
     let which = vm.wait_for_any(&[JOINED, REFUSED], BOOT)?;
     if which == 0 {
         let console = whole_line(vm, JOINED)?;
         let name = after(&console, JOINED, |c: char| c.is_ascii_alphanumeric() || c == '-')?;
+        is_capped(vm)?;
         return Ok(Outcome::Joined { name, console });
     }
     vm.wait_off(Duration::from_secs(60))?;
+    is_capped(vm)?;
     let console = vm.console();
     let code = after(&console, REFUSED, |c: char| c.is_ascii_lowercase() || c == '-')?;
     Ok(Outcome::Refused { code, console })
+}
+
+/// What closes PCR 15, by the words that are hashed.
+#[must_use]
+pub fn cap() -> [u8; 32] {
+    Sha256Digest::of(b"ccnode:cap").0
+}
+
+/// By what the TPM itself did; a machine without one has nothing to close.
+fn is_capped(vm: &Vm) -> Result<()> {
+    let Some(extended) = vm.pcr_extensions(15) else { return Ok(()) };
+    let caps = extended.iter().filter(|digest| **digest == cap()).count();
+    if extended.first() != Some(&cap()) || caps != 1 {
+        let shown: Vec<String> = extended.iter().map(|digest| Sha256Digest(*digest).hex()).collect();
+        bail!("PCR 15 was extended by {shown:?}, not first and once by the cap; console:\n{}", vm.console());
+    }
+    Ok(())
 }
 
 /// The console once the line of `mark` has ended.

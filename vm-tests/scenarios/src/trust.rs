@@ -6,7 +6,7 @@ use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::stage::program;
@@ -77,6 +77,25 @@ impl TrustDir {
         fs::read_to_string(self.0.join("cluster-ca/cert.pem")).context("reading the cluster CA")
     }
 
+    fn run_cli<S: AsRef<OsStr>>(&self, args: &[S]) -> Result<Output> {
+        let mut command = Command::new(program("ccnode")?);
+        Ok(command.arg("--context").arg(self.0.join("admin")).arg("--json").args(args).output()?)
+    }
+
+    /// Runs `ccnode --json …`, which must fail: its exit status, and the member `error` of what it says.
+    ///
+    /// # Errors
+    /// When it does not fail, or says it otherwise.
+    pub fn cli_fails<S: AsRef<OsStr>>(&self, args: &[S]) -> Result<(i32, Value)> {
+        let output = self.run_cli(args)?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(!output.status.success() && output.stdout.is_empty(), "it did not fail: {output:?}");
+        let last = said.lines().last().context("it says nothing")?;
+        let mut said: Value = serde_json::from_str(last).with_context(|| format!("no JSON: {last}"))?;
+        let error = said.get_mut("error").map(Value::take).context("no member `error`")?;
+        Ok((output.status.code().unwrap_or(-1), error))
+    }
+
     /// Starts the service on free ports of the loopback and waits until it answers.
     ///
     /// # Errors
@@ -140,12 +159,7 @@ impl Trust {
     /// # Errors
     /// When the tool fails; its words are in the error.
     pub fn cli<S: AsRef<OsStr>>(&self, args: &[S]) -> Result<Value> {
-        let output = Command::new(program("ccnode")?)
-            .arg("--context")
-            .arg(self.dir.0.join("admin"))
-            .arg("--json")
-            .args(args)
-            .output()?;
+        let output = self.dir.run_cli(args)?;
         let shown: Vec<_> = args.iter().map(|a| a.as_ref().to_string_lossy()).collect();
         let said = String::from_utf8_lossy(&output.stderr);
         ensure!(output.status.success(), "ccnode {}: {said}", shown.join(" "));

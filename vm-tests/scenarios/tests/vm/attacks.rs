@@ -2,8 +2,8 @@
 
 use anyhow::{Context as _, Result, ensure};
 use ccnode_vm_harness::{Disk, Image, Story};
-use ccnode_vm_scenarios::node::{BOOT, ask, ended};
-use ccnode_vm_scenarios::{Node, Stage, tamper};
+use ccnode_vm_scenarios::node::{BOOT, REFUSED, ask, cap, ended};
+use ccnode_vm_scenarios::{Node, Stage, console, tamper};
 
 /// The LUKS2 header copies and what lies behind them, in bytes of the partition.
 const SECONDARY: u64 = 0x4000;
@@ -55,20 +55,24 @@ pub(crate) fn t03_formatted_by_somebody_else(story: &Story) -> Result<()> {
     node.boot(story, "boot", &trust, &cluster)?.refused("disk-not-blank")
 }
 
-/// No network, and somebody who types: the machine goes off without having answered.
+/// No network, and somebody who types, before the refusal and after it: nobody answers, nobody waits, and the machine is off.
 pub(crate) fn t13_no_shell_ever(story: &Story) -> Result<()> {
+    const TYPED: [&str; 7] = ["", "root", "id", "\u{3}", "\u{4}", "b", "reboot"];
     let (node, trust, cluster, _) = Stage::get()?.ready(story)?;
     let mut vm = story.boot(&node.machine(trust.port(), cluster.api.port()), "boot")?;
     vm.set_carrier(false)?;
     vm.wait_for("ccnode ", BOOT)?;
-    for line in ["", "root", "id", "\u{3}", "\u{4}", "b", "reboot"] {
-        vm.type_line(line)?;
-    }
+    TYPED.iter().try_for_each(|line| vm.type_line(line))?;
+    vm.wait_for(REFUSED, BOOT)?;
+    // It may be off by now.
+    let _ = TYPED.iter().try_for_each(|line| vm.type_line(line));
     let outcome = ended(&mut vm)?;
     outcome.refused("network-no-carrier")?;
-    for sign in ["login:", "# ", "sh-", "uid=", "emergency", "(initramfs)"] {
-        ensure!(!outcome.console().contains(sign), "`{sign}` on the console:\n{}", outcome.console());
-    }
+    let console = outcome.console();
+    let answers = console::answers(console, &TYPED);
+    ensure!(answers.is_empty(), "somebody answers: {answers:?}, on the console:\n{console}");
+    let waited = console::from_refusal_to_off(console)?;
+    ensure!(waited < 10.0, "the machine was on for {waited} s after its refusal:\n{console}");
     Ok(())
 }
 
@@ -134,6 +138,18 @@ pub(crate) fn t17_fetch_again_after_boot(story: &Story) -> Result<()> {
     ended(&mut vm)?.joined(&name)?;
     let said = ask(&mut vm, "attest")?;
     ensure!(said.contains("denied already-capped"), "{said}");
+    Ok(())
+}
+
+/// The service is down and the node decides by itself: its PCR 15 is closed before it goes off, and by nothing else.
+pub(crate) fn t17_a_refusal_closes_pcr_15(story: &Story) -> Result<()> {
+    let (node, mut trust, cluster, _) = Stage::get()?.ready(story)?;
+    let machine = node.machine(trust.port(), cluster.api.port());
+    trust.kill();
+    let mut vm = story.boot(&machine, "boot")?;
+    ended(&mut vm)?.refused("service-unreachable")?;
+    let extended = vm.pcr_extensions(15);
+    ensure!(extended == Some(vec![cap()]), "PCR 15 was extended by {extended:?}");
     Ok(())
 }
 

@@ -3,6 +3,7 @@
 mod attacks;
 mod bad_input;
 mod life;
+mod tool;
 
 use ccnode_vm_harness::scenario;
 use std::process::ExitCode;
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
         scenario!("t14_unmeasured_channels", attacks::t14_unmeasured_channels),
         scenario!("t16_one_label_twice", attacks::t16_one_label_twice),
         scenario!("t17_fetch_again_after_boot", attacks::t17_fetch_again_after_boot),
+        scenario!("t17_a_refusal_closes_pcr_15", attacks::t17_a_refusal_closes_pcr_15),
         scenario!("t21_secrets_are_nowhere", attacks::t21_secrets_are_nowhere),
         scenario!("t27_new_uki_over_old_root", attacks::t27_new_uki_over_old_root),
         scenario!("t28_clock_behind", attacks::t28_clock_behind),
@@ -40,5 +42,7 @@ fn main() -> ExitCode {
         scenario!("wrong_ca", bad_input::wrong_ca),
         scenario!("no_root_partition", bad_input::no_root_partition),
         scenario!("disk_write_error", bad_input::disk_write_error),
+        scenario!("tool_errors_are_json", tool::tool_errors_are_json),
+        scenario!("tool_tells_tuple_kinds_apart", tool::tool_tells_tuple_kinds_apart),
     ])
 }
