@@ -183,6 +183,7 @@ mod tests {
     fn problem(code: Option<Code>) -> anyhow::Error {
         let (detail, id) = ("`x` is in use".to_owned(), Some("1f".to_owned()));
         let kind = String::new();
+        let differences = Vec::new();
         anyhow!(Refused(Problem {
             kind,
             detail,
@@ -190,7 +191,8 @@ mod tests {
             correlation_id: id,
             pcr: None,
             event: None,
-            closest: None
+            closest: None,
+            differences,
         }))
     }
 
