@@ -1,6 +1,6 @@
 //! What can go wrong between node and service, each with its stable code and whether another attempt can cure it.
 
-use ccnode_evidence::{Code, EvidenceKind};
+use ccnode_evidence::{Code, EvidenceKind, SnpFormError};
 use ccnode_protocol::Problem;
 use rustls::CertificateError;
 use std::time::Duration;
@@ -106,6 +106,9 @@ pub enum ClientError {
     /// The report does not lead evidence in this way.
     #[error("a report of kind {0} has no form here")]
     ReportForm(EvidenceKind),
+    /// The bytes are no SEV-SNP report, or not one that its form can carry.
+    #[error("SEV-SNP report: {0}")]
+    SnpForm(#[source] SnpFormError),
     /// Azure's form of a quote knows RSASSA with SHA-256 alone.
     #[error("the quote's signature is not RSASSA with SHA-256")]
     QuoteScheme,
@@ -175,9 +178,11 @@ impl ClientError {
             Self::Refused(refused) => refused.code,
             Self::ChallengeStock { .. } => Code::ChallengeStock,
             Self::NoTpm => Code::TpmMissing,
-            Self::ReportKind { .. } | Self::ReportForm(_) | Self::QuoteScheme | Self::Transcript(_) => {
-                Code::NodeInternal
-            }
+            Self::ReportKind { .. }
+            | Self::ReportForm(_)
+            | Self::SnpForm(_)
+            | Self::QuoteScheme
+            | Self::Transcript(_) => Code::NodeInternal,
         }
     }
 

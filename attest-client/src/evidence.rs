@@ -5,7 +5,7 @@ use ccnode_evidence::transcript::{Bound, RuntimeExt, Transcript, TranscriptError
 use ccnode_evidence::{
     AZURE_VERSION, Activated, AdditionalEvidence, AzSnpEvidence, AzTdxEvidence, AzureTpmQuote,
     CcnodeEvidence, EventLogs, EvidenceKind, EvidenceSource, ExtraData, Nonce, QuoteParts, ReportParts,
-    ReportSource as _, Sha256Digest, Svsm, TdxEvidence, TpmEvidence, TpmQuote, TpmSource as _,
+    ReportSource as _, Sha256Digest, SnpEvidence, Svsm, TdxEvidence, TpmEvidence, TpmQuote, TpmSource as _,
 };
 use ccnode_protocol::TeePubKey;
 use kbs_types::CompositeEvidence;
@@ -144,10 +144,16 @@ fn quoted(
 /// Primary evidence that is a report; a quote, where there is one, stands beside it.
 fn reported(report: ReportParts, binding: &Binding<'_>) -> Result<Value, ClientError> {
     let value = match report {
+        ReportParts::Snp { report, certs, svsm } => {
+            let evidence = SnpEvidence::new(&report, &certs).map_err(ClientError::SnpForm)?;
+            binding.ours(svsm).beside(&evidence)
+        }
         ReportParts::Tdx { quote, ccel } => {
             binding.ours(None).beside(&TdxEvidence { cc_eventlog: ccel.map(Into::into), quote: quote.into() })
         }
-        other => return Err(ClientError::ReportForm(other.kind())),
+        other @ (ReportParts::AzSnp { .. } | ReportParts::AzTdx { .. }) => {
+            return Err(ClientError::ReportForm(other.kind()));
+        }
     };
     value.map_err(|e| ClientError::Transcript(TranscriptError::Canonical(e)))
 }

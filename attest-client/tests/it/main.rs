@@ -3,5 +3,6 @@
 
 mod exchange;
 mod faults;
+mod kinds;
 mod server;
 mod trust;

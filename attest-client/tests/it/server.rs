@@ -285,8 +285,17 @@ pub(crate) fn grants(node: &str) -> Grants {
     }
 }
 
-/// A service that does all it must; `change` may answer in its stead.
+/// A service that does all it must for [`FakeTpm`]; `change` may answer in its stead.
 pub(crate) fn service(
+    change: impl Fn(&Req, usize) -> Option<Reply> + Send + Sync + 'static,
+) -> impl Fn(&Req) -> Reply + Send + Sync {
+    service_for(challenge, check, change)
+}
+
+/// The same with another challenge, and another eye on the evidence.
+pub(crate) fn service_for(
+    challenge: impl Fn() -> Reply + Send + Sync + 'static,
+    check: impl Fn(&Attestation) -> TeePubKey + Send + Sync + 'static,
     change: impl Fn(&Req, usize) -> Option<Reply> + Send + Sync + 'static,
 ) -> impl Fn(&Req) -> Reply + Send + Sync {
     let keys: Mutex<Option<TeePubKey>> = Mutex::default();
@@ -336,11 +345,24 @@ pub(crate) type Failure = AttestError<Infallible, Infallible>;
 
 /// One attestation with a deadline in milliseconds; the waits that it told of come too.
 pub(crate) async fn attest(client: &mut Client, ms: u64) -> (Result<Outcome, ClientError>, Vec<Retry>) {
-    let subject = Subject { identity: Some(FakeTpm.identity().await.unwrap()), logs: EventLogs::default() };
+    attest_from(client, &FakeTpm, ms).await
+}
+
+/// The same from another machine.
+pub(crate) async fn attest_from<S: EvidenceSource<Error = Infallible>>(
+    client: &mut Client,
+    source: &S,
+    ms: u64,
+) -> (Result<Outcome, ClientError>, Vec<Retry>) {
+    let identity = match source.supports_tpm() {
+        Some(tpm) => Some(tpm.identity().await.unwrap()),
+        None => None,
+    };
+    let subject = Subject { identity, logs: source.logs().await.unwrap() };
     let csr = |name: &NodeName| Ok::<_, Infallible>(name.to_string().into_bytes());
     let mut waits = Vec::new();
     let deadline = Deadline::after(Duration::from_millis(ms));
-    let outcome = client.attest(&subject, &FakeTpm, csr, deadline, |retry| waits.push(retry)).await;
+    let outcome = client.attest(&subject, source, csr, deadline, |retry| waits.push(retry)).await;
     let outcome = outcome.map_err(|e: Failure| match e {
         AttestError::Client(error) => error,
         AttestError::Source(never) | AttestError::Csr(never) => match never {},
