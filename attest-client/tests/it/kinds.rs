@@ -1,4 +1,5 @@
 //! Sessions of every kind of evidence: what is announced, what covers what, and what is refused to be sent.
+#![expect(clippy::indexing_slicing, clippy::panic, reason = "a test that panics has failed, as it should")]
 
 use crate::server::{
     Ca, FakeTpm, NAME, Reply, SECRET, Server, attest_from, challenge, client, nonce, service_for,
