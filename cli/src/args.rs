@@ -48,6 +48,8 @@ pub(crate) enum Command {
     /// Look at the audit log
     #[command(subcommand)]
     Audit(Audit),
+    /// Find out what a piece of evidence proves, and what it does not
+    Verify(Box<crate::verify::Verify>),
     /// Bring certificates, CRLs and TCB information to the service, signed
     #[command(subcommand)]
     Bundle(crate::bundle::Bundle),

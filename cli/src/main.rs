@@ -13,8 +13,10 @@ mod platform;
 mod pool;
 mod refusal;
 mod tuple;
+mod verify;
 
-use args::{Args, Command};
+use anyhow::Result;
+use args::{Args, Command, Global};
 use clap::Parser as _;
 use error::Report;
 use std::process::ExitCode;
@@ -31,16 +33,11 @@ async fn main() -> ExitCode {
     };
     let json = args.global.json;
     let done = match args.command {
-        Command::Image(command) => image::run(&args.global, command).await,
-        Command::Platform(command) => platform::run(&args.global, command).await,
-        Command::Pool(command) => pool::run(&args.global, command).await,
-        Command::Node(command) => node::run(&args.global, command).await,
-        Command::Refusal(command) => refusal::run(&args.global, command).await,
-        Command::Bundle(command) => bundle::run(&args.global, command),
-        Command::Audit(command) => refusal::audit(&args.global, command).await,
+        Command::Verify(command) => verify::run(&args.global, &command),
+        other => run(&args.global, other).await.map(|()| ExitCode::SUCCESS),
     };
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         // Whoever reads the output has seen enough.
         Err(error) if error.chain().any(is_broken_pipe) => ExitCode::SUCCESS,
         Err(error) => failed(&Report::of(&error), json),
@@ -55,6 +52,20 @@ fn failed(report: &Report, json: bool) -> ExitCode {
         false => eprintln!("ccnode: {}", report.sentence),
     }
     ExitCode::from(report.exit)
+}
+
+/// The commands that either do what they are for or fail.
+async fn run(global: &Global, command: Command) -> Result<()> {
+    match command {
+        Command::Image(command) => image::run(global, command).await,
+        Command::Platform(command) => platform::run(global, command).await,
+        Command::Pool(command) => pool::run(global, command).await,
+        Command::Node(command) => node::run(global, command).await,
+        Command::Refusal(command) => refusal::run(global, command).await,
+        Command::Bundle(command) => bundle::run(global, command),
+        Command::Audit(command) => refusal::audit(global, command).await,
+        Command::Verify(command) => verify::run(global, &command).map(drop),
+    }
 }
 
 fn is_broken_pipe(cause: &(dyn std::error::Error + 'static)) -> bool {
