@@ -2,7 +2,7 @@
 
 use super::Given;
 use super::report::Report;
-use crate::client::Usage;
+use crate::error::Usage;
 use anyhow::{Result, bail};
 use ccnode_snp::{CaCertificate, Certificates, Product, Roots};
 use ccnode_tdx::Root;
@@ -54,7 +54,7 @@ pub(crate) fn ders(given: &Given) -> Result<Vec<Vec<u8>>> {
         let before = all.len();
         all.extend(Pem::iter_from_buffer(bytes).filter_map(Result::ok).map(|block| block.contents));
         if all.len() == before {
-            bail!(Usage("--danger-root: not a certificate in PEM or DER".to_owned()));
+            bail!(Usage::new("--danger-root: not a certificate", "give PEM or DER"));
         }
     }
     Ok(all)

@@ -1,6 +1,6 @@
 //! Files and the text forms of bytes in them.
 
-use crate::client::Usage;
+use crate::error::Usage;
 use anyhow::{Context as _, Result, bail};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
@@ -24,7 +24,10 @@ pub(crate) fn read(path: &Path) -> Result<Vec<u8>> {
         file.take(MAX_FILE + 1).read_to_end(&mut bytes).with_context(what)?;
     }
     if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > MAX_FILE {
-        bail!(Usage(format!("{} has more than {MAX_FILE} bytes: no evidence is that large", path.display())));
+        bail!(Usage::new(
+            format!("{} has more than {MAX_FILE} bytes", path.display()),
+            "no evidence is that large"
+        ));
     }
     Ok(bytes)
 }
@@ -52,7 +55,7 @@ pub(crate) fn nonce(text: &str) -> Result<Vec<u8>> {
     }
     match decode_hex(text.as_bytes()) {
         Some(bytes) => Ok(bytes),
-        None => bail!(Usage(format!("--nonce {text}: write hex digits, or @FILE with the bytes"))),
+        None => bail!(Usage::new(format!("--nonce {text}"), "write hex digits, or @FILE with the bytes")),
     }
 }
 

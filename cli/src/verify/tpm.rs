@@ -2,8 +2,7 @@
 
 use super::report::{Branch, Report, Standing};
 use super::{Given, certs, input};
-use crate::client::Usage;
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use ccnode_appraise::standalone::{
     AkChain, Attestation, PcrBank, QuoteEvidence, QuoteKey, QuoteReport, SignatureForm, Status, Subject,
 };
@@ -102,8 +101,7 @@ type Ders = Vec<Vec<u8>>;
 fn chain(given: &Given) -> Result<(Ders, Ders)> {
     let mut intermediates = Vec::new();
     for (path, bytes) in &given.certs {
-        let items =
-            ccnode_bundle::read_items(bytes).map_err(|e| Usage(format!("{}: {e}", path.display())))?;
+        let items = ccnode_bundle::read_items(bytes).with_context(|| path.display().to_string())?;
         for item in items {
             if let ccnode_bundle::Item::Certificate { der } = item {
                 intermediates.push(der.0);
