@@ -16,10 +16,14 @@ mod good;
 #[cfg(test)]
 mod judged;
 #[cfg(test)]
+mod machine;
+#[cfg(test)]
 mod quote;
 #[cfg(test)]
 mod session;
 #[cfg(test)]
 mod swtpm;
+#[cfg(test)]
+mod swtpm_kinds;
 #[cfg(test)]
 mod world;

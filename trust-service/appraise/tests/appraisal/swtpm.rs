@@ -1,198 +1,20 @@
 //! The same against a TPM that is not ours: swtpm, driven by tpm2-tools.
 
+use crate::machine::Machine;
 use crate::world::VERITY;
 use ccnode_appraise::{
     EkRoot, References, Rejection, Session, TpmIdentity, TrustLevel, UnixTime, appraise, boot_aggregate_pcrs,
 };
 use ccnode_evidence::{
-    EventLogs, IMAGE_PCRS, ImageTuple, Nonce, PLATFORM_PCRS, PcrIndex, PcrValues, PlatformTuple, QuoteParts,
-    Secret, Sha256Digest,
+    EventLogs, IMAGE_PCRS, ImageTuple, Nonce, PLATFORM_PCRS, PcrValues, PlatformTuple, Secret, Sha256Digest,
 };
 use ccnode_protocol::jwe::EphemeralKey;
 use ccnode_testkit::{Answer, MakerCa, Seat, SoftTpm, attest_with, pcr};
 use rsa::pkcs8::{DecodePublicKey as _, EncodePublicKey as _, LineEnding};
 use rsa::rand_core::OsRng;
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, TcpListener};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-
-/// A running swtpm with an EK certificate, an EK at 0x81010001 and an AK below it.
-struct Machine {
-    dir: tempfile::TempDir,
-    swtpm: Child,
-    port: u16,
-}
-
-impl Drop for Machine {
-    fn drop(&mut self) {
-        let _ = self.swtpm.kill();
-        let _ = self.swtpm.wait();
-    }
-}
-
-impl Machine {
-    fn start() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().display().to_string();
-        let tool = ["/usr/bin/swtpm_localca", "/usr/share/swtpm/swtpm-localca"];
-        let tool = tool.into_iter().find(|t| Path::new(t).exists()).unwrap();
-        std::fs::create_dir(dir.path().join("ca")).unwrap();
-        std::fs::write(
-            dir.path().join("options"),
-            "--platform-manufacturer T\n--platform-version 1\n--platform-model Q\n",
-        )
-        .unwrap();
-        std::fs::write(
-            dir.path().join("localca.conf"),
-            format!("statedir = {path}/ca\nsigningkey = {path}/ca/sign.pem\nissuercert = {path}/ca/issuer.pem\ncertserial = {path}/ca/serial\n"),
-        )
-        .unwrap();
-        std::fs::write(
-            dir.path().join("setup.conf"),
-            format!("create_certs_tool = {tool}\ncreate_certs_tool_config = {path}/localca.conf\ncreate_certs_tool_options = {path}/options\n"),
-        )
-        .unwrap();
-        let setup = [
-            "--tpm2",
-            "--create-ek-cert",
-            "--lock-nvram",
-            "--pcr-banks",
-            "sha256",
-            "--tpmstate",
-            &path,
-            "--config",
-            &format!("{path}/setup.conf"),
-            "--logfile",
-            &format!("{path}/setup.log"),
-        ]
-        .map(str::to_owned);
-        let status = Command::new("swtpm_setup").args(setup).stdout(Stdio::null()).status();
-        let status = status.expect("swtpm_setup is missing: apt-get install swtpm swtpm-tools tpm2-tools");
-        assert!(
-            status.success(),
-            "{}",
-            std::fs::read_to_string(dir.path().join("setup.log")).unwrap_or_default()
-        );
-        let (swtpm, port) = serve(dir.path());
-        let machine = Self { dir, swtpm, port };
-        machine
-            .tool("tpm2_createak", "-C 0x81010001 -c ak.ctx -G rsa -g sha256 -s rsassa -u ak.pub -n ak.name");
-        machine.flush();
-        machine
-    }
-
-    fn tool(&self, name: &str, args: &str) {
-        let out = Command::new(name)
-            .args(args.split(' '))
-            .current_dir(self.dir.path())
-            .env("TPM2TOOLS_TCTI", format!("swtpm:host=127.0.0.1,port={}", self.port))
-            .output()
-            .expect("tpm2-tools are missing: apt-get install tpm2-tools");
-        assert!(out.status.success(), "{name} {args}: {}", String::from_utf8_lossy(&out.stderr));
-    }
-
-    /// There is no resource manager: what a tool leaves loaded must go.
-    fn flush(&self) {
-        self.tool("tpm2_flushcontext", "-t");
-    }
-
-    fn file(&self, name: &str) -> Vec<u8> {
-        std::fs::read(self.dir.path().join(name)).unwrap()
-    }
-
-    fn ek_cert(&self) -> Vec<u8> {
-        self.tool("tpm2_nvread", "-C o 0x1c00002 -o ek.der");
-        self.file("ek.der")
-    }
-
-    /// The AK's TPMT_PUBLIC, out of its TPM2B.
-    fn ak_public(&self) -> Vec<u8> {
-        self.file("ak.pub")[2..].to_vec()
-    }
-
-    fn identity(&self) -> TpmIdentity {
-        TpmIdentity::parse(&self.ek_cert(), &self.ak_public()).unwrap()
-    }
-
-    fn ca(&self, file: &str, level: TrustLevel) -> EkRoot {
-        let text = String::from_utf8(self.file(&format!("ca/{file}"))).unwrap();
-        EkRoot::parse(from_pem(&text), level).unwrap()
-    }
-
-    /// TPM2_ActivateCredential as tpm2-tools do it; `None` where the TPM refuses.
-    fn activate(&self, credential: &[u8], secret: &[u8]) -> Option<Secret<32>> {
-        let blob = [&0xbadc_c0de_u32.to_be_bytes()[..], &1u32.to_be_bytes(), credential, secret].concat();
-        std::fs::write(self.dir.path().join("blob"), blob).unwrap();
-        self.tool("tpm2_startauthsession", "--policy-session -S session.ctx");
-        self.tool("tpm2_policysecret", "-S session.ctx -c e");
-        let args = "-c ak.ctx -C 0x81010001 -i blob -o secret -P session:session.ctx";
-        let done = Command::new("tpm2_activatecredential")
-            .args(args.split(' '))
-            .current_dir(self.dir.path())
-            .env("TPM2TOOLS_TCTI", format!("swtpm:host=127.0.0.1,port={}", self.port))
-            .output()
-            .unwrap();
-        self.tool("tpm2_flushcontext", "session.ctx");
-        self.flush();
-        done.status.success().then(|| Secret::try_from(self.file("secret").as_slice()).unwrap())
-    }
-
-    fn quote(&self, qualifying: [u8; 32], selection: &str) -> QuoteParts {
-        let qualifying = hex::encode(qualifying);
-        let args = format!("-c ak.ctx -l {selection} -q {qualifying} -g sha256 -m message -s signature");
-        self.tool("tpm2_quote", &args);
-        self.flush();
-        let zeros = PcrIndex::all().filter(|i| i.get() < 16).map(|i| (i, Sha256Digest::ZERO)).collect();
-        let modulus = &self.ak_public()[24..];
-        let key = rsa::RsaPublicKey::new(rsa::BigUint::from_bytes_be(modulus), 65537u32.into()).unwrap();
-        QuoteParts {
-            message: self.file("message"),
-            signature: self.file("signature"),
-            pcrs: PcrValues(zeros),
-            ak_public: key.to_public_key_der().unwrap().into_vec(),
-        }
-    }
-}
-
-fn serve(dir: &Path) -> (Child, u16) {
-    for _ in 0..8 {
-        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
-        let pid = dir.join("pid");
-        let _ = std::fs::remove_file(&pid);
-        let mut swtpm = Command::new("swtpm")
-            .args(["socket", "--tpm2", "--flags", "not-need-init,startup-clear", "--tpmstate"])
-            .arg(format!("dir={}", dir.display()))
-            .arg(format!("--server=type=tcp,port={port}"))
-            .arg(format!("--ctrl=type=tcp,port={}", port + 1))
-            .arg(format!("--pid=file={}", pid.display()))
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("swtpm is missing: apt-get install swtpm");
-        let until = Instant::now() + Duration::from_secs(20);
-        while swtpm.try_wait().unwrap().is_none() && Instant::now() < until {
-            if std::fs::metadata(&pid).is_ok_and(|m| m.len() > 0) {
-                return (swtpm, port);
-            }
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        let _ = swtpm.kill();
-        let _ = swtpm.wait();
-    }
-    panic!("swtpm does not start");
-}
-
-fn from_pem(text: &str) -> Vec<u8> {
-    use base64::Engine as _;
-    let body: String = text
-        .lines()
-        .skip_while(|line| !line.starts_with("-----BEGIN CERTIFICATE"))
-        .skip(1)
-        .take_while(|line| !line.starts_with("-----END"))
-        .collect();
-    base64::engine::general_purpose::STANDARD.decode(body).unwrap()
-}
+use std::process::Command;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 /// A log of no events: what a TPM that was only started holds.
 fn empty_log() -> EventLogs {
