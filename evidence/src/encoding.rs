@@ -21,6 +21,12 @@ pub(crate) fn to_url(bytes: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
+/// The base64url text of `bytes`, without padding, in pieces: a long text need not be in memory whole.
+pub(crate) fn url_pieces(bytes: &[u8]) -> impl Iterator<Item = String> {
+    // A multiple of three bytes, so that the pieces' texts are the text's own.
+    bytes.chunks(3072).map(to_url)
+}
+
 macro_rules! base64_bytes {
     ($(#[$doc:meta])* $name:ident, $engine:ident) => {
         $(#[$doc])*

@@ -10,10 +10,12 @@ pub use snp::{SnpEvidence, SnpFormError, SnpReport};
 pub use snp_table::{SnpCertificate, SnpCertificateType, SnpTableError, read as read_snp_table};
 pub use tdx::TdxEvidence;
 
+use crate::encoding::url_pieces;
 use crate::{Base64Std, Base64Url, PcrIndex, PcrValues, Sha256Digest};
 use serde::de::Error as _;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 
 /// The superset member's name.
 const MEMBER: &str = "ccnode";
@@ -118,7 +120,16 @@ pub struct EventLogs {
 impl EventLogs {
     /// What the transcript binds: SHA-256 over the canonical JSON of the three members as they are sent.
     pub fn digest(&self) -> Result<Sha256Digest, serde_json::Error> {
-        serde_json_canonicalizer::to_vec(self).map(|bytes| Sha256Digest::of(&bytes))
+        // That form, written in pieces: a log is long, and base64url needs no escapes.
+        let mut hasher = Sha256::new();
+        hasher.update(b"{\"cmdline\":");
+        hasher.update(serde_json_canonicalizer::to_vec(&self.cmdline)?);
+        hasher.update(b",\"event-log\":\"");
+        url_pieces(&self.event_log.0).for_each(|text| hasher.update(text));
+        hasher.update(b"\",\"own-log\":\"");
+        url_pieces(&self.own_log.0).for_each(|text| hasher.update(text));
+        hasher.update(b"\"}");
+        Ok(Sha256Digest(hasher.finalize().into()))
     }
 }
 
@@ -132,6 +143,18 @@ mod tests {
         let text = serde_json::to_string(&evidence).unwrap();
         assert_eq!(text, r#"{"version":1,"event-log":"","own-log":"","cmdline":"","csr":null}"#);
         assert_eq!(serde_json::from_str::<CcnodeEvidence>(&text).unwrap(), evidence);
+    }
+
+    #[test]
+    fn digest_is_that_of_the_canonical_form() {
+        let lengths = [0, 1, 2, 3, 3071, 3072, 3073, 50_000];
+        for (event_log, own_log) in lengths.into_iter().zip(lengths.into_iter().rev()) {
+            let bytes = |len: usize| Base64Url((0u8..=255).cycle().take(len).collect());
+            let cmdline = "quiet \"\\\u{1}\u{1f}\u{7f}\n é \u{2028} 𝄞".to_owned();
+            let logs = EventLogs { event_log: bytes(event_log), own_log: bytes(own_log), cmdline };
+            let whole = serde_json_canonicalizer::to_vec(&logs).unwrap();
+            assert_eq!(logs.digest().unwrap(), Sha256Digest::of(&whole), "{event_log}");
+        }
     }
 
     #[test]

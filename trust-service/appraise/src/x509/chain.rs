@@ -1,6 +1,6 @@
 //! The climb from a certificate to the CAs above it.
 
-use super::{SignatureFault, names, printable, signature, validity};
+use super::{SignatureFault, memo, names, printable, signature, validity};
 use crate::UnixTime;
 use x509_parser::prelude::X509Certificate;
 
@@ -145,11 +145,13 @@ impl<'a, 'c> Climb<'a, 'c> {
         if !path.iter().all(|cert| names::allow(ca, cert)) {
             return Err(ChainFault::Names(name()));
         }
-        self.signatures += 1;
-        if self.signatures > MAX_SIGNATURES {
-            return Err(ChainFault::TooMany);
-        }
-        signature::check(below, ca).map_err(|fault| ChainFault::Signature { ca: name(), fault })
+        memo::once(below.as_raw(), ca.public_key().raw, || {
+            self.signatures += 1;
+            if self.signatures > MAX_SIGNATURES {
+                return Err(ChainFault::TooMany);
+            }
+            signature::check(below, ca).map_err(|fault| ChainFault::Signature { ca: name(), fault })
+        })
     }
 
     fn timely(&mut self, cert: &X509Certificate<'_>) -> bool {

@@ -5,6 +5,7 @@
 //! and no critical extension that is not known. Nothing is fetched: a certificate's pointers to others are not followed.
 
 mod chain;
+mod memo;
 mod names;
 mod shape;
 mod signature;

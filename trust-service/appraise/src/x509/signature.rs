@@ -98,3 +98,22 @@ fn pss(signed: &AlgorithmIdentifier<'_>) -> Option<Algorithm> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{vectors, x509};
+
+    #[test]
+    fn pss_of_a_real_chain() {
+        // A processor maker's intermediate and root: RSA-4096, RSASSA-PSS with SHA-384.
+        let Some(pem) = vectors::read("snp/ca/ask_ark_milan.pem") else { return };
+        let ders: Vec<Vec<u8>> =
+            x509_parser::pem::Pem::iter_from_buffer(&pem).map(|block| block.unwrap().contents).collect();
+        let [below, above] = ders.as_slice() else { panic!("{} certificates", ders.len()) };
+        let (below, above) = (x509::read(below, 4096).unwrap(), x509::read(above, 4096).unwrap());
+        assert_eq!(check(&below, &above), Ok(()));
+        assert_eq!(check(&above, &above), Ok(()));
+        assert_eq!(check(&above, &below), Err(SignatureFault::Invalid));
+    }
+}

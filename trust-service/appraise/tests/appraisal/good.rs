@@ -1,10 +1,12 @@
 //! Good evidence, and what the verdict says of it.
 
 use crate::world::{VERITY, World, roots};
-use ccnode_appraise::{EkRoot, TrustLevel, boot_aggregate_pcrs};
+use ccnode_appraise::{
+    EkRoot, References, Session, TpmIdentity, TrustLevel, UnixTime, appraise, boot_aggregate_pcrs,
+};
 use ccnode_evidence::Sha256Digest;
 use ccnode_protocol::PoolName;
-use ccnode_testkit::{Boot, pcr};
+use ccnode_testkit::{Boot, Scene, pcr};
 
 #[test]
 fn good_node_is_judged_good() {
@@ -76,4 +78,27 @@ fn pinned_intermediate_is_enough() {
     let mut world = World::new();
     world.roots.remove(0);
     assert!(world.run().is_ok());
+}
+
+#[test]
+fn scene_of_a_benchmark_is_judged_good() {
+    let scene = Scene::new(40 * 1024);
+    let identity = TpmIdentity::parse(&scene.ek_cert, &scene.ak_public).unwrap();
+    let session = Session { nonce: &scene.nonce, identity: &identity, secret: &scene.secret };
+    let root = |der: Vec<u8>| EkRoot::parse(der, TrustLevel::DiscreteTpm).unwrap();
+    let roots: Vec<EkRoot> = scene.ek_roots.into_iter().map(root).collect();
+    let references = References {
+        platforms: std::slice::from_ref(&scene.platform),
+        images: std::slice::from_ref(&scene.image),
+        pairs: &[(scene.platform.id(), scene.image.id())],
+        ek_roots: &roots,
+        allow_init_data: false,
+    };
+    for _ in 0..2 {
+        let verdict = appraise(&session, &scene.attestation, &references, UnixTime(scene.now)).unwrap();
+        assert!(verdict.csr.is_some());
+    }
+    let log = &scene.attestation.tee_evidence.primary_evidence["ccnode"]["event-log"];
+    let size = log.as_str().unwrap().len() / 4 * 3;
+    assert!((40 * 1024..44 * 1024).contains(&size), "{size}");
 }
