@@ -174,6 +174,7 @@ codes! {
     Service HclMalformed "hcl-malformed" "The Azure HCL report can't be read, or is of a kind that is not judged here." "Use an Azure confidential VM with SEV-SNP or TDX; the detail names the field."
     Service HclBinding "hcl-binding" "The hardware report does not cover the runtime data of the Azure HCL report." "Treat it as an attack: the runtime data, which name the vTPM's keys, were changed."
     Service HclKey "hcl-key" "The runtime data of the Azure HCL report do not name the vTPM's key as they should." "Use an unmodified Azure confidential VM; if Azure changed the form, update the service."
+    Service HclUserData "hcl-user-data" "The runtime data of the Azure HCL report are not of this session." "Let the guest write the session's report data to NV index 0x01400002 before it reads the report; otherwise treat it as a replay."
 
     Node ConfigMissing "config-missing" "There is no /etc/ccnode/node.toml in the initramfs." "Rebuild the image; the recipe's [node] names the file."
     Node ConfigMalformed "config-malformed" "The measured configuration can't be read." "Correct the line that the detail names and rebuild the image."

@@ -90,6 +90,14 @@ pub enum HclRejection {
         /// What is wrong.
         fault: KeyFault,
     },
+    /// The user data are not what the session wants.
+    #[error("the user data of the runtime data are {seen}; the session wants {wanted}")]
+    UserData {
+        /// Hex; `(none)` where there are none.
+        seen: String,
+        /// Hex.
+        wanted: String,
+    },
     /// The attestation key is another one.
     #[error("the runtime data name another key `{kid}` than the vTPM's")]
     OtherKey {
@@ -104,6 +112,7 @@ impl HclRejection {
         match self {
             Self::Length(_) | Self::Field { .. } | Self::Runtime(_) => Code::HclMalformed,
             Self::Binding { .. } => Code::HclBinding,
+            Self::UserData { .. } => Code::HclUserData,
             Self::Key { .. } | Self::OtherKey { .. } => Code::HclKey,
         }
     }

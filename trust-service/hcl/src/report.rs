@@ -1,4 +1,7 @@
 //! The report's outer form: header, hardware report, request data, zeros.
+//!
+//! Microsoft's "Confidential VM guest attestation design detail" gives the length in the header as the hardware report's; paravisors
+//! write that of the whole, so both are read. OpenHCL's request data of version 2 may have a word more before the runtime data.
 
 use crate::rejection::{Field, HclRejection};
 use crate::runtime::{RuntimeData, RuntimeProven};
@@ -16,6 +19,8 @@ const SIGNATURE: u32 = u32::from_le_bytes(*b"HCLA");
 /// Bytes of the header, and of the request data before the runtime data.
 const HEADER: u32 = 32;
 const DATA_HEADER: u32 = 20;
+/// Bytes of the capabilities that request data of version 2 may have behind their header.
+const CAPABILITIES: u32 = 4;
 /// A request for a report over the vTPM's keys.
 const REQUEST_AK: u32 = 2;
 const TYPE_SNP: u32 = 2;
@@ -91,6 +96,10 @@ impl<'a> HclReport<'a> {
         let hardware: &[u8; SNP_REPORT] = r.array()?;
         let (data_size, data_version, kind) = (r.u32()?, r.u32()?, r.u32()?);
         let (hash, len) = (r.u32()?, r.u32()?);
+        let plain = DATA_HEADER.saturating_add(len);
+        let extended = data_version == 2 && data_size == plain.saturating_add(CAPABILITIES);
+        let data = if extended { data_size } else { plain };
+        r.take(if extended { CAPABILITIES } else { 0 })?;
         let runtime = r.take(len)?;
         let judged = || {
             due(Field::Signature, signature, "`HCLA`", signature == SIGNATURE)?;
@@ -98,13 +107,9 @@ impl<'a> HclReport<'a> {
             due(Field::RequestType, request, "2 (a report over the vTPM's keys)", request == REQUEST_AK)?;
             due(Field::Status, status, "0", status == 0)?;
             zeros(Field::Reserved, reserved)?;
-            due(Field::DataVersion, data_version, "1", data_version == 1)?;
+            due(Field::DataVersion, data_version, "1 or 2", matches!(data_version, 1 | 2))?;
             due(Field::RuntimeSize, len, "at least 2", len >= 2)?;
-            let data = DATA_HEADER.saturating_add(len);
             due(Field::DataSize, data_size, "20 more than the runtime data have", data_size == data)?;
-            let room = u32::try_from(SNP_REPORT).unwrap_or(u32::MAX);
-            let whole = HEADER.saturating_add(room).saturating_add(data);
-            due(Field::ReportSize, size, "the bytes up to the end of the runtime data", size == whole)?;
             let hash = match hash {
                 1 => Hash::Sha256,
                 2 => Hash::Sha384,
@@ -126,6 +131,14 @@ impl<'a> HclReport<'a> {
                     return Err(HclRejection::Field { field: Field::ReportType, seen, wanted });
                 }
             };
+            let room = u32::try_from(SNP_REPORT).unwrap_or(u32::MAX);
+            let whole = HEADER.saturating_add(room).saturating_add(data);
+            let alone = match hardware {
+                HardwareReport::Snp(report) => report.len(),
+                HardwareReport::Tdx(report) => report.len(),
+            };
+            let wanted = "the bytes up to the end of the runtime data, or those of the hardware report";
+            due(Field::ReportSize, size, wanted, size == whole || usize::try_from(size) == Ok(alone))?;
             zeros(Field::Padding, r.0)?;
             Ok(Self { version, hardware, hash, runtime })
         };

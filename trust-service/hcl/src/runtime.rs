@@ -21,6 +21,12 @@ pub struct VmConfiguration {
     pub tpm_persisted: Option<bool>,
     /// Whether a console is attached.
     pub console_enabled: Option<bool>,
+    /// Whether the console takes input.
+    pub interactive_console_enabled: Option<bool>,
+    /// Whether devices pass the paravisor's filter.
+    pub filtered_vpci_devices_allowed: Option<bool>,
+    /// SHA-256 of the provisioning certificate, base64url.
+    pub root_cert_thumbprint: Option<String>,
     /// The VM's id.
     #[serde(rename = "vmUniqueId")]
     pub vm_unique_id: Option<String>,
@@ -53,7 +59,8 @@ impl RuntimeData {
         let ak =
             find(&wire.keys, AK, "sign")?.ok_or(HclRejection::Key { kid: AK, fault: KeyFault::Missing })?;
         let ek = find(&wire.keys, EK, "encrypt")?;
-        let user_data = wire.user_data.as_deref().map(user_data).transpose()?;
+        let user_data =
+            wire.user_data.as_deref().filter(|text| !text.is_empty()).map(user_data).transpose()?;
         Ok(Self { ak, ek, vm: wire.vm_configuration, user_data })
     }
 
@@ -110,6 +117,15 @@ impl RuntimeProven {
     /// What is proven.
     pub fn data(&self) -> &RuntimeData {
         &self.0
+    }
+
+    /// Whether the guest had written these 64 bytes when the report was made: whether it was made in this very session.
+    pub fn is_fresh(&self, wanted: &[u8; 64]) -> Result<(), HclRejection> {
+        if self.0.user_data.as_ref() == Some(wanted) {
+            return Ok(());
+        }
+        let seen = self.0.user_data.map_or_else(|| "(none)".to_owned(), hex::encode);
+        Err(HclRejection::UserData { seen, wanted: hex::encode(wanted) })
     }
 
     /// Whether the attestation key is the one named: modulus and exponent, big-endian.

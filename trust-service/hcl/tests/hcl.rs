@@ -168,7 +168,7 @@ fn each_field_is_judged() {
         (20, 1, Field::Reserved),
         (28, 9, Field::Reserved),
         (data, 1, Field::DataSize),
-        (data + 4, 2, Field::DataVersion),
+        (data + 4, 3, Field::DataVersion),
         (data + 8, 3, Field::ReportType),
         (data + 12, 0, Field::HashType),
         (data + 12, 4, Field::HashType),

@@ -11,6 +11,7 @@
 mod ak;
 mod boot;
 mod ek;
+pub mod hcl;
 mod maker;
 mod marshal;
 mod scene;
