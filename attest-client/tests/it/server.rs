@@ -8,7 +8,7 @@ use ccnode_evidence::{
     Absent, Activated, Ek, EventLogs, EvidenceSource, ExtraData, Identity, Nonce, PcrIndex, PcrValues,
     QuoteParts, Secret, Sha256Digest, TpmEvidence, TpmSource,
 };
-use ccnode_protocol::grants::{Cluster, Grant, Grants, OnForeignDisk, VolumeAction, VolumeGrant};
+use ccnode_protocol::grants::{Cluster, Grant, Grants, OnForeignDisk, RootGrant, VolumeAction, VolumeGrant};
 use ccnode_protocol::{Attestation, NodeName, TeePubKey, jwe};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use serde_json::{Value, json};
@@ -269,7 +269,7 @@ pub(crate) fn grants(node: &str) -> Grants {
         version: 1,
         node: node.parse().unwrap(),
         time: 1,
-        root: VolumeGrant {
+        root: RootGrant::Volume(VolumeGrant {
             id: "n/root".into(),
             uuid: "u".into(),
             generation: 1,
@@ -279,7 +279,7 @@ pub(crate) fn grants(node: &str) -> Grants {
                 on_foreign_disk: OnForeignDisk::Refuse,
                 grant: grant(),
             },
-        },
+        }),
         certificate: grant(),
         cluster: Cluster { server: "https://c".into(), ca: String::new() },
     }

@@ -27,9 +27,9 @@ impl Boot {
             self.console.warn(Step::Attest, warning);
         }
         self.console.ok(Step::Attest, &attested.words, attested.ms);
-        let random = match attested.outcome.grants.root.action {
-            VolumeAction::Format { .. } => Some(self.tpm(attested.device.random(32)).await?),
-            VolumeAction::Open { .. } => None,
+        let random = match attested.outcome.grants.volume().map(|volume| &volume.action) {
+            Some(VolumeAction::Format { .. }) => Some(self.tpm(attested.device.random(32)).await?),
+            Some(VolumeAction::Open { .. }) | None => None,
         };
         self.done(Step::Cap, since, "PCR 15 closed");
         Ok(Capped { attested, random })

@@ -13,7 +13,7 @@ use ccnode_evidence::{Code, PcrIndex, Sha256Digest};
 use ccnode_luks_header::Expected;
 use ccnode_luks_volume::{Name, Opened, UnlockKey};
 use ccnode_protocol::NodeName;
-use ccnode_protocol::grants::{Certificate, CertificateRequest, Cluster, VolumeAction};
+use ccnode_protocol::grants::{Certificate, CertificateRequest, Cluster, RootGrant, VolumeAction};
 use ccnode_tpm_device::DeviceHandle;
 use std::path::Path;
 use std::time::Instant;
@@ -60,13 +60,16 @@ impl Boot {
         };
         let certificate = ask(&client, request, &config);
         self.load_late().await?;
+        let RootGrant::Volume(volume) = &grants.root else {
+            return Err(Refusal::new(Code::ServiceGarbage, "no volume for a node with a TPM"));
+        };
         let root = Root {
             partitions: Places::default().wait(&config.disk, deadline(&config)).await?,
             name: name("root")?,
-            unlock_key: Zeroizing::new(*grants.root.unlock_key.expose()),
+            unlock_key: Zeroizing::new(*volume.unlock_key.expose()),
             device: device.clone(),
         };
-        match &grants.root.action {
+        match &volume.action {
             VolumeAction::Open { header_digest, populated_from } => {
                 if populated_from.0 != cmdline.root_hash.0 {
                     let detail = format!(
@@ -79,7 +82,7 @@ impl Boot {
                 self.done(Step::Unlock, since, "the root as it is on record");
             }
             VolumeAction::Format { .. } => {
-                self.first_boot(&config, &mut client, &root, &grants.root, cmdline.root_hash, random).await?;
+                self.first_boot(&config, &mut client, &root, volume, cmdline.root_hash, random).await?;
             }
         }
         Ok(Unlocked { config, device, node: grants.node, cluster: grants.cluster, key, certificate })

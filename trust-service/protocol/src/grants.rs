@@ -14,12 +14,35 @@ pub struct Grants {
     pub node: NodeName,
     /// The service's clock, seconds since 1970; the node sets its own from it.
     pub time: u64,
-    /// The root volume.
-    pub root: VolumeGrant,
+    /// The root.
+    pub root: RootGrant,
     /// Trades one certificate request for one certificate.
     pub certificate: Grant,
     /// Where the kubelet finds its cluster.
     pub cluster: Cluster,
+}
+
+impl Grants {
+    /// The root volume; none where the root is this boot's alone.
+    pub fn volume(&self) -> Option<&VolumeGrant> {
+        match &self.root {
+            RootGrant::Volume(volume) => Some(volume),
+            RootGrant::Ephemeral { .. } => None,
+        }
+    }
+}
+
+/// What the node's identity allows for its root.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum RootGrant {
+    /// A volume that persists.
+    Volume(VolumeGrant),
+    /// Nothing that persists: the identity is this boot's alone, and so are key and content of the root.
+    Ephemeral {
+        /// The service's share of the volume key's randomness.
+        entropy: Secret<32>,
+    },
 }
 
 /// A right that outlives the session: spent with its secret, once a transition.
@@ -150,7 +173,7 @@ mod tests {
             version: 1,
             node: "workers-a".parse().unwrap(),
             time: 1,
-            root: VolumeGrant {
+            root: RootGrant::Volume(VolumeGrant {
                 id: "v".into(),
                 uuid: "u".into(),
                 generation: 1,
@@ -160,14 +183,24 @@ mod tests {
                     on_foreign_disk: OnForeignDisk::Refuse,
                     grant: grant.clone(),
                 },
-            },
+            }),
             certificate: grant,
             cluster: Cluster { server: "https://10.0.2.101:6443".into(), ca: String::new() },
         };
         let text = serde_json::to_string(&grants).unwrap();
         assert_eq!(serde_json::from_str::<Grants>(&text).unwrap(), grants);
         assert!(text.contains("\"on-foreign-disk\":\"refuse\""), "{text}");
+        assert_eq!(grants.volume().unwrap().id, "v");
         let debug = format!("{grants:?}");
         assert!(!debug.contains("171, 171") && !debug.contains("q6ur"), "{debug}");
+    }
+
+    #[test]
+    fn a_root_of_one_boot_has_entropy_and_nothing_else() {
+        let root = RootGrant::Ephemeral { entropy: Secret::new([0xab; 32]) };
+        let text = serde_json::to_string(&root).unwrap();
+        assert_eq!(text, r#"{"entropy":"q6urq6urq6urq6urq6urq6urq6urq6urq6urq6urq6s"}"#);
+        assert_eq!(serde_json::from_str::<RootGrant>(&text).unwrap(), root);
+        assert!(serde_json::from_str::<RootGrant>("{}").is_err());
     }
 }

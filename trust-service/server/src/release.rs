@@ -15,7 +15,7 @@ use axum::extract::State;
 use ccnode_evidence::{Code, Secret};
 use ccnode_protocol::NodeName;
 use ccnode_protocol::admin::{Pair, VolumeRecord, VolumeState};
-use ccnode_protocol::grants::{Grant, Grants, VolumeAction, VolumeGrant};
+use ccnode_protocol::grants::{Grant, Grants, RootGrant, VolumeAction, VolumeGrant};
 use ccnode_protocol::jwe::{self, Jwe};
 use serde_json::json;
 use std::sync::Arc;
@@ -51,10 +51,16 @@ pub async fn grants<S: Store>(
     let entry = AuditEntry {
         actor: format!("node:{}", node.name),
         action,
-        object: grants.root.id.clone(),
+        object: grants
+            .volume()
+            .map_or_else(|| format!("{}/ephemeral", node.name), |volume| volume.id.clone()),
         detail: json!({
-            "generation": grants.root.generation,
-            "action": match grants.root.action { VolumeAction::Open { .. } => "open", VolumeAction::Format { .. } => "format" },
+            "generation": grants.volume().map(|volume| volume.generation),
+            "action": match grants.volume().map(|volume| &volume.action) {
+                Some(VolumeAction::Open { .. }) => "open",
+                Some(VolumeAction::Format { .. }) => "format",
+                None => "ephemeral",
+            },
             "image": verdict.image, "reset-count": verdict.reset_count,
         }),
         correlation_id: &id,
@@ -75,31 +81,36 @@ async fn again<S: Store>(
 ) -> Result<Grants, Refusal> {
     let plain = service.at_rest.open(&SessionRow::place(&row.nonce), sealed).map_err(Refusal::internal)?;
     let mut grants: Grants = serde_json::from_slice(&plain).map_err(Refusal::internal)?;
-    let volume = tx.volume(&grants.root.id).await?;
+    if let Some(granted) = grants.volume() {
+        still_granted(granted, tx.volume(&granted.id).await?)?;
+    }
+    this_boot(node, verdict)?;
+    grants.time = service.now();
+    Ok(grants)
+}
+
+/// A volume that moved on since it was granted is not granted once more.
+fn still_granted(granted: &VolumeGrant, volume: Option<VolumeRow>) -> Result<(), Refusal> {
     let current = volume.as_ref().map(|v| v.record.generation);
-    if current != Some(grants.root.generation) {
+    if current != Some(granted.generation) {
         let text = format!(
             "{} is at generation {current:?}, this session's grant at {}",
-            grants.root.id, grants.root.generation
+            granted.id, granted.generation
         );
         return Err(Refusal::new(Code::GenerationStale, text));
     }
-    this_boot(node, verdict)?;
-    let state = volume.map(|v| v.record.state);
-    match (&grants.root.action, state) {
-        (VolumeAction::Format { .. }, Some(VolumeState::Granted)) => {}
-        (VolumeAction::Open { .. }, Some(VolumeState::Ready)) => {}
+    match (&granted.action, volume.map(|v| v.record.state)) {
+        (VolumeAction::Format { .. }, Some(VolumeState::Granted)) => Ok(()),
+        (VolumeAction::Open { .. }, Some(VolumeState::Ready)) => Ok(()),
         (_, Some(VolumeState::Retired)) => {
-            let text = format!("the key of {} was forgotten", grants.root.id);
-            return Err(Refusal::new(Code::VolumeRetired, text));
+            let text = format!("the key of {} was forgotten", granted.id);
+            Err(Refusal::new(Code::VolumeRetired, text))
         }
         (_, state) => {
-            let text = format!("{} is {state:?}: what this session was granted was used", grants.root.id);
-            return Err(Refusal::new(Code::GrantSpent, text));
+            let text = format!("{} is {state:?}: what this session was granted was used", granted.id);
+            Err(Refusal::new(Code::GrantSpent, text))
         }
     }
-    grants.time = service.now();
-    Ok(grants)
 }
 
 /// A session lives as long as the boot that attested: once a later one has, there is nothing for it.
@@ -148,7 +159,7 @@ async fn release<S: Store>(
         version: 1,
         node: node.name.clone(),
         time: now,
-        root,
+        root: RootGrant::Volume(root),
         certificate,
         cluster: cluster(service, pool)?,
     };

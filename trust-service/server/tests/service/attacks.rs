@@ -94,8 +94,8 @@ async fn t07_a_node_reads_what_belongs_to_it_and_nothing_else() {
     assert_eq!(denied.detail["code"], "resource-unknown");
 
     // The grants follow the attested identity, not what the request says.
-    assert_ne!(a.grants.root.unlock_key, b.grants.root.unlock_key);
-    assert_eq!(a.grants.root.id, format!("{}/root", a.grants.node));
+    assert_ne!(a.grants.volume().unwrap().unlock_key, b.grants.volume().unwrap().unlock_key);
+    assert_eq!(a.grants.volume().unwrap().id, format!("{}/root", a.grants.node));
 }
 
 #[tokio::test]

@@ -44,8 +44,9 @@ async fn the_nodes_client_walks_the_whole_way() {
     let ca = std::fs::read(trust.dir().join("tls/ca.pem")).unwrap();
     let mut client_a = client(&trust, ca);
     let Outcome { grants, csr } = attest(&mut client_a, &tpm).await.unwrap();
-    let VolumeAction::Format { grant, .. } = grants.root.action else { panic!() };
-    let (id, secret, generation) = (grant.id, grant.secret, grants.root.generation);
+    let volume = grants.volume().unwrap().clone();
+    let VolumeAction::Format { grant, .. } = volume.action.clone() else { panic!() };
+    let (id, secret, generation) = (grant.id, grant.secret, volume.generation);
     let formatted =
         Formatted { grant: id.clone(), secret: secret.clone(), generation, header_digest: header() };
     client_a.formatted(&formatted, deadline(), |_| ()).await.unwrap();
@@ -62,8 +63,8 @@ async fn the_nodes_client_walks_the_whole_way() {
 
     tpm.reboot(Boot::standard());
     let again = attest(&mut client_a, &tpm).await.unwrap();
-    assert!(matches!(again.grants.root.action, VolumeAction::Open { .. }));
-    assert_eq!(again.grants.root.unlock_key, grants.root.unlock_key);
+    assert!(matches!(again.grants.volume().unwrap().action, VolumeAction::Open { .. }));
+    assert_eq!(again.grants.volume().unwrap().unlock_key, volume.unlock_key);
     tpm.cap();
     assert_eq!(attest(&mut client_a, &tpm).await.unwrap_err(), Code::AlreadyCapped);
 }

@@ -400,19 +400,19 @@ pub(crate) async fn boot(trust: &Trust, tpm: &SoftTpm) -> Answered<Granted> {
 
 impl Granted {
     pub(crate) fn format(&self) -> (String, Secret<32>) {
-        match &self.grants.root.action {
+        match &self.grants.volume().unwrap().action {
             VolumeAction::Format { grant, .. } => (grant.id.clone(), grant.secret.clone()),
             VolumeAction::Open { .. } => panic!("no format grant"),
         }
     }
 
     pub(crate) async fn formatted(&self, header_digest: Sha256Digest) -> Answered<()> {
-        let ((grant, secret), generation) = (self.format(), self.grants.root.generation);
+        let ((grant, secret), generation) = (self.format(), self.grants.volume().unwrap().generation);
         self.session.post(FORMATTED, &Formatted { grant, secret, generation, header_digest }).await
     }
 
     pub(crate) async fn ready(&self, populated_from: Sha256Digest) -> Answered<()> {
-        let ((grant, secret), generation) = (self.format(), self.grants.root.generation);
+        let ((grant, secret), generation) = (self.format(), self.grants.volume().unwrap().generation);
         self.session.post(READY, &Ready { grant, secret, generation, populated_from }).await
     }
 

@@ -154,13 +154,14 @@ async fn t07_a_key_opens_in_the_row_of_its_node_alone() {
     let (tpm_a, tpm_b) = (tpm(&maker, Seat::A), tpm(&maker, Seat::B));
     let (a, b) = (first_boot(&trust, &tpm_a).await, first_boot(&trust, &tpm_b).await);
     let mut tx = trust.service().store.read().await.unwrap();
-    let mut row = tx.volume(&a.grants.root.id).await.unwrap().unwrap();
+    let mut row = tx.volume(&a.grants.volume().unwrap().id).await.unwrap().unwrap();
     let other = tx.node_named(&b.grants.node).await.unwrap().unwrap().identity;
     drop(tx);
     assert!(trust.service().unlock_key(&row).unwrap().is_some());
     row.identity = other;
     assert!(trust.service().unlock_key(&row).is_err(), "sealed for the identity, too");
-    let moved = format!("UPDATE volumes SET identity = '{other}' WHERE id = '{}'", a.grants.root.id);
+    let moved =
+        format!("UPDATE volumes SET identity = '{other}' WHERE id = '{}'", a.grants.volume().unwrap().id);
     sql(&trust.dir(), &moved).await;
     tpm_a.reboot(Boot::standard());
     assert_eq!(code(boot(&trust, &tpm_a).await), Code::Internal, "its volume is another node's");

@@ -29,7 +29,11 @@ async fn revoked_and_retired_nodes_get_nothing() {
     trust.admin().delete(&admin::path(admin::NODE, &[&name])).await.unwrap();
     tpm.reboot(Boot::standard());
     let anew = boot(&trust, &tpm).await.unwrap();
-    assert_ne!(anew.grants.root.unlock_key, granted.grants.root.unlock_key, "the old key is forgotten");
+    assert_ne!(
+        anew.grants.volume().unwrap().unlock_key,
+        granted.grants.volume().unwrap().unlock_key,
+        "the old key is forgotten"
+    );
 }
 
 #[tokio::test]
@@ -56,8 +60,8 @@ async fn t27_another_image_than_the_root_was_made_from_gets_no_key() {
     assert_eq!(code(boot(&trust, &tpm).await), Code::PopulatedFromOther);
     act(&trust, admin::NODE_REGRANT, &first.grants.node).await.unwrap();
     let anew = boot(&trust, &tpm).await.unwrap();
-    assert_ne!(anew.grants.root.unlock_key, first.grants.root.unlock_key);
-    assert!(anew.grants.root.generation > first.grants.root.generation);
+    assert_ne!(anew.grants.volume().unwrap().unlock_key, first.grants.volume().unwrap().unlock_key);
+    assert!(anew.grants.volume().unwrap().generation > first.grants.volume().unwrap().generation);
     anew.formatted(header()).await.unwrap();
     assert_eq!(code(anew.ready(verity()).await), Code::PopulatedFromOther, "filled from the old source");
     anew.ready(Sha256Digest::of(b"root source 2")).await.unwrap();
@@ -112,7 +116,7 @@ async fn a_retired_volume_is_not_released() {
     let tpm = tpm(&maker, Seat::A);
     let granted = first_boot(&trust, &tpm).await;
     let mut tx = trust.service().store.write().await.unwrap();
-    let volume = tx.volume(&granted.grants.root.id).await.unwrap().unwrap();
+    let volume = tx.volume(&granted.grants.volume().unwrap().id).await.unwrap().unwrap();
     let mut retired = volume.clone();
     retired.record = VolumeRecord { state: VolumeState::Retired, ..retired.record };
     assert!(tx.swap_volume(volume.version(), &retired).await.unwrap());

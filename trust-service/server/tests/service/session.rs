@@ -19,11 +19,13 @@ async fn first_boot_formats_and_second_boot_opens() {
     let first = boot(&trust, &tpm).await.unwrap();
     let name = first.grants.node.clone();
     assert!(name.as_str().starts_with("workers-") && name.as_str().len() == 18, "{name}");
-    assert_eq!(first.grants.root.id, format!("{name}/root"));
-    assert_eq!(first.grants.root.generation, 1);
+    assert_eq!(first.grants.volume().unwrap().id, format!("{name}/root"));
+    assert_eq!(first.grants.volume().unwrap().generation, 1);
     assert_eq!(first.grants.cluster.server, "https://10.0.2.101:6443");
     assert!(first.grants.cluster.ca.starts_with("-----BEGIN CERTIFICATE-----"));
-    let VolumeAction::Format { on_foreign_disk, .. } = &first.grants.root.action else { panic!() };
+    let VolumeAction::Format { on_foreign_disk, .. } = &first.grants.volume().unwrap().action else {
+        panic!()
+    };
     assert_eq!(*on_foreign_disk, OnForeignDisk::Refuse);
     first.formatted(header()).await.unwrap();
     first.ready(verity()).await.unwrap();
@@ -43,10 +45,12 @@ async fn first_boot_formats_and_second_boot_opens() {
     tpm.reboot(Boot::standard());
     let second = boot(&trust, &tpm).await.unwrap();
     assert_eq!(second.grants.node, name);
-    assert_eq!(second.grants.root.unlock_key, first.grants.root.unlock_key);
-    assert_eq!(second.grants.root.uuid, first.grants.root.uuid);
-    assert_eq!(second.grants.root.generation, 1);
-    let VolumeAction::Open { header_digest, populated_from } = second.grants.root.action else { panic!() };
+    assert_eq!(second.grants.volume().unwrap().unlock_key, first.grants.volume().unwrap().unlock_key);
+    assert_eq!(second.grants.volume().unwrap().uuid, first.grants.volume().unwrap().uuid);
+    assert_eq!(second.grants.volume().unwrap().generation, 1);
+    let VolumeAction::Open { header_digest, populated_from } = second.grants.volume().unwrap().action else {
+        panic!()
+    };
     assert_eq!((header_digest, populated_from), (header(), verity()));
     assert!(admin.refusals().await.is_empty());
 }
@@ -76,7 +80,11 @@ async fn every_decision_has_its_audit_row() {
         ]
     );
     let text = serde_json::to_string(&rows).unwrap();
-    for secret in [&granted.grants.root.unlock_key, &granted.grants.certificate.secret, &granted.format().1] {
+    for secret in [
+        &granted.grants.volume().unwrap().unlock_key,
+        &granted.grants.certificate.secret,
+        &granted.format().1,
+    ] {
         let hidden = [hex::encode(secret.expose()), B64.encode(secret.expose())];
         assert!(hidden.iter().all(|h| !text.contains(h)), "t21: a secret in the audit log");
     }
@@ -93,8 +101,8 @@ async fn a_half_made_volume_is_made_anew_and_old_grants_are_stale() {
 
     tpm.reboot(Boot::standard());
     let second = boot(&trust, &tpm).await.unwrap();
-    assert_eq!(second.grants.root.generation, 2);
-    assert!(matches!(second.grants.root.action, VolumeAction::Format { .. }));
+    assert_eq!(second.grants.volume().unwrap().generation, 2);
+    assert!(matches!(second.grants.volume().unwrap().action, VolumeAction::Format { .. }));
     assert_eq!(code(first.ready(verity()).await), GenerationStale);
     assert_eq!(code(first.formatted(header()).await), GenerationStale);
     assert_eq!(code(first.session.grants().await), GenerationStale);
@@ -137,8 +145,8 @@ async fn state_survives_restart_and_crash() {
     trust.crash().await;
     tpm.reboot(Boot::standard());
     let second = boot(&trust, &tpm).await.unwrap();
-    assert!(matches!(second.grants.root.action, VolumeAction::Open { .. }));
-    assert_eq!(second.grants.root.unlock_key, first.grants.root.unlock_key);
+    assert!(matches!(second.grants.volume().unwrap().action, VolumeAction::Open { .. }));
+    assert_eq!(second.grants.volume().unwrap().unlock_key, first.grants.volume().unwrap().unlock_key);
 }
 
 #[tokio::test]
@@ -170,8 +178,8 @@ async fn keys_at_rest_are_sealed() {
     trust.stop().await;
     let bytes = std::fs::read(trust.dir().join("db.sqlite")).unwrap();
     let holds = |needle: &[u8]| bytes.windows(needle.len()).any(|w| w == needle);
-    assert!(holds(granted.grants.root.id.as_bytes()), "the search finds what is there");
-    for secret in [&granted.grants.root.unlock_key, &granted.grants.certificate.secret] {
+    assert!(holds(granted.grants.volume().unwrap().id.as_bytes()), "the search finds what is there");
+    for secret in [&granted.grants.volume().unwrap().unlock_key, &granted.grants.certificate.secret] {
         assert!(!holds(secret.expose()), "raw");
         assert!(!holds(hex::encode(secret.expose()).as_bytes()), "hex");
         assert!(!holds(B64.encode(secret.expose()).as_bytes()), "base64");
