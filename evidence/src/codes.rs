@@ -175,6 +175,8 @@ codes! {
     Service HclBinding "hcl-binding" "The hardware report does not cover the runtime data of the Azure HCL report." "Treat it as an attack: the runtime data, which name the vTPM's keys, were changed."
     Service HclKey "hcl-key" "The runtime data of the Azure HCL report do not name the vTPM's key as they should." "Use an unmodified Azure confidential VM; if Azure changed the form, update the service."
     Service HclUserData "hcl-user-data" "The runtime data of the Azure HCL report are not of this session." "Let the guest write the session's report data to NV index 0x01400002 before it reads the report; otherwise treat it as a replay."
+    Service EkMalformed "ek-malformed" "The endorsement key's public area can't be read, or is not made by a template of the TCG EK profile." "Let the vTPM make its endorsement key by the default template of its kind of key."
+    Service EkUncertified "ek-uncertified" "The TPM has no endorsement key certificate, and no report vouches for its key." "Use a TPM with a certificate, or a confidential VM whose report covers its vTPM."
 
     Node ConfigMissing "config-missing" "There is no /etc/ccnode/node.toml in the initramfs." "Rebuild the image; the recipe's [node] names the file."
     Node ConfigMalformed "config-malformed" "The measured configuration can't be read." "Correct the line that the detail names and rebuild the image."

@@ -1,8 +1,10 @@
 //! Endorsement keys and the templates that they are made by (TCG EK Credential Profile, section B).
 
-use crate::public_key::{Curve, PublicKey};
-use crate::tpm::{ALG_AES, ALG_CFB, ALG_ECC, ALG_NULL, ALG_RSA};
+use crate::public_key::{Curve, KeyError, PublicKey};
+use crate::reader::{ReadError, Reader};
+use crate::tpm::{ALG_AES, ALG_CFB, ALG_ECC, ALG_NULL, ALG_RSA, is_tpm12_key};
 use ccnode_evidence::HashAlg;
+use ccnode_protocol::limits;
 use sha2::{Digest as _, Sha256, Sha384};
 
 /// PolicySecret(TPM_RH_ENDORSEMENT), SHA-256: PolicyA (section B.6.2).
@@ -36,6 +38,26 @@ const LOW: Template =
 const HIGH: Template =
     Template { name_alg: HashAlg::Sha384, aes_bits: 256, attributes: 0x0003_00f2, policy: POLICY_B_SHA384 };
 
+/// Why bytes are no endorsement key that credentials are made for.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum EkPublicError {
+    /// Longer than any that is read.
+    #[error("{0} bytes of TPMT_PUBLIC are too many")]
+    Size(usize),
+    /// The structure ends inside a field.
+    #[error("the TPMT_PUBLIC ends early")]
+    Short,
+    /// TPM_PUBKEY or TPM_KEY.
+    #[error("this is a key of a TPM 1.2; TPM 2.0 is appraised")]
+    Tpm12,
+    /// Its key is none: of another type, too short, no point of its curve.
+    #[error("its key is none of an EK template: {0}")]
+    Key(#[source] KeyError),
+    /// A field that is not its template's: nameAlg, attributes, policy, symmetric algorithm, scheme, or bytes that trail.
+    #[error("it is not made by the EK template of its kind of key")]
+    Template,
+}
+
 /// The key of an EK certificate: RSA-2048 (template L-1), P-256 (L-2), P-384 (H-3) or RSA-3072 (H-6).
 ///
 /// A certificate does not say by which template its key was made; of RSA-2048 and P-256 there are high ones, too. They have the same
@@ -57,6 +79,39 @@ impl EkKey {
             PublicKey::Rsa { .. } => return Err(key),
         };
         Ok(Self { key, template })
+    }
+
+    /// The key in a TPMT_PUBLIC, which must be exactly what its template gives with this key.
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, EkPublicError> {
+        if bytes.len() > limits::AK_PUBLIC {
+            return Err(EkPublicError::Size(bytes.len()));
+        }
+        if is_tpm12_key(bytes) {
+            return Err(EkPublicError::Tpm12);
+        }
+        let short = |_: ReadError| EkPublicError::Short;
+        let mut r = Reader::new(bytes);
+        let kind = r.u16().map_err(short)?;
+        // nameAlg and attributes, the policy, then the symmetric algorithm with key size and mode, and no scheme.
+        r.take(2 + 4).map_err(short)?;
+        r.sized().map_err(short)?;
+        r.take(4 * 2).map_err(short)?;
+        let key = match kind {
+            ALG_RSA => {
+                r.take(2 + 4).map_err(short)?;
+                PublicKey::from_rsa_numbers(r.sized().map_err(short)?, &[1, 0, 1])
+            }
+            ALG_ECC => {
+                let curve = r.u16().map_err(short)?;
+                r.take(2).map_err(short)?;
+                let (x, y) = (r.sized().map_err(short)?, r.sized().map_err(short)?);
+                let curve = Curve::from_id(curve).ok_or(EkPublicError::Key(KeyError::Algorithm))?;
+                PublicKey::ecc(curve, x, y).map_err(KeyError::from)
+            }
+            _ => Err(KeyError::Algorithm),
+        };
+        let ek = Self::new(key.map_err(EkPublicError::Key)?).map_err(|_| EkPublicError::Template)?;
+        if ek.public() == bytes { Ok(ek) } else { Err(EkPublicError::Template) }
     }
 
     pub(crate) fn key(&self) -> &PublicKey {

@@ -14,7 +14,7 @@ const NAME_CHARS: usize = 10;
 /// A parsed EK certificate and attestation key, as the auth request offers them. Nothing is proven of them yet.
 #[derive(Clone, Debug)]
 pub struct TpmIdentity {
-    ek_cert: Vec<u8>,
+    ek_cert: Option<Vec<u8>>,
     ek: EkKey,
     node_id: Sha256Digest,
     ak_public: Vec<u8>,
@@ -25,14 +25,20 @@ impl TpmIdentity {
     /// Reads both strictly; [`Rejection::EkCertMalformed`] or [`Rejection::AkMalformed`] if one is none.
     pub fn parse(ek_cert_der: &[u8], ak_tpmt_public: &[u8]) -> Result<Self, Rejection> {
         let ek = ek_cert::parse(ek_cert_der).map_err(Rejection::EkCertMalformed)?;
+        Self::new(Some(ek_cert_der.to_vec()), ek, ak_tpmt_public)
+    }
+
+    /// The same of a TPM without a certificate, by its endorsement key's TPMT_PUBLIC: [`Rejection::EkMalformed`] unless it is made by
+    /// the EK template of its kind. Good for nothing until a report vouches for this key.
+    pub fn from_ek_public(ek_tpmt_public: &[u8], ak_tpmt_public: &[u8]) -> Result<Self, Rejection> {
+        let ek = EkKey::parse(ek_tpmt_public).map_err(Rejection::EkMalformed)?;
+        Self::new(None, ek, ak_tpmt_public)
+    }
+
+    fn new(ek_cert: Option<Vec<u8>>, ek: EkKey, ak_tpmt_public: &[u8]) -> Result<Self, Rejection> {
         let ak = SigningKey::parse(ak_tpmt_public).map_err(Rejection::AkMalformed)?;
-        Ok(Self {
-            ek_cert: ek_cert_der.to_vec(),
-            node_id: Sha256Digest::of(&ek.name()),
-            ek,
-            ak_public: ak_tpmt_public.to_vec(),
-            ak,
-        })
+        let node_id = Sha256Digest::of(&ek.name());
+        Ok(Self { ek_cert, node_id, ek, ak_public: ak_tpmt_public.to_vec(), ak })
     }
 
     /// What the store keys nodes by: SHA-256 of the EK's Name, the EK being the certificate's key in the template of its kind.
@@ -45,9 +51,24 @@ impl TpmIdentity {
         self.ak.name.clone()
     }
 
-    /// The EK certificate, DER.
-    pub fn ek_cert(&self) -> &[u8] {
-        &self.ek_cert
+    /// The EK certificate, DER; `None` for a TPM without one.
+    pub fn ek_cert(&self) -> Option<&[u8]> {
+        self.ek_cert.as_deref()
+    }
+
+    /// The endorsement key's TPMT_PUBLIC, by the template of its kind.
+    pub fn ek_public(&self) -> Vec<u8> {
+        self.ek.public()
+    }
+
+    /// Modulus and exponent of the endorsement key, big-endian; `None` for an ECC key.
+    pub fn ek_rsa(&self) -> Option<(&[u8], &[u8])> {
+        self.ek.key().rsa_numbers()
+    }
+
+    /// Modulus and exponent of the attestation key, big-endian; `None` for an ECC key.
+    pub fn ak_rsa(&self) -> Option<(&[u8], &[u8])> {
+        self.ak.key.rsa_numbers()
     }
 
     /// The attestation key's TPMT_PUBLIC.

@@ -35,6 +35,7 @@ pub use composite::PcrDigest;
 pub use csr::{Csr, CsrError};
 pub use ek::{EkChainValid, EkRoot, TrustLevel};
 pub use ek_cert::EkCertError;
+pub use ek_key::EkPublicError;
 pub use identity::TpmIdentity;
 pub use ima::boot_aggregate_pcrs;
 pub use public_key::{Curve, KeyError};

@@ -239,6 +239,14 @@ impl PublicKey {
         }
     }
 
+    /// Modulus and exponent of an RSA key, big-endian.
+    pub(crate) fn rsa_numbers(&self) -> Option<(&[u8], &[u8])> {
+        match self {
+            Self::Rsa { modulus } => Some((modulus, &EXPONENT)),
+            Self::Ecc { .. } => None,
+        }
+    }
+
     /// In words: "RSA of 2048 bits".
     pub(crate) fn describe(&self) -> String {
         match self {

@@ -1,7 +1,7 @@
 //! Every way in which appraisal says no: one variant each, with its data, its code and its sentence.
 
 use crate::ak::AttributeFault;
-use crate::{ChainFault, CsrError, EkCertError, PcrDigest, PublicError, QuoteError, UnixTime};
+use crate::{ChainFault, CsrError, EkCertError, EkPublicError, PcrDigest, PublicError, QuoteError, UnixTime};
 use ccnode_evidence::{Code, PcrIndex, PcrSet, Sha256Digest};
 use ccnode_tpm_eventlog::{Difference, LogError, MatchError};
 use std::fmt;
@@ -103,6 +103,12 @@ pub enum Rejection {
     /// The EK certificate can't be read, or is none.
     #[error("EK certificate: {0}")]
     EkCertMalformed(#[source] EkCertError),
+    /// The endorsement key's TPMT_PUBLIC is none that credentials are made for.
+    #[error("endorsement key: {0}")]
+    EkMalformed(#[source] EkPublicError),
+    /// The TPM has no certificate, and nothing else vouches for its endorsement key.
+    #[error("the TPM has no EK certificate, and no report vouches for its endorsement key")]
+    EkUncertified,
     /// No root of the pool leads to it.
     #[error("no EK root of the pool issued the certificate by `{issuer}`")]
     EkUntrusted {
@@ -251,7 +257,11 @@ impl Rejection {
             Self::MalformedRequest { .. } | Self::TranscriptVersion(_) => Code::MalformedRequest,
             Self::StockTranscript => Code::StockTranscript,
             Self::NonceMismatch { .. } => Code::NonceMismatch,
-            Self::EkCertMalformed(EkCertError::Tpm12) => Code::Tpm12,
+            Self::EkCertMalformed(EkCertError::Tpm12) | Self::EkMalformed(EkPublicError::Tpm12) => {
+                Code::Tpm12
+            }
+            Self::EkMalformed(_) => Code::EkMalformed,
+            Self::EkUncertified => Code::EkUncertified,
             Self::EkCertMalformed(_) => Code::EkCertMalformed,
             Self::EkUntrusted { .. } | Self::EkChain { .. } => Code::EkUntrusted,
             Self::EkCertExpired { .. } => Code::EkCertExpired,

@@ -22,7 +22,7 @@ pub(super) fn is_tpm12_quote(bytes: &[u8]) -> bool {
 }
 
 /// TPM_PUBKEY, TPM_KEY or TPM_KEY12 in place of TPMT_PUBLIC.
-pub(super) fn is_tpm12_key(bytes: &[u8]) -> bool {
+pub(crate) fn is_tpm12_key(bytes: &[u8]) -> bool {
     [STRUCT_VER, KEY12, KEY_PARMS_RSA].iter().any(|head| bytes.starts_with(head))
 }
 

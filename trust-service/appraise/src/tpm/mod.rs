@@ -10,7 +10,7 @@ mod signature;
 pub(crate) use attest::Quote;
 pub use attest::{ClockInfo, Selection};
 pub use error::{PublicError, QuoteError};
-pub(crate) use legacy::is_tpm12_cert;
+pub(crate) use legacy::{is_tpm12_cert, is_tpm12_key};
 pub(crate) use public::SigningKey;
 pub use scheme::{Scheme, SchemeKind};
 pub(crate) use signature::{Signature, SignatureValue};

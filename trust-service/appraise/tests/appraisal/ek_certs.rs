@@ -1,7 +1,7 @@
 //! EK certificates as makers issue them, with their oddities, and everything else that is none.
 
 use crate::world::World;
-use ccnode_appraise::{CertError, EkCertError, Rejection, TpmIdentity};
+use ccnode_appraise::{CertError, EkCertError, EkPublicError, References, Rejection, Session, TpmIdentity};
 use ccnode_evidence::Code;
 use ccnode_testkit::{EkKind, EkProfile, MakerCa, Seat, SoftTpm, add_extension};
 use rcgen::{ExtendedKeyUsagePurpose as Purpose, KeyUsagePurpose as Usage};
@@ -36,6 +36,69 @@ fn refused(cert: &[u8]) -> EkCertError {
 fn accepted(profile: EkProfile) {
     let world = world(&profile, EkKind::Rsa2048);
     assert!(world.run().is_ok(), "{profile:?}");
+}
+
+#[test]
+fn t06_keys_without_a_certificate_are_read_strictly() {
+    let ak = World::new().tpm.offer().ak_public;
+    for kind in [EkKind::Rsa2048, EkKind::P256, EkKind::P384] {
+        let world = world(&EkProfile::default(), kind);
+        let certified = world.identity().unwrap();
+        let public = certified.ek_public();
+        let bare = TpmIdentity::from_ek_public(&public, &ak).unwrap();
+        assert_eq!((bare.node_id(), bare.ek_cert()), (certified.node_id(), None));
+        assert_eq!(bare.ek_rsa(), certified.ek_rsa());
+        assert_eq!(bare.ek_rsa().is_some(), kind == EkKind::Rsa2048);
+        let (credential, secret) = bare.make_credential(&world.secret, &mut OsRng).unwrap();
+        assert_eq!(world.tpm.open(&credential, &secret).unwrap(), world.secret);
+        // It is good for nothing by itself.
+        let answer = world.answer();
+        let session = Session { nonce: &world.nonce, identity: &bare, secret: &world.secret };
+        let references = References {
+            platforms: &[],
+            images: &[],
+            pairs: &[],
+            ek_roots: &world.roots,
+            allow_init_data: false,
+        };
+        let refused = ccnode_appraise::appraise(&session, &answer, &references, world.now).unwrap_err();
+        assert!(matches!(refused.rejection, Rejection::EkUncertified), "{}", refused.rejection);
+        assert_eq!(refused.rejection.code(), Code::EkUncertified);
+
+        let error = |bytes: &[u8]| match TpmIdentity::from_ek_public(bytes, &ak).unwrap_err() {
+            rejection @ Rejection::EkMalformed(_) => {
+                assert_eq!(rejection.code(), Code::EkMalformed);
+                let Rejection::EkMalformed(error) = rejection else { unreachable!() };
+                error
+            }
+            other => panic!("{other}"),
+        };
+        for len in 0..public.len() {
+            assert_eq!(error(&public[..len]), EkPublicError::Short, "{kind:?} {len}");
+        }
+        assert_eq!(error(&[&public[..], &[0]].concat()), EkPublicError::Template);
+        assert_eq!(error(&[7; 1025]), EkPublicError::Size(1025));
+        // Everything in front of the key: type, nameAlg, attributes, policy, symmetric algorithm, scheme.
+        let head = if kind == EkKind::P384 { 66 } else { 50 };
+        for at in (0..head).filter(|at| ![8, 9].contains(at)) {
+            let mut other = public.clone();
+            other[at] ^= 0x40;
+            assert!(
+                matches!(error(&other), EkPublicError::Template | EkPublicError::Key(_)),
+                "{kind:?} {at}"
+            );
+        }
+        let mut other = public.clone();
+        *other.last_mut().unwrap() ^= 1;
+        match kind {
+            EkKind::Rsa2048 => assert!(TpmIdentity::from_ek_public(&other, &ak).is_ok(), "another modulus"),
+            _ => assert!(matches!(error(&other), EkPublicError::Key(_)), "no point"),
+        }
+    }
+    let old = [&[0, 0, 0, 1, 0, 1, 0, 2][..], &[7; 280]].concat();
+    let rejection = TpmIdentity::from_ek_public(&old, &ak).unwrap_err();
+    assert!(matches!(rejection, Rejection::EkMalformed(EkPublicError::Tpm12)));
+    assert_eq!(rejection.code(), Code::Tpm12);
 }
 
 /// A good certificate with its signed part changed and signed anew by its maker.
