@@ -82,6 +82,11 @@ impl CollateralValid {
         self.tcb_info.fmspc.0
     }
 
+    /// PCEID of that model's provisioning certification enclave.
+    pub fn pce_id(&self) -> [u8; 2] {
+        self.tcb_info.pce_id.0
+    }
+
     /// The dates of every dated item.
     pub fn dates(&self) -> [Dates; 4] {
         let dates = |item, issued: crate::json::Date, next: crate::json::Date| Dates {

@@ -34,7 +34,7 @@ fn the_stored_form_reads_back() {
     let collateral = Collateral::from_json(json.to_string().as_bytes()).unwrap();
     assert_eq!(serde_json::to_value(&collateral).unwrap(), json);
     let valid = collateral.verify(&root(), NOW, &CollateralAge::default()).unwrap();
-    assert_eq!(valid.fmspc(), FMSPC);
+    assert_eq!((valid.fmspc(), valid.pce_id()), (FMSPC, [0, 0]));
     assert!(
         valid.dates().iter().all(|d| d.issued.0 == NOW.0 - 10 * DAY && d.next_update.0 == NOW.0 + 20 * DAY)
     );
