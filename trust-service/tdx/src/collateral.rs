@@ -79,9 +79,6 @@ pub enum CollateralError {
     /// A list that covers a part of its issuer's certificates only.
     #[error("the list covers a part of its issuer's certificates only")]
     CrlScope,
-    /// A list without an end.
-    #[error("the list does not say when the next one is due")]
-    CrlNoNextUpdate,
     /// A chain in neither PEM nor URL-encoded PEM.
     #[error("{0}")]
     Chain(ChainError),

@@ -33,7 +33,7 @@ impl Crl {
         if !issuer.signs_crls || !issuer.point.signed_der(signed, &crl.signature_value.data) {
             return Err(Rejection::CollateralSignature(item));
         }
-        let next_update = crl.next_update().ok_or(bad(CollateralError::CrlNoNextUpdate))?;
+        let next_update = crl.next_update().ok_or(bad(CollateralError::Crl))?;
         let dates = Dates { item, issued: unix(crl.last_update()), next_update: unix(next_update) };
         Ok(Self { list, issuer: issuer.key, dates })
     }

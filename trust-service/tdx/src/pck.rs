@@ -170,3 +170,13 @@ fn each_in<'a>(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_no_certificate_names_no_platform() {
+        assert_eq!(Pck::read(&CertificateDer::from(&b"PCK"[..])), Err(PckError::Certificate));
+    }
+}

@@ -28,9 +28,6 @@ pub enum RootError {
     /// Its key is not on P-256, with which all of Intel's PKI signs.
     #[error("its key is not ECDSA P-256")]
     Key,
-    /// The chain verifier does not take it as an anchor.
-    #[error("{0}")]
-    Anchor(webpki::Error),
 }
 
 /// A trust anchor for PCK chains and collateral. Its key counts, not its name and not the copy of it that a chain carries.
@@ -82,7 +79,7 @@ impl Root {
             return Err(RootError::NoCa);
         }
         let der = CertificateDer::from(der);
-        let anchor = webpki::anchor_from_trusted_cert(&der).map_err(RootError::Anchor)?.to_owned();
+        let anchor = webpki::anchor_from_trusted_cert(&der).map_err(|_| RootError::Der)?.to_owned();
         Ok(Self { anchor, facts: Facts::read(&der).ok_or(RootError::Key)? })
     }
 }
@@ -108,7 +105,9 @@ mod tests {
     fn what_is_no_root_is_refused() {
         assert_eq!(Root::danger_other_root(b"root"), Err(RootError::Der));
         assert_eq!(Root::danger_other_root(&[INTEL, &[0]].concat()), Err(RootError::Trailing(1)));
-        let leaf = ccnode_testkit::tdx::Platform::new().pck_der();
+        let leaf = ccnode_testkit::tdx::Platform::new().pck();
         assert_eq!(Root::danger_other_root(&leaf), Err(RootError::NoCa));
+        let other_curve = ccnode_testkit::tdx::Platform::root_of_another_curve();
+        assert_eq!(Root::danger_other_root(&other_curve), Err(RootError::Key));
     }
 }

@@ -3,8 +3,8 @@
 use crate::world::{DAY, NOW, platform, prove_with, root, root_of, valid, valid_json};
 use ccnode_evidence::{Code, UnixTime};
 use ccnode_tdx::{
-    ChainKind, Collateral, CollateralAge, CollateralError, CollateralItem, PcsResponses, Quote, Rejection,
-    Root, TdxPolicy, verify,
+    ChainError, ChainKind, Collateral, CollateralAge, CollateralError, CollateralItem, PcsResponses, Quote,
+    Rejection, Root, TdxPolicy, verify,
 };
 use ccnode_testkit::tdx::{self, FMSPC, Faults, Platform, TdQuote};
 use serde_json::{Value, json};
@@ -55,10 +55,10 @@ fn answers_of_intels_service_in_all_their_forms() {
         text("qe_identity")
     );
     let encoded = text("tcb_info_issuer_chain").replace('\n', "%0A").replace(' ', "%20").replace('=', "%3D");
-    let der = data_encoding_hex(&text("pck_crl"));
+    let der = unhex(&text("pck_crl"));
     let pem = format!(
         "-----BEGIN X509 CRL-----\n{}\n-----END X509 CRL-----\n",
-        base64(&data_encoding_hex(&text("root_ca_crl")))
+        base64(&unhex(&text("root_ca_crl")))
     );
     let (signers, cas) = (text("qe_identity_issuer_chain"), text("pck_crl_issuer_chain"));
     let answers = PcsResponses {
@@ -72,8 +72,9 @@ fn answers_of_intels_service_in_all_their_forms() {
     };
     let collateral = Collateral::from_pcs(&answers).unwrap();
     assert_eq!(serde_json::to_value(&collateral).unwrap(), json);
-    let hex = text("pck_crl");
-    let from_hex = Collateral::from_pcs(&PcsResponses { pck_crl: hex.as_bytes(), ..answers }).unwrap();
+    let text_of_crl = text("pck_crl");
+    let from_hex = PcsResponses { pck_crl: text_of_crl.as_bytes(), ..answers };
+    let from_hex = Collateral::from_pcs(&from_hex).unwrap();
     assert_eq!(from_hex, collateral);
 
     let cases: [(PcsResponses<'_>, CollateralItem); 6] = [
@@ -97,7 +98,11 @@ fn answers_of_intels_service_in_all_their_forms() {
     assert!(matches!(error, Rejection::CollateralMalformed { error: CollateralError::TooLong(_), .. }));
 }
 
-fn data_encoding_hex(text: &str) -> Vec<u8> {
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+fn unhex(text: &str) -> Vec<u8> {
     (0..text.len()).step_by(2).map(|i| u8::from_str_radix(&text[i..i + 2], 16).unwrap()).collect()
 }
 
@@ -158,6 +163,40 @@ fn lists_are_their_issuers() {
         json["pck_crl"] = json!(format!("{}00", json["pck_crl"].as_str().unwrap()));
     });
     assert!(matches!(error, Rejection::CollateralMalformed { item: CollateralItem::PckCrl, .. }));
+}
+
+#[test]
+fn lists_of_forms_that_would_say_too_little() {
+    let malformed = |der: &[u8]| {
+        let text = hex(der);
+        match refused_json(|json| json["pck_crl"] = json!(text)) {
+            Rejection::CollateralMalformed { item: CollateralItem::PckCrl, error } => error,
+            other => panic!("{other}"),
+        }
+    };
+    let dates = (NOW.0 - DAY, NOW.0 + DAY);
+    assert_eq!(malformed(&platform().scoped_pck_crl(dates)), CollateralError::CrlScope);
+    // The CRL number's OID becomes that of a delta CRL's base.
+    let mut delta = platform().pck_crl(&[], dates);
+    let at = delta.windows(3).position(|w| w == [0x55, 0x1d, 20]).unwrap();
+    delta[at + 2] = 27;
+    assert!(matches!(malformed(&delta), CollateralError::CrlForm(_)));
+}
+
+#[test]
+fn a_ca_below_another_root_issues_no_list() {
+    let other = Platform::new();
+    let mut json = tdx::Collateral::default().sign(platform());
+    // Without the copy of its root, the signature alone tells: all names are the same.
+    let chain = other.ca_chain();
+    let ca = &chain[..chain.match_indices("-----BEGIN").nth(1).unwrap().0];
+    json["pck_crl_issuer_chain"] = json!(ca);
+    json["pck_crl"] = tdx::Collateral::default().sign(&other)["pck_crl"].clone();
+    let error = valid_json(&json, platform()).unwrap_err();
+    assert!(
+        matches!(error, Rejection::Chain { chain: ChainKind::PckCrl, error: ChainError::NotIssued { .. } }),
+        "{error}"
+    );
 }
 
 #[test]

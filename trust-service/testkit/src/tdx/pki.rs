@@ -2,8 +2,9 @@
 
 use super::{FMSPC, SGX_SVN};
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateRevocationListParams, CustomExtension, DnType, IsCa,
-    Issuer, KeyIdMethod, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, RevokedCertParams, SerialNumber,
+    BasicConstraints, CertificateParams, CertificateRevocationListParams, CrlDistributionPoint,
+    CrlIssuingDistributionPoint, CrlScope, CustomExtension, DnType, IsCa, Issuer, KeyIdMethod, KeyPair,
+    KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, RevokedCertParams, SerialNumber,
     date_time_ymd,
 };
 use ring::rand::SystemRandom;
@@ -118,7 +119,7 @@ impl Platform {
     }
 
     /// The PCK certificate, DER.
-    pub fn pck_der(&self) -> Vec<u8> {
+    pub fn pck(&self) -> Vec<u8> {
         self.pck.clone()
     }
 
@@ -172,6 +173,23 @@ impl Platform {
         let ca = params.signed_by(&key, &self.root_issuer).expect("a CA").der().to_vec();
         let list = crl(&Issuer::new(params, key), &[], dates);
         (pem(&[&ca, &self.root]), data_encoding::HEXLOWER.encode(&list))
+    }
+
+    /// The PCK CA's list, signed, that says to hold certificates of users alone.
+    pub fn scoped_pck_crl(&self, dates: (u64, u64)) -> Vec<u8> {
+        let mut params = crl_params(&[], dates);
+        params.issuing_distribution_point = Some(CrlIssuingDistributionPoint {
+            distribution_point: CrlDistributionPoint { uris: vec!["https://example.org/crl".to_owned()] },
+            scope: Some(CrlScope::UserCertsOnly),
+        });
+        params.signed_by(&self.ca_issuer).expect("a CRL").der().to_vec()
+    }
+
+    /// A root, DER, with a key that is not on P-256.
+    pub fn root_of_another_curve() -> Vec<u8> {
+        let key = KeyPair::generate_for(&PKCS_ECDSA_P384_SHA384).expect("a key");
+        let params = authority("Intel SGX Root CA", (2020, 2045), 1);
+        params.self_signed(&key).expect("a root").der().to_vec()
     }
 
     /// An SGX extension's value: PPID, TCB, PCEID 0, FMSPC, SGX type.
@@ -262,6 +280,10 @@ fn leaf(name: &str, years: (i32, i32), serial: u64) -> CertificateParams {
 }
 
 fn crl(issuer: &Issuer<'static, KeyPair>, revoked: &[u64], dates: (u64, u64)) -> Vec<u8> {
+    crl_params(revoked, dates).signed_by(issuer).expect("a CRL").der().to_vec()
+}
+
+fn crl_params(revoked: &[u64], dates: (u64, u64)) -> CertificateRevocationListParams {
     let time = |unix: u64| {
         let unix = i64::try_from(unix).expect("a time");
         OffsetDateTime::from_unix_timestamp(unix).expect("a time")
@@ -272,15 +294,14 @@ fn crl(issuer: &Issuer<'static, KeyPair>, revoked: &[u64], dates: (u64, u64)) ->
         reason_code: None,
         invalidity_date: None,
     });
-    let params = CertificateRevocationListParams {
+    CertificateRevocationListParams {
         this_update: time(dates.0),
         next_update: time(dates.1),
         crl_number: SerialNumber::from(1),
         issuing_distribution_point: None,
         revoked_certs: revoked.collect(),
         key_identifier_method: KeyIdMethod::Sha256,
-    };
-    params.signed_by(issuer).expect("a CRL").der().to_vec()
+    }
 }
 
 fn pem(certs: &[&Vec<u8>]) -> String {
