@@ -1,4 +1,5 @@
-//! Times a verification with collateral beside dcap-qvl's in the same run: `cargo run --release -p ccnode-tdx --example verify_time`.
+//! Times a verification with collateral beside dcap-qvl's in the same run: `cargo run --release -p ccnode-tdx --example verify_time`,
+//! of a quote that it makes, or of a real one: `… verify_time QUOTE COLLATERAL.json UNIX-TIME`.
 #![expect(clippy::print_stdout, clippy::unwrap_used, reason = "a program for people at their desks")]
 
 use ccnode_evidence::UnixTime;
@@ -12,15 +13,39 @@ use std::time::Instant;
 const ROUNDS: usize = 15;
 const RUNS: u32 = 100;
 
+/// A quote, its collateral, the root of both (DER; Intel's where there is none) and a time within their validity.
+struct Subject {
+    quote: Vec<u8>,
+    collateral: String,
+    root: Option<Vec<u8>>,
+    now: UnixTime,
+}
+
+fn subject() -> Subject {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    match args.as_slice() {
+        [quote, collateral, now] => Subject {
+            quote: std::fs::read(quote).unwrap(),
+            collateral: std::fs::read_to_string(collateral).unwrap(),
+            root: None,
+            now: UnixTime(now.parse().unwrap()),
+        },
+        _ => {
+            let platform = Platform::new();
+            let collateral = tdx::Collateral::default().sign(&platform).to_string();
+            let quote = TdQuote::v5(3).sign(&platform);
+            Subject { quote, collateral, root: Some(platform.root()), now: UnixTime(NOW) }
+        }
+    }
+}
+
 fn main() {
-    let platform = Platform::new();
-    let quote = TdQuote::v5(3).sign(&platform);
-    let json = tdx::Collateral::default().sign(&platform);
-    let root = Root::danger_other_root(&platform.root()).unwrap();
-    let (now, age, policy) = (UnixTime(NOW), CollateralAge::default(), TdxPolicy::default());
-    let ours = Collateral::from_json(json.to_string().as_bytes()).unwrap();
-    let theirs: QuoteCollateralV3 = serde_json::from_value(json).unwrap();
-    let verifier = QuoteVerifier::new(platform.root());
+    let Subject { quote, collateral, root, now } = subject();
+    let (age, policy) = (CollateralAge::default(), TdxPolicy::default());
+    let ours = Collateral::from_json(collateral.as_bytes()).unwrap();
+    let theirs: QuoteCollateralV3 = serde_json::from_str(&collateral).unwrap();
+    let verifier = root.clone().map_or_else(QuoteVerifier::new_prod, QuoteVerifier::new);
+    let root = root.map_or_else(Root::intel, |der| Root::danger_other_root(&der).unwrap());
     let kept = ours.verify(&root, now, &age).unwrap();
 
     let whole = || {

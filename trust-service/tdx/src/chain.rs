@@ -222,10 +222,14 @@ pub(crate) fn read_pem(pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, Chain
 }
 
 /// Checks a whole chain: length, root by its key, roles, validity and signatures.
+///
+/// `known_ca` was led to this very root by [`check_ca`]: where the chain has the same certificate, its signature is not
+/// verified again.
 pub(crate) fn check(
     kind: ChainKind,
     certs: &[CertificateDer<'static>],
     root: &Root,
+    known_ca: Option<&CertificateDer<'static>>,
     now: UnixTime,
 ) -> Result<Checked, ChainError> {
     let facts = shape(kind, certs, root)?;
@@ -235,10 +239,13 @@ pub(crate) fn check(
     let (Some((leaf, others)), Some(facts)) = (certs.split_first(), chain.leaf()) else {
         return Err(ChainError::Length { seen: 0, due: kind.roles().len() });
     };
-    let cas = others.get(..kind.roles().len() - 1).unwrap_or_default();
+    let (anchor, cas) = match known_ca.filter(|ca| kind == ChainKind::Pck && others.first() == Some(ca)) {
+        Some(ca) => (webpki::anchor_from_trusted_cert(ca).map_err(ChainError::Unacceptable)?, &[][..]),
+        None => (root.anchor.clone(), others.get(..kind.roles().len() - 1).unwrap_or_default()),
+    };
     let cert = EndEntityCert::try_from(leaf).map_err(ChainError::Unacceptable)?;
     let time = rustls_pki_types::UnixTime::since_unix_epoch(Duration::from_secs(now.0));
-    let anchors = [root.anchor.clone()];
+    let anchors = [anchor];
     // Intel's certificates have no extended key usage; this takes such, and refuses others but this one.
     let usage = KeyUsage::server_auth();
     match cert.verify_for_usage(ALGORITHMS, &anchors, cas, time, usage, None, None) {

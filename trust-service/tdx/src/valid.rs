@@ -1,6 +1,6 @@
 //! Collateral that Intel signed, with the dates within which it may be used.
 
-use crate::chain::{self, Checked};
+use crate::chain::{self, Checked, Facts};
 use crate::collateral::{Signed, json};
 use crate::crl::{self, Crl};
 use crate::qe::QeIdentity;
@@ -9,6 +9,7 @@ use crate::{
     ChainError, ChainKind, Collateral, CollateralAge, CollateralError, CollateralItem, Rejection, Root,
 };
 use ccnode_evidence::{Sha256Digest, UnixTime};
+use rustls_pki_types::CertificateDer;
 use serde::de::DeserializeOwned;
 use std::cmp::Reverse;
 
@@ -32,7 +33,7 @@ pub struct CollateralValid {
     age: CollateralAge,
     signer: Checked,
     qe_signer: Option<Checked>,
-    pck_ca: chain::Facts,
+    pck_ca: (CertificateDer<'static>, Facts),
     pub(crate) tcb_info: TcbInfo,
     pub(crate) qe_identity: QeIdentity,
     root_crl: Crl,
@@ -65,7 +66,7 @@ impl Collateral {
             age: *age,
             tcb_info: tcb_info(info.text)?,
             qe_identity: qe_identity(identity.text)?,
-            pck_crl: Crl::verify(CollateralItem::PckCrl, pck_crl, &pck_ca)?,
+            pck_crl: Crl::verify(CollateralItem::PckCrl, pck_crl, &pck_ca.1)?,
             signer,
             qe_signer,
             pck_ca,
@@ -118,7 +119,12 @@ impl CollateralValid {
             let valid = checked.map_or(Ok(()), |chain| chain.valid(now));
             valid.map_err(|error| Rejection::Chain { chain: kind, error })?;
         }
-        self.pck_ca.valid(now).map_err(|error| Rejection::Chain { chain: ChainKind::PckCrl, error })
+        self.pck_ca.1.valid(now).map_err(|error| Rejection::Chain { chain: ChainKind::PckCrl, error })
+    }
+
+    /// The CA of PCK certificates that was led to the root.
+    pub(crate) fn pck_ca(&self) -> &CertificateDer<'static> {
+        &self.pck_ca.0
     }
 
     /// Whether no certificate of a PCK chain is revoked.
@@ -136,18 +142,24 @@ fn signer(
 ) -> Result<Checked, Rejection> {
     let fail = |error| Rejection::Chain { chain: kind, error };
     let certs = chain::read_pem(item.chain.as_bytes()).map_err(fail)?;
-    let checked = chain::check(kind, &certs, root, now).map_err(fail)?;
+    let checked = chain::check(kind, &certs, root, None, now).map_err(fail)?;
     crl::check(kind, &checked, &[crl])?;
     Ok(checked)
 }
 
-fn pck_ca(pem: &str, root: &Root, crl: &Crl, now: UnixTime) -> Result<chain::Facts, Rejection> {
+fn pck_ca(
+    pem: &str,
+    root: &Root,
+    crl: &Crl,
+    now: UnixTime,
+) -> Result<(CertificateDer<'static>, Facts), Rejection> {
     let kind = ChainKind::PckCrl;
     let fail = |error| Rejection::Chain { chain: kind, error };
     let certs = chain::read_pem(pem.as_bytes()).map_err(fail)?;
     let checked = chain::check_ca(&certs, root, now).map_err(fail)?;
     crl::check(kind, &checked, &[crl])?;
-    checked.leaf().cloned().ok_or(fail(ChainError::Length { seen: 0, due: 1 }))
+    let ca = certs.into_iter().next().zip(checked.leaf().cloned());
+    ca.ok_or(fail(ChainError::Length { seen: 0, due: 1 }))
 }
 
 fn signed(item: CollateralItem, signed: Signed<'_>, signer: &Checked) -> Result<(), Rejection> {

@@ -163,7 +163,7 @@ fn genuine(name: &str, bytes: &[u8], facts: &Value) {
     assert_eq!(code, due, "{name}");
     assert_eq!(facts["debug"].as_bool().unwrap(), code == "tdx-debug", "{name}");
     if facts["collateral_check"].is_object() {
-        with_collateral(name, &quote, &proven, &facts["collateral_check"]);
+        with_collateral(name, bytes, &quote, &proven, &facts["collateral_check"]);
     }
     if facts["json_log_replay_equals_rtmr"].is_array() {
         json_log(&proven);
@@ -212,7 +212,7 @@ fn time(name: &str) -> UnixTime {
 }
 
 /// TCB status as stated, by the levels alone; and with every signature where the set has all items.
-fn with_collateral(name: &str, quote: &Quote<'_>, proven: &TdxProven, check: &Value) {
+fn with_collateral(name: &str, bytes: &[u8], quote: &Quote<'_>, proven: &TdxProven, check: &Value) {
     let (info, identity) = match name {
         "google-spr-e4/tdx_prod_quote_SPR_E4.dat" => (
             response("google-spr-e4/sample_tcbInfo_response"),
@@ -247,6 +247,12 @@ fn with_collateral(name: &str, quote: &Quote<'_>, proven: &TdxProven, check: &Va
         "google-v5/quote_v5_sample.dat" => google_v5(),
         name => Collateral::from_json(&read(&format!("{name}_collateral.json"))).unwrap(),
     };
+    let stored = serde_json::to_value(&collateral).unwrap();
+    let theirs = dcap_qvl::verify::ring::verify(bytes, &serde_json::from_value(stored).unwrap(), now.0);
+    match tcb.status {
+        TcbStatus::NoMatchingLevel => assert!(theirs.is_err(), "{name}"),
+        status => assert_eq!(theirs.unwrap().status, status.to_string(), "{name}"),
+    }
     let valid = collateral.verify(&root, now, &lenient()).unwrap_or_else(|e| panic!("{name}: {e}"));
     let proven = verify(quote, &root, Some(&valid), now).unwrap_or_else(|e| panic!("{name}: {e}"));
     assert_eq!(proven.tcb().unwrap().platform, tcb.platform, "{name}");
@@ -361,12 +367,12 @@ fn untrusted(name: &str, bytes: &[u8]) {
     // 2019-09-06.
     let now = UnixTime(1_567_760_000);
     let refused = |kind, certs: &[_]| {
-        let error = chain::check(kind, certs, &Root::intel(), now).unwrap_err();
+        let error = chain::check(kind, certs, &Root::intel(), None, now).unwrap_err();
         let ChainError::UntrustedRoot { seen, wanted, .. } = error else { panic!("{name}: {error}") };
         assert_eq!((seen, wanted), (theirs.key(), Root::intel().key()), "{name}");
-        let _ = chain::check(kind, certs, &theirs, now).unwrap();
+        let _ = chain::check(kind, certs, &theirs, None, now).unwrap();
         // Left out, the root is missed by signature, although the names agree.
-        let error = chain::check(kind, &certs[..certs.len() - 1], &Root::intel(), now).unwrap_err();
+        let error = chain::check(kind, &certs[..certs.len() - 1], &Root::intel(), None, now).unwrap_err();
         assert!(matches!(error, ChainError::NotIssued { .. }), "{name}: {error}");
     };
     match name {

@@ -93,7 +93,8 @@ fn platform(
 ) -> Result<(Pck, Point), Rejection> {
     let fail = |error| Rejection::Chain { chain: ChainKind::Pck, error };
     let certs = chain::read_pem(quote.pck_chain).map_err(fail)?;
-    let chain = chain::check(ChainKind::Pck, &certs, root, now).map_err(fail)?;
+    let known_ca = collateral.map(CollateralValid::pck_ca);
+    let chain = chain::check(ChainKind::Pck, &certs, root, known_ca, now).map_err(fail)?;
     if let Some(collateral) = collateral {
         collateral.not_revoked(&chain)?;
     }

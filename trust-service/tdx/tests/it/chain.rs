@@ -68,6 +68,18 @@ fn length_order_and_form() {
 }
 
 #[test]
+fn a_pck_certificate_that_the_known_ca_did_not_issue() {
+    let collateral = valid(&Collateral::default(), platform()).unwrap();
+    let other = Platform::new().pck_chain();
+    let pck = &other[..other.match_indices("-----BEGIN").nth(1).unwrap().0];
+    let quote = TdQuote { pck_chain: Some([pck, &platform().ca_chain()].concat()), ..TdQuote::v4() };
+    for collateral in [None, Some(&collateral)] {
+        let error = pck_chain(prove_with(&quote, collateral).unwrap_err());
+        assert!(matches!(error, ChainError::NotIssued { .. }), "{error}");
+    }
+}
+
+#[test]
 fn roles_are_in_the_names() {
     let cases = [
         (Faults { pck_name: Some("Intel SGX TCB Signing"), ..Default::default() }, CertRole::Pck),
@@ -123,12 +135,15 @@ fn what_the_chain_verifier_does_not_take() {
         let error = pck_chain(prove_of(&Platform::with(&faults)).unwrap_err());
         assert!(matches!(error, ChainError::Unacceptable(_)), "{error}");
     }
-    let platform = Platform::with(&Faults { no_ca: true, ..Default::default() });
-    let error = valid(&Collateral::default(), &platform).unwrap_err();
-    assert!(matches!(
-        error,
-        Rejection::Chain { chain: ChainKind::PckCrl, error: ChainError::Unacceptable(_) }
-    ));
+    let faults =
+        [Faults { no_ca: true, ..Default::default() }, Faults { strange_ca: true, ..Default::default() }];
+    for faults in faults {
+        let error = valid(&Collateral::default(), &Platform::with(&faults)).unwrap_err();
+        assert!(matches!(
+            error,
+            Rejection::Chain { chain: ChainKind::PckCrl, error: ChainError::Unacceptable(_) }
+        ));
+    }
 }
 
 #[test]

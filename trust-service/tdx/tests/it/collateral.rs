@@ -192,11 +192,22 @@ fn a_ca_below_another_root_issues_no_list() {
     let ca = &chain[..chain.match_indices("-----BEGIN").nth(1).unwrap().0];
     json["pck_crl_issuer_chain"] = json!(ca);
     json["pck_crl"] = tdx::Collateral::default().sign(&other)["pck_crl"].clone();
-    let error = valid_json(&json, platform()).unwrap_err();
-    assert!(
-        matches!(error, Rejection::Chain { chain: ChainKind::PckCrl, error: ChainError::NotIssued { .. } }),
-        "{error}"
-    );
+    let not_issued = |json: &Value| {
+        let error = valid_json(json, platform()).unwrap_err();
+        assert!(
+            matches!(
+                error,
+                Rejection::Chain { chain: ChainKind::PckCrl, error: ChainError::NotIssued { .. } }
+            ),
+            "{error}"
+        );
+    };
+    not_issued(&json);
+    // The root's own key, under a name that is not the root's.
+    let misnamed = platform().misnamed_ca((NOW.0 - DAY, NOW.0 + DAY));
+    json["pck_crl_issuer_chain"] = json!(misnamed.0);
+    json["pck_crl"] = json!(misnamed.1);
+    not_issued(&json);
 }
 
 #[test]
@@ -281,6 +292,24 @@ fn age_is_the_policys() {
     let kept = at(0, &grace).unwrap();
     let error = verify(&quote, &root(), Some(&kept), UnixTime(2_400_000_000)).unwrap_err();
     assert!(matches!(error, Rejection::Chain { chain: ChainKind::TcbInfo, .. }), "{error}");
+}
+
+#[test]
+fn kept_collateral_ends_with_the_ca_of_its_list() {
+    let grace = CollateralAge { danger_grace_days: u32::MAX, ..Default::default() };
+    // To the end of 2025.
+    let platform = Platform::with(&Faults { ca_years: Some((2020, 2026)), ..Default::default() });
+    let text = tdx::Collateral::default().sign(&platform).to_string();
+    let kept =
+        Collateral::from_json(text.as_bytes()).unwrap().verify(&root_of(&platform), NOW, &grace).unwrap();
+    let bytes = TdQuote::v4().sign(&platform);
+    let quote = Quote::parse(&bytes).unwrap();
+    verify(&quote, &root_of(&platform), Some(&kept), NOW).unwrap();
+    let error = verify(&quote, &root_of(&platform), Some(&kept), UnixTime(1_770_000_000)).unwrap_err();
+    assert!(matches!(
+        error,
+        Rejection::Chain { chain: ChainKind::PckCrl, error: ChainError::Validity { .. } }
+    ));
 }
 
 #[test]

@@ -35,6 +35,8 @@ pub struct Faults {
     pub extension: Option<Vec<u8>>,
     /// Whether the PCK certificate has a critical extension that nobody knows.
     pub strange: bool,
+    /// Whether the PCK CA has one too.
+    pub strange_ca: bool,
     /// Whether the PCK CA says that it is none.
     pub no_ca: bool,
 }
@@ -77,6 +79,9 @@ impl Platform {
         if faults.no_ca {
             ca_params.is_ca = IsCa::ExplicitNoCa;
         }
+        if faults.strange_ca {
+            ca_params.custom_extensions.push(strange());
+        }
         let ca_key = key();
         let ca = ca_params.signed_by(&ca_key, &root_issuer).expect("a CA").der().to_vec();
         let ca_issuer = Issuer::new(ca_params, ca_key);
@@ -95,9 +100,7 @@ impl Platform {
             pck.custom_extensions.push(CustomExtension::from_oid_content(&SGX[..7], extension));
         }
         if faults.strange {
-            let mut strange = CustomExtension::from_oid_content(&[1, 3, 6, 1, 4, 1, 57264, 1], vec![5, 0]);
-            strange.set_criticality(true);
-            pck.custom_extensions.push(strange);
+            pck.custom_extensions.push(strange());
         }
         let pck = pck.signed_by(&pck_key, &ca_issuer).expect("a PCK certificate").der().to_vec();
         Self {
@@ -175,6 +178,16 @@ impl Platform {
         (pem(&[&ca, &self.root]), data_encoding::HEXLOWER.encode(&list))
     }
 
+    /// A PCK CA that the root's key signed in another name, and its list, as of [`second_ca`](Self::second_ca).
+    pub fn misnamed_ca(&self, dates: (u64, u64)) -> (String, String) {
+        let key_of_root = self.root_issuer.key().serialized_der();
+        let key_of_root = KeyPair::try_from(key_of_root).expect("a key");
+        let root = Issuer::new(authority("Intel SGX Other CA", (2020, 2045), 1), key_of_root);
+        let (params, key) = (authority("Intel SGX PCK Platform CA", (2020, 2045), 5), key());
+        let ca = params.signed_by(&key, &root).expect("a CA").der().to_vec();
+        (pem(&[&ca, &self.root]), data_encoding::HEXLOWER.encode(&crl(&Issuer::new(params, key), &[], dates)))
+    }
+
     /// The PCK CA's list, signed, that says to hold certificates of users alone.
     pub fn scoped_pck_crl(&self, dates: (u64, u64)) -> Vec<u8> {
         let mut params = crl_params(&[], dates);
@@ -238,6 +251,12 @@ fn pair(arcs: &[u8], value: &[u8]) -> Vec<u8> {
 
 fn positive(n: u8) -> Vec<u8> {
     if n < 128 { vec![n] } else { vec![0, n] }
+}
+
+fn strange() -> CustomExtension {
+    let mut strange = CustomExtension::from_oid_content(&[1, 3, 6, 1, 4, 1, 57264, 1], vec![5, 0]);
+    strange.set_criticality(true);
+    strange
 }
 
 fn key() -> KeyPair {
