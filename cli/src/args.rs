@@ -45,6 +45,13 @@ pub(crate) enum Command {
     /// Look at refusals and why they happened
     #[command(subcommand)]
     Refusal(Refusal),
+    /// Explain an event log: its events in words, or what two of them differ in
+    ///
+    /// A and B are event logs (binary_bios_measurements, CCEL, a node's own), or one of them is an image or platform
+    /// tuple. Of two logs, A is what was expected and B what was found; a tuple is always what was expected.
+    ///
+    /// Exit codes: 0 no difference, 3 different or unreadable, 2 usage.
+    Explain(crate::explain::Explain),
     /// Look at the audit log
     #[command(subcommand)]
     Audit(Audit),

@@ -74,14 +74,26 @@ impl std::fmt::Display for Usage {
 
 impl std::error::Error for Usage {}
 
+/// Evidence that can't be read as what it should be, or can't be compared.
+#[derive(Debug)]
+pub(crate) struct Unreadable(pub(crate) String);
+
+impl std::fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Unreadable {}
+
 /// An error as it leaves the program.
 #[derive(PartialEq, Eq, Debug)]
 pub(crate) struct Report {
-    /// 2 for mistakes in what was given, 3 for a refusal, 4 where trying later may help, 5 for mistrust, 1 for the rest.
+    /// 2 for mistakes in what was given, 3 for a refusal or what can't be read, 4 where trying later may help, 5 for mistrust, 1 for the rest.
     pub(crate) exit: u8,
     /// All of it for people.
     pub(crate) sentence: String,
-    /// A code of docs/codes.md, or one of `usage`, `unreachable`, `untrusted`, `refused`, `failed`.
+    /// A code of docs/codes.md, or one of `usage`, `unreadable`, `unreachable`, `untrusted`, `refused`, `failed`.
     code: String,
     /// What happened, without what to do.
     message: String,
@@ -138,6 +150,12 @@ fn class(error: &anyhow::Error, refused: Option<&Problem>) -> (u8, String, Strin
         of(2, "usage", &usage.next)
     } else if causes().any(|cause| cause.is::<Mistrust>()) {
         of(5, "untrusted", "copy the folder `admin` of this service, after `ccnode-trust renew DIR` there")
+    } else if causes().any(|cause| cause.is::<Unreadable>()) {
+        of(
+            3,
+            "unreadable",
+            "take the file anew where it comes from, and see that it is of the kind that is asked for",
+        )
     } else if causes().any(is_mistake) {
         of(2, "usage", "correct what the message names")
     } else if causes().any(|cause| cause.is::<ccnode_bundle::BundleError>()) {
@@ -203,6 +221,7 @@ mod tests {
             (anyhow!(Usage::new("a", "b")).context("c"), 2, "usage"),
             (io(std::io::ErrorKind::NotFound), 2, "usage"),
             (io(std::io::ErrorKind::PermissionDenied), 1, "failed"),
+            (anyhow!(Unreadable("x is no event log".into())), 3, "unreadable"),
             (anyhow!(Mistrust("https://x".into())).context("certificate unknown"), 5, "untrusted"),
             (anyhow!(Unreachable("https://x".into())).context("refused"), 4, "unreachable"),
             (problem(Some(Code::Conflict)).context("no pool was made"), 3, "conflict"),

@@ -6,6 +6,7 @@ mod bundle;
 mod client;
 mod context;
 mod error;
+mod explain;
 mod image;
 mod node;
 mod output;
@@ -34,6 +35,7 @@ async fn main() -> ExitCode {
     let json = args.global.json;
     let done = match args.command {
         Command::Verify(command) => verify::run(&args.global, &command),
+        Command::Explain(command) => explain::run(&args.global, command).await,
         other => run(&args.global, other).await.map(|()| ExitCode::SUCCESS),
     };
     match done {
@@ -65,6 +67,7 @@ async fn run(global: &Global, command: Command) -> Result<()> {
         Command::Bundle(command) => bundle::run(global, command),
         Command::Audit(command) => refusal::audit(global, command).await,
         Command::Verify(command) => verify::run(global, &command).map(drop),
+        Command::Explain(command) => explain::run(global, command).await.map(drop),
     }
 }
 

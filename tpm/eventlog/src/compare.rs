@@ -125,15 +125,29 @@ impl Register<'_> {
             return words;
         }
         let described = event.describe();
-        let texts = (want.event.and_then(Event::measured_text), event.measured_text());
-        match texts {
-            (Some(old), Some(new)) if want.component.starts_with(cmdline::COMPONENT) => {
-                format!("{}: {}", cmdline::COMPONENT, cmdline::difference(&old, &new))
-            }
-            _ if described.is_proven() && described.component != want.component => {
-                format!("{} became {}", want.component, described.component)
-            }
-            _ => format!("{} changed", want.component),
+        if let Some(words) = want.event.and_then(|old| self.texts(old, event, want)) {
+            return words;
+        }
+        match described.is_proven() && described.component != want.component {
+            true => format!("{} became {}", want.component, described.component),
+            false => format!("{} changed", want.component),
+        }
+    }
+
+    /// What two texts differ in that their events' digests cover: command lines, and what else is too long to be shown whole.
+    fn texts(&self, old: &Event<'_>, new: &Event<'_>, want: &Expected<'_>) -> Option<String> {
+        let (before, after) = (old.measured_text()?, new.measured_text()?);
+        let (name, _) = want.component.split_once(" `")?;
+        if name.starts_with(cmdline::COMPONENT) {
+            return Some(format!("{}: {}", cmdline::COMPONENT, cmdline::difference(&before, &after)));
+        }
+        let described = new.describe();
+        let same_label = described.component.starts_with(&format!("{name} `"));
+        let clipped = described.component.ends_with("…`") || want.component.ends_with("…`");
+        match (same_label, clipped) {
+            (false, _) => None,
+            (true, true) => Some(format!("{name}: {}", cmdline::difference(&before, &after))),
+            (true, false) => Some(format!("{} became `{}`", want.component, printable(&after))),
         }
     }
 

@@ -90,6 +90,14 @@ impl Event<'_> {
 }
 
 fn component(event: &Event<'_>) -> String {
+    if let Some(labelled) = grub::labelled(event) {
+        let what = match labelled.label {
+            Label::Kernel => "kernel command line",
+            Label::Module => "command line of a boot module",
+            Label::Command => "GRUB command",
+        };
+        return format!("{what} `{}`", printable(&String::from_utf8_lossy(labelled.text)));
+    }
     match event.payload() {
         Payload::Separator(Separator::End) => "separator (end of a phase)".to_owned(),
         Payload::Separator(Separator::Error) => "separator (firmware error)".to_owned(),
@@ -198,14 +206,6 @@ fn from_text(event: &Event<'_>, text: &str) -> String {
 /// What boot loaders measure as EV_IPL. A CCEL log has PCRs 8 to 15 in RTMR2, register 3.
 fn from_loader(event: &Event<'_>, register: u32, text: &str) -> String {
     let shown = printable(text);
-    if let Some(labelled) = grub::labelled(event) {
-        let what = match labelled.label {
-            Label::Kernel => "kernel command line",
-            Label::Module => "command line of a boot module",
-            Label::Command => "GRUB command",
-        };
-        return format!("{what} `{}`", printable(&String::from_utf8_lossy(labelled.text)));
-    }
     if event.section_hint().is_some() && matches!(register, 3 | 11) {
         return format!("section {shown} of the UKI");
     }

@@ -11,6 +11,12 @@ pub enum LogError {
     /// No bytes at all.
     #[error("the event log is empty")]
     Empty,
+    /// An ACPI table of the kind that says where a log is.
+    #[error("this is the ACPI table `{signature}`, which says where the event log is, and not the log")]
+    AcpiTable {
+        /// Its signature.
+        signature: &'static str,
+    },
     /// The bytes end inside an event.
     #[error("the event log ends inside {what} at byte {offset}")]
     Truncated {

@@ -56,6 +56,12 @@ pub fn parse(bytes: &[u8]) -> Result<EventLog<'_>, LogError> {
     Ok(EventLog { format: Format::Own, registers: Registers::Pcrs, algs: vec![HashAlg::Sha256], events })
 }
 
+/// Whether the bytes begin as such a log does: EV_IPL with one SHA-256 digest. No other log does: its digest would have to.
+pub(crate) fn looks_own(bytes: &[u8]) -> bool {
+    const HEAD: [u8; 10] = [EV_IPL as u8, 0, 0, 0, 1, 0, 0, 0, 0x0b, 0];
+    bytes.get(4..).is_some_and(|rest| rest.starts_with(&HEAD))
+}
+
 fn fits(data: &[u8]) -> bool {
     data.len() <= MAX_DATA && data.iter().all(|b| b.is_ascii_graphic() || *b == b' ')
 }

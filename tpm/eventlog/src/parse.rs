@@ -29,6 +29,18 @@ impl Bank {
 }
 
 impl<'a> EventLog<'a> {
+    /// Parses a log of whatever kind it is by its first event: the node's own, one of PCRs, or a CCEL.
+    pub fn parse_any(bytes: &'a [u8]) -> Result<Self, LogError> {
+        if crate::own::looks_own(bytes) {
+            return crate::own::parse(bytes);
+        }
+        match Self::parse(bytes) {
+            // The first event of a CCEL belongs to RTMR0, and that number is 1.
+            Err(LogError::HeaderRegister { register: 1 }) => Self::parse_ccel(bytes),
+            other => other,
+        }
+    }
+
     /// Parses the log of a TPM's firmware, as `/sys/kernel/security/tpm0/binary_bios_measurements` has it: crypto-agile or
     /// SHA-1 only ([`Format`]). Every byte must belong to an event.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, LogError> {
@@ -44,6 +56,9 @@ impl<'a> EventLog<'a> {
 fn read(bytes: &[u8], registers: Registers) -> Result<EventLog<'_>, LogError> {
     if bytes.is_empty() {
         return Err(LogError::Empty);
+    }
+    if let Some(signature) = acpi_table(bytes) {
+        return Err(LogError::AcpiTable { signature });
     }
     let mut r = Reader::new(bytes);
     let first = old_event(&mut r, 0, registers)?;
@@ -68,6 +83,13 @@ fn read(bytes: &[u8], registers: Registers) -> Result<EventLog<'_>, LogError> {
         algs: banks.iter().filter_map(|b| b.alg).collect(),
         events,
     })
+}
+
+/// The tables that point to logs (TCG ACPI specification; UEFI, confidential computing): signature, then their own length.
+fn acpi_table(bytes: &[u8]) -> Option<&'static str> {
+    let signature = ["CCEL", "TPM2", "TCPA"].into_iter().find(|s| bytes.starts_with(s.as_bytes()))?;
+    let length = bytes.get(4..8)?.try_into().ok().map(u32::from_le_bytes)?;
+    (usize::try_from(length) == Ok(bytes.len())).then_some(signature)
 }
 
 /// Whether only padding is left: bytes that are all zero or all 0xff.

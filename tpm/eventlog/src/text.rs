@@ -51,9 +51,10 @@ pub(crate) fn any(bytes: &[u8]) -> Option<String> {
     shown(std::str::from_utf8(bytes.get(..end)?).ok()?.to_owned())
 }
 
+/// Text has few control characters; one or the other must not hide the rest of it, since whoever shows it escapes them.
 fn shown(text: String) -> Option<String> {
-    let fine = text.chars().all(|c| !c.is_control() || c == '\n' || c == '\t');
-    fine.then_some(text)
+    let odd = text.chars().filter(|c| c.is_control() && !matches!(c, '\n' | '\t')).count();
+    (odd == 0 || odd * 4 < text.chars().count()).then_some(text)
 }
 
 /// UTF-16LE bytes of `text`, without a NUL.
@@ -71,7 +72,8 @@ mod tests {
         assert_eq!(any(&to_utf16(".cmdline\0")).as_deref(), Some(".cmdline"));
         assert_eq!(any(&[0, 0]).as_deref(), Some(""));
         assert_eq!(any(&[0xff, 0xfe, 1]), None);
-        assert_eq!(any(b"\x1b[2J"), None);
+        assert_eq!(any(b"\x1b[2J, that is").as_deref(), Some("\x1b[2J, that is"));
+        assert_eq!(any(b"\x1b\x02\x031234"), None);
     }
 
     #[test]

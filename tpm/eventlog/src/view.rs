@@ -104,5 +104,9 @@ pub fn summary(log: &EventLog<'_>) -> String {
         (Format::CryptoAgile, Registers::Pcrs) => "TPM event log",
         (Format::CryptoAgile, Registers::Ccel) => "CCEL event log",
     };
-    format!("{form}, {} events, banks: {}", log.events.len(), banks.join(" "))
+    let events = match log.events.len() {
+        1 => "1 event".to_owned(),
+        n => format!("{n} events"),
+    };
+    format!("{form}, {events}, banks: {}", banks.join(" "))
 }

@@ -51,6 +51,25 @@ fn a_text_that_no_digest_covers_is_not_shown_as_the_change() {
 }
 
 #[test]
+fn long_texts_are_compared_by_their_words() {
+    let grub = |text: &str| {
+        let mut log = Log::new();
+        log.add(8, EV_IPL, text.as_bytes(), format!("grub_cmd: {text}\0").as_bytes());
+        log.parse()
+    };
+    let found = compare(&grub("set a=1"), &grub("set a=2"));
+    assert_eq!(sentences(&found), ["PCR 8: GRUB command `set a=1` became `set a=2`"]);
+    let long = "word ".repeat(50);
+    let found = compare(&grub(&long), &grub(&format!("{long}more")));
+    assert_eq!(sentences(&found), ["PCR 8: GRUB command: `more` added"]);
+    // Another label is another thing, whatever the text.
+    let mut other = Log::new();
+    other.add(8, EV_IPL, b"set a=2", b"kernel_cmdline: set a=2\0");
+    let found = compare(&grub("set a=1"), &other.parse());
+    assert_eq!(sentences(&found), ["PCR 8: GRUB command `set a=1` changed"]);
+}
+
+#[test]
 fn what_became_of_it_is_said_where_it_is_measured() {
     let version = |text: &str| {
         let mut log = Log::new();
@@ -58,7 +77,7 @@ fn what_became_of_it_is_said_where_it_is_measured() {
         log.parse()
     };
     let found = compare(&version("1"), &version("2"));
-    assert_eq!(sentences(&found), ["PCR 0: firmware version `1` became firmware version `2`"]);
+    assert_eq!(sentences(&found), ["PCR 0: firmware version `1` became `2`"]);
     let [one] = found.differences.as_slice() else { panic!("one difference") };
     assert_eq!((one.kind, one.proven, one.claimed), (DifferenceKind::Changed, false, false));
     assert_eq!(one.expected.as_ref().map(|s| s.event), Some(Some(1)));

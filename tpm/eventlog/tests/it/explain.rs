@@ -207,7 +207,8 @@ fn t11_an_added_event_cannot_name_itself() {
     assert!(found[0].claimed, "{found:?}");
     assert_eq!(
         found[0].sentence,
-        "PCR 12: an event was added, which the log calls: boot loader data (40 bytes)"
+        "PCR 12: an event was added, which the log calls: kernel command line handed to the stub \
+         `nothing \\u{1b}[2J to see`"
     );
 }
 

@@ -91,6 +91,34 @@ fn each_field_of_the_header() {
 }
 
 #[test]
+fn tables_that_point_to_logs_are_none() {
+    for signature in ["CCEL", "TPM2", "TCPA"] {
+        let mut table = signature.as_bytes().to_vec();
+        table.extend([56, 0, 0, 0]);
+        table.extend([0; 48]);
+        for read in [EventLog::parse, EventLog::parse_ccel, EventLog::parse_any] {
+            assert_eq!(read(&table), Err(LogError::AcpiTable { signature }));
+        }
+        table.push(0);
+        assert!(
+            matches!(EventLog::parse_any(&table), Err(LogError::Register { event: 0, .. })),
+            "another length"
+        );
+    }
+}
+
+#[test]
+fn the_kind_of_a_log_is_found() {
+    let mut own = Vec::new();
+    ccnode_tpm_eventlog::own::append(&mut own, pcr(15), &Sha256Digest::ZERO, "x").unwrap();
+    assert_eq!(EventLog::parse_any(&own).unwrap().format, Format::Own);
+    own.push(0);
+    assert!(matches!(EventLog::parse_any(&own), Err(LogError::Truncated { .. })));
+    assert_eq!(EventLog::parse_any(&old_event(0, EV_IPL, &[0; 20], &[])).unwrap().format, Format::Sha1Only);
+    assert_eq!(EventLog::parse_any(&[]), Err(LogError::Empty));
+}
+
+#[test]
 fn header_of_a_ccel() {
     let mut bytes = Log::with_banks(&[(0x0c, 48)]).0;
     for register in [0, 1] {
