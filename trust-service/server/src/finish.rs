@@ -3,6 +3,7 @@
 use crate::audit;
 use crate::problem::{Refusal, admin_status, node_status, printable};
 use crate::service::Service;
+use crate::stock::Place;
 use crate::store::{AuditEntry, RefusalRow, Store, StoreError, Tx as _};
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -45,6 +46,10 @@ pub async fn finish<S: Store>(
     let path = printable(&request.uri().path().chars().take(200).collect::<String>());
     let span = tracing::info_span!("request", id, method = %request.method(), path);
     let start = Instant::now();
+    let place = match side {
+        Side::Node => Place::of(request.method(), request.uri(), request.headers()),
+        Side::Admin => Place::Ours,
+    };
     async {
         let limit = service.config.limits.request_time.0;
         let Ok(mut response) = tokio::time::timeout(limit, next.run(request)).await else {
@@ -56,7 +61,7 @@ pub async fn finish<S: Store>(
             return timeout(&id);
         }
         if let Some(refusal) = response.extensions_mut().remove::<Refusal>() {
-            response = answer(&service, side, &refusal, &id).await;
+            response = answer(&service, side, place, &refusal, &id).await;
         }
         let ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
         tracing::debug!(status = response.status().as_u16(), ms, "answered");
@@ -66,7 +71,13 @@ pub async fn finish<S: Store>(
     .await
 }
 
-async fn answer<S: Store>(service: &Service<S>, side: Side, refusal: &Refusal, id: &str) -> Response {
+async fn answer<S: Store>(
+    service: &Service<S>,
+    side: Side,
+    place: Place,
+    refusal: &Refusal,
+    id: &str,
+) -> Response {
     let about = &refusal.about;
     let status = match side {
         Side::Node => node_status(refusal.code),
@@ -86,7 +97,11 @@ async fn answer<S: Store>(service: &Service<S>, side: Side, refusal: &Refusal, i
         true => tracing::info!(%code, detail, node, proven, "refused"),
         false => tracing::debug!(%code, detail, node, proven, "refused, too many to record"),
     }
-    body(status, &refusal.problem(id))
+    let mut problem = refusal.problem(id);
+    if let Some(variant) = place.variant(refusal.code) {
+        problem.kind = format!("{PROBLEM_TYPE_BASE}{variant}");
+    }
+    body(status, &problem)
 }
 
 /// Stores and audits a refusal as far as its bucket allows: each proven peer has one, the others share one. Answers whether it

@@ -1,16 +1,18 @@
 //! The key broker protocol's endpoints beside attestation: authentication and resources.
 
 use crate::cookie::Session;
-use crate::extract::{Json, Part};
+use crate::extract::Json;
 use crate::keys::random;
 use crate::node_api;
 use crate::problem::Refusal;
 use crate::service::Service;
+use crate::stock;
 use crate::store::{Store, Tx as _};
 use aes_gcm::aead::{AeadInPlace as _, KeyInit as _};
 use aes_gcm::{Aes256Gcm, Nonce as GcmNonce};
 use axum::extract::State;
 use axum::http::header::SET_COOKIE;
+use axum::http::{Method, Uri};
 use axum::response::{AppendHeaders, IntoResponse};
 use ccnode_appraise::TpmIdentity;
 use ccnode_evidence::{Code, Ek, Nonce, Secret, transcript};
@@ -101,15 +103,20 @@ fn name_box(name: &NodeName, secret: &Secret<32>) -> Result<NameBox, Refusal> {
 
 /// `GET /kbs/v0/resource/{repository}/{type}/{tag}`: what belongs to the asking node, and nothing else, foreign and absent
 /// alike. `node/<name>/cluster` is the cluster that the node joins.
+///
+/// Other methods and paths of another shape come here too: as the stock service does, it tells them apart only to who has
+/// attested.
 pub async fn resource<S: Store>(
     State(service): State<Arc<Service<S>>>,
     session: Session,
-    Part((repository, kind, tag)): Part<(String, String, String)>,
+    method: Method,
+    uri: Uri,
 ) -> Result<axum::Json<Jwe>, Refusal> {
     let mut tx = service.store.read().await?;
     let (node, verdict, pool) = node_api::attested(&mut tx, &session).await?;
-    if repository != "node" || kind != node.name.as_str() || tag != "cluster" {
-        let text = format!("{} has nothing at {repository}/{kind}/{tag}", node.name);
+    if stock::resource(&method, &uri) != Some(["node", node.name.as_str(), "cluster"]) {
+        let path: String = uri.path().chars().take(200).collect();
+        let text = format!("{} has nothing by {method} at {path}", node.name);
         return Err(Refusal::new(Code::ResourceUnknown, text).of(&node.pool, &node.name).proven());
     }
     let cluster = node_api::cluster(&service, &pool)?;

@@ -27,6 +27,7 @@ pub mod renew;
 pub mod serve;
 pub mod service;
 pub mod shares;
+pub mod stock;
 pub mod store;
 pub mod tls;
 pub mod token;

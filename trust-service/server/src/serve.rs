@@ -10,7 +10,7 @@ use crate::{admin, attest, audit, kbs, node_api, release};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{get, post};
+use axum::routing::{any, get, post};
 use ccnode_evidence::Code;
 use ccnode_protocol::{ATTEST, AUTH, CERTIFICATE, FORMATTED, GRANTS, READY, REFUSALS};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -129,7 +129,7 @@ fn node_router<S: Store>(service: &Arc<Service<S>>) -> Router {
     let router = Router::new()
         .route(AUTH, post(kbs::auth::<S>))
         .route(ATTEST, post(attest::attest::<S>).layer(DefaultBodyLimit::max(service.config.limits.body)))
-        .route("/kbs/v0/resource/{repository}/{type}/{tag}", get(kbs::resource::<S>))
+        .route("/kbs/v0/resource/{*path}", any(kbs::resource::<S>))
         .route(GRANTS, get(release::grants::<S>))
         .route(FORMATTED, post(node_api::formatted::<S>))
         .route(READY, post(node_api::ready::<S>))

@@ -168,7 +168,7 @@ async fn an_ending_service_closes_idle_connections_and_folds_its_log() {
 #[tokio::test]
 async fn unknown_paths_are_404_for_every_method() {
     let trust = Trust::new().await;
-    for path in ["/", "/kbs/v0", "/kbs/v0/resource/a/b", "/kbs/v0/attest/x"] {
+    for path in ["/", "/kbs/v0", "/kbs/v0/resource", "/kbs/v0/attest/x"] {
         let response = trust.client().get(trust.url(path)).send().await.unwrap();
         assert_eq!(response.status(), 404, "{path}");
         assert_eq!(response.json::<Problem>().await.unwrap().code, Some(Code::NotFound));

@@ -25,3 +25,5 @@ mod refusals;
 mod release;
 #[cfg(test)]
 mod session;
+#[cfg(test)]
+mod stock;
