@@ -54,5 +54,8 @@ scenario: build init ## run one VM scenario and show its console: make scenario 
 
 bench: build init ## times and sizes beside cryptsetup and systemd-cryptsetup
 	@echo "==> building the service as it is released"
-	@$(CARGO) build --release -p ccnode-server
+	@$(CARGO) build --release -p ccnode-server -p ccnode-appraisal-bench
+	@echo "==> verification, on one core"
+	@mkdir -p target/bench
+	@target/release/ccnode-appraisal-bench > target/bench/appraisal.json
 	@CCNODE_PROGRAMS=$(CURDIR)/target/release target/debug/ccnode-bench

@@ -1,6 +1,7 @@
 //! `make bench`: measures, prints the table, writes `target/bench/summary.json`; with the argument `peers`, without ours.
 
 use anyhow::{Context as _, Result, anyhow, bail};
+use ccnode_vm_bench::appraisal;
 use ccnode_vm_bench::baseline::{self, Baseline, Peer};
 use ccnode_vm_bench::figures::{self, Figure, Section};
 use ccnode_vm_bench::ours::{self, Ours};
@@ -69,7 +70,8 @@ fn measure(dir: &Path, boots: usize) -> Vec<Section> {
     let own = ours::section(&runs, &our_failures);
     let ratios = ratios(&peers.figures, &own.figures);
     let image = ours.as_ref().map(Ours::image).map_err(|error| anyhow!(told(error)));
-    vec![peers, own, ratios, sizes::measure(image)]
+    let appraisal = appraisal::section(&dir.join("appraisal.json"));
+    vec![peers, own, ratios, sizes::measure(image), appraisal]
 }
 
 fn ratios(peers: &[Figure], own: &[Figure]) -> Section {
