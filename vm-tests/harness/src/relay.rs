@@ -1,8 +1,11 @@
 //! Copies stdin and stdout to a port of the host's loopback, once per connection that a guest opens.
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpStream};
+use std::os::fd::AsFd;
+use std::os::linux::net::TcpStreamExt as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::OnceLock;
@@ -61,14 +64,42 @@ pub fn serve(port: Option<OsString>) -> ExitCode {
 
 fn copy(service: TcpStream) -> io::Result<()> {
     service.set_nodelay(true)?;
+    // Standard output's own buffer would send an answer in two parts, cut at its last line end.
+    let (mut guest, mut answers) = (Guest::new(io::stdin())?, Guest::new(io::stdout())?.file);
     let mut to_service = service.try_clone()?;
     thread::spawn(move || {
-        let _broken_off = pump(&mut io::stdin().lock(), &mut to_service);
+        let _broken_off = pump(&mut guest, &mut to_service);
         let _gone = to_service.shutdown(Shutdown::Write);
         thread::sleep(LINGER);
         std::process::exit(0);
     });
-    pump(&mut &service, &mut io::stdout().lock())
+    pump(&mut &service, &mut answers)
+}
+
+/// The guest's end: QEMU hands over a TCP socket of the loopback, on which neither side switches delays off. Small parts
+/// would each wait 40 ms for an acknowledgement that is put off as long.
+struct Guest {
+    file: File,
+    /// The same socket; where it is none, its options can't be set, and need not be.
+    socket: TcpStream,
+}
+
+impl Guest {
+    fn new(end: impl AsFd) -> io::Result<Self> {
+        let file = File::from(end.as_fd().try_clone_to_owned()?);
+        let socket = TcpStream::from(end.as_fd().try_clone_to_owned()?);
+        let _pipe = socket.set_nodelay(true);
+        Ok(Self { file, socket })
+    }
+}
+
+impl Read for Guest {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read(buffer);
+        // Sends the acknowledgement that is due; the kernel forgets the option at once.
+        let _pipe = self.socket.set_quickack(true);
+        read
+    }
 }
 
 fn pump(from: &mut impl Read, to: &mut impl Write) -> io::Result<()> {

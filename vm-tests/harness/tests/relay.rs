@@ -1,5 +1,7 @@
 //! The relay program, fed as QEMU feeds it.
 
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use std::fs::File;
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpListener};
 use std::process::{Command, Stdio};
@@ -28,6 +30,27 @@ fn carries_both_ways_and_ends_with_the_service() {
     assert_eq!(answer, vec![b'm'; 300_000]);
     assert!(relay.wait().unwrap().success());
     service.join().unwrap();
+}
+
+#[test]
+fn an_answer_is_not_cut_at_its_line_ends() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let service = thread::spawn(move || listener.accept().unwrap().0.write_all(b"one\ntwo").unwrap());
+    // Each write is a packet of its own here.
+    let (guest, inside) =
+        socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::empty()).unwrap();
+    let relay = Command::new(env!("CARGO_BIN_EXE_vm-relay"))
+        .arg(port.to_string())
+        .stdin(Stdio::null())
+        .stdout(inside)
+        .status()
+        .unwrap();
+    assert!(relay.success());
+    service.join().unwrap();
+    let mut packet = [0; 64];
+    let len = File::from(guest).read(&mut packet).unwrap();
+    assert_eq!(&packet[..len], b"one\ntwo");
 }
 
 #[test]
