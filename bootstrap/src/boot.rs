@@ -46,6 +46,7 @@ pub use unlock::Unlocked;
 
 use crate::config::Config;
 use crate::console::{Console, Step, now_ms};
+use crate::grace::Short;
 use crate::refusal::Refusal;
 use crate::status::Status;
 use crate::watchdog::Watchdog;
@@ -62,12 +63,14 @@ pub struct Boot {
     status: Status,
     client: Option<Client>,
     watchdog: Watchdog,
+    /// Until the hand-over.
+    grace: Option<Short>,
 }
 
 impl Boot {
     /// A boot that begins now.
     pub fn new(console: Console) -> Self {
-        Self { console, status: Status::begin(), client: None, watchdog: Watchdog::default() }
+        Self { console, status: Status::begin(), client: None, watchdog: Watchdog::default(), grace: None }
     }
 
     /// Starts the watchdog: from here on no step can take forever. `refuse` ends the boot, on a thread of its own.

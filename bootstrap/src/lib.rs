@@ -10,6 +10,7 @@ pub mod console;
 pub mod disk;
 pub mod fill;
 pub mod gpt;
+pub mod grace;
 pub mod handover;
 pub mod last;
 pub mod modules;

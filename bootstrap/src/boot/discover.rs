@@ -3,6 +3,7 @@
 use super::{Boot, attest, blocking, deadline, millis};
 use crate::config::{self, Cmdline, Config};
 use crate::console::Step;
+use crate::grace::{self, Short};
 use crate::last;
 use crate::modules;
 use crate::net;
@@ -60,6 +61,7 @@ impl Boot {
     pub async fn discover(&mut self) -> Result<Discovered, Refusal> {
         let since = Instant::now();
         self.begin(Step::Discover, None);
+        self.grace = Short::begin(Path::new(grace::SWITCH)).ok();
         // A reader that waits makes the kernel gather what it lacks.
         let seeded = tokio::task::spawn_blocking(|| {
             // What it reads is of no interest, nor whether it could.

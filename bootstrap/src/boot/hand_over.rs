@@ -24,6 +24,7 @@ impl Boot {
         self.begin(Step::Handover, None);
         handover::check_init(Path::new(SYSROOT))?;
         handover::lock_kernel(Path::new(SETTINGS), config.handover.modules_disabled)?;
+        self.grace = None;
         // The last handle flushes and closes the TPM.
         drop(device);
         let ms = millis(since);
