@@ -8,4 +8,6 @@ mod gates;
 #[cfg(test)]
 mod keys;
 #[cfg(test)]
+mod logs;
+#[cfg(test)]
 mod vectors;
