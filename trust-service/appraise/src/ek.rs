@@ -114,3 +114,29 @@ fn untrusted(leaf: &X509Certificate<'_>, fault: Option<ChainFault>) -> Rejection
         Some(fault) => Rejection::EkChain { issuer, fault },
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vectors;
+
+    #[test]
+    fn clouds_cas_are_taken() {
+        for file in [
+            "azure-hcl/ca/azure-virtual-tpm-root-2023.pem",
+            "tpm-quote/ca/gcp_ek_ak_ca_root.crt",
+            "tpm-quote/ca/gcp_ek_ak_ca_intermediate_v3.crt",
+            "tpm-quote/ca/tpm_ek_root_1.cer",
+            "tpm-quote/ca/tpm_ek_intermediate_2.crt",
+        ] {
+            let Some(bytes) = vectors::read(file) else { return };
+            let der = match x509_parser::pem::parse_x509_pem(&bytes) {
+                Ok((_, pem)) => pem.contents,
+                Err(_) => bytes,
+            };
+            let root =
+                EkRoot::parse(der, TrustLevel::HypervisorVtpm).unwrap_or_else(|e| panic!("{file}: {e}"));
+            assert!(root.subject().contains("CN="), "{file}");
+        }
+    }
+}
