@@ -1,0 +1,4 @@
+//! `hcl_report` of `ccnode_fuzz_targets`, behind a fuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| ccnode_fuzz_targets::run("hcl_report", bytes));

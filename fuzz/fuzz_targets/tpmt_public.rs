@@ -1,0 +1,4 @@
+//! `tpmt_public` of `ccnode_fuzz_targets`, behind a fuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| ccnode_fuzz_targets::run("tpmt_public", bytes));

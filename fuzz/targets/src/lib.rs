@@ -1,0 +1,47 @@
+//! What each fuzz target does with its bytes. cargo-fuzz calls it with a fuzzer behind it, `cargo test` with the corpora.
+//!
+//! A target panics where a promise is broken: a parser that panics itself, that holds more than it was given, or whose words would
+//! steer a terminal. Refusing bytes is never a finding.
+
+mod evidence;
+mod logs;
+mod tpm;
+
+pub use tpm::unsigned_quote;
+
+/// A target's name, which is its corpus's folder too, and what it does.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All targets.
+pub const TARGETS: [Target; 13] = [
+    ("eventlog", logs::firmware),
+    ("own_log", logs::own),
+    ("ccel", logs::ccel),
+    ("tpms_attest", tpm::attest),
+    ("tpmt_signature", tpm::signature),
+    ("tpmt_public", tpm::public),
+    ("ek_certificate", tpm::ek_certificate),
+    ("snp_report", evidence::snp_report),
+    ("snp_certificates", evidence::snp_certificates),
+    ("tdx_quote", evidence::tdx_quote),
+    ("tdx_collateral", evidence::tdx_collateral),
+    ("hcl_report", evidence::hcl_report),
+    ("evidence_json", evidence::json),
+];
+
+/// Runs the target of this name.
+///
+/// # Panics
+/// Where there is none, and where a promise is broken.
+#[expect(clippy::panic, reason = "a finding is a panic")]
+pub fn run(name: &str, bytes: &[u8]) {
+    match TARGETS.iter().find(|(target, _)| *target == name) {
+        Some((_, target)) => target(bytes),
+        None => panic!("no fuzz target {name}"),
+    }
+}
+
+/// Words that go to terminals hold no control characters.
+fn printable(words: &str) {
+    assert!(words.chars().all(|c| !c.is_control()), "{words:?}");
+}
