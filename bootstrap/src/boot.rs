@@ -32,14 +32,16 @@
 mod attest;
 mod cap;
 mod discover;
+mod ephemeral;
 mod first;
 mod hand_over;
+mod machine;
 mod provision;
 mod refuse;
 mod unlock;
 
 pub use attest::Attested;
-pub use cap::Capped;
+pub use cap::{Cap, Capped};
 pub use discover::{Discovered, Measured, Networked};
 pub use provision::Provisioned;
 pub use unlock::Unlocked;

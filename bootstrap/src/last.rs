@@ -3,7 +3,9 @@
 use crate::config::{Action, DIR};
 use crate::console::{Console, Step};
 use crate::modules;
+use crate::prover::Reports;
 use crate::refusal::Refusal;
+use ccnode_cvm::cap_digest;
 use ccnode_evidence::Code;
 use ccnode_tpm_device::{Device, DeviceError, DeviceHandle, Tcti};
 use nix::sys::reboot::{RebootMode, reboot};
@@ -11,7 +13,7 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::channel;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -24,10 +26,13 @@ const SYNC: Duration = Duration::from_secs(5);
 const TPM_THREAD: &str = "tpm";
 
 /// What whoever ends the boot needs: a panic can't be handed anything.
-static LAST: Mutex<Last> = Mutex::new(Last { tpm: None, capped: false, action: Action::Poweroff });
+static LAST: Mutex<Last> =
+    Mutex::new(Last { tpm: None, without_tpm: None, capped: false, action: Action::Poweroff });
 
 struct Last {
     tpm: Option<DeviceHandle>,
+    /// The reports of a machine that has no TPM.
+    without_tpm: Option<Arc<dyn Reports>>,
     capped: bool,
     action: Action,
 }
@@ -48,6 +53,11 @@ pub fn set_tpm(tpm: DeviceHandle) {
     drop(before);
 }
 
+/// Tells that there is no TPM, and who reports in its place: what there is to close is a register of theirs, or nothing.
+pub fn set_without_tpm(reports: Arc<dyn Reports>) {
+    last().without_tpm = Some(reports);
+}
+
 /// Tells that PCR 15 is closed: nothing is left to be capped, and the TPM is let go.
 pub fn set_capped() {
     last().capped = true;
@@ -60,16 +70,27 @@ pub fn action() -> Action {
     last().action
 }
 
-/// Closes PCR 15, so that nothing that runs after us in this boot can ask for a key; whether it is closed now.
+/// Closes PCR 15, or RTMR 3 where there is no TPM, so that nothing that runs after us in this boot can ask for a key; whether it is closed now.
 ///
 /// The handle of the boot does it, or one that is opened for this: where there is none yet, and where it does not work.
 pub fn close_pcr() -> bool {
-    let (tpm, capped) = {
+    let (tpm, without_tpm, capped) = {
         let last = last();
-        (last.tpm.clone(), last.capped)
+        (last.tpm.clone(), last.without_tpm.clone(), last.capped)
     };
     if capped {
         return true;
+    }
+    if let Some(reports) = without_tpm {
+        let closed = within(CAP, move || {
+            // One that has no register is closed by the service, which releases once.
+            reports.supports_runtime_register().is_none_or(|register| register.extend(&cap_digest()).is_ok())
+        });
+        let closed = closed.unwrap_or_default();
+        if closed {
+            set_capped();
+        }
+        return closed;
     }
     // The thread that owns the TPM can't serve itself.
     let tpm = tpm.filter(|_| thread::current().name() != Some(TPM_THREAD));
@@ -137,7 +158,7 @@ fn say(refusal: Refusal, closed: bool) {
 }
 
 /// What is said where the cap failed.
-pub const NOT_CLOSED: &str = "PCR 15 could not be closed";
+pub const NOT_CLOSED: &str = "the boot could not be capped: PCR 15 or RTMR 3 is as it was";
 
 /// Ends the machine. Never returns: where the kernel refuses, this process waits, and does nothing else.
 pub fn end(action: Action) -> ! {

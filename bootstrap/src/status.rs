@@ -1,6 +1,8 @@
 //! `/run/ccnode/status.json`: what was attested and how long it took, for whoever looks later.
 
+use crate::boot::Cap;
 use crate::console::{Step, now_ms};
+use crate::prover::Sent;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -23,6 +25,12 @@ pub struct Status {
     pub pool: String,
     /// The verity root hash that the root was filled from, hex.
     pub image: String,
+    /// What was sent to prove the machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<Sent>,
+    /// What keeps a second release of this boot away.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cap: Option<Cap>,
     /// What went wrong and was no reason to refuse.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
@@ -53,6 +61,9 @@ pub struct StepTime {
 pub struct Sums {
     /// Waiting for TPM commands.
     pub tpm_ms: u64,
+    /// Waiting for hardware reports.
+    #[serde(default)]
+    pub report_ms: u64,
     /// Loading kernel modules.
     pub modules_ms: u64,
     /// Waiting for the kernel's random number generator to be seeded; nothing where the processor has RDRAND.
@@ -92,6 +103,9 @@ impl Status {
             "node     {}\npool     {}\nservice  {}\nimage    {}\n",
             self.node, self.pool, self.service, self.image
         );
+        if let Some(sent) = &self.evidence {
+            text.push_str(&format!("sent     {sent}\n"));
+        }
         for warning in &self.warnings {
             text.push_str(&format!("warning  {warning}\n"));
         }
@@ -109,11 +123,11 @@ impl Status {
 
     /// Where they went, in words.
     pub fn shares(&self) -> String {
-        let Sums { tpm_ms, modules_ms, random_ms, lease_ms, luks_ms } = self.sums;
-        let others = tpm_ms + modules_ms + random_ms + lease_ms + luks_ms;
+        let Sums { tpm_ms, report_ms, modules_ms, random_ms, lease_ms, luks_ms } = self.sums;
+        let others = tpm_ms + report_ms + modules_ms + random_ms + lease_ms + luks_ms;
         let own = self.whole().saturating_sub(others);
         format!(
-            "TPM {tpm_ms}, modules {modules_ms}, random {random_ms}, lease {lease_ms}, LUKS {luks_ms}, own {own}"
+            "TPM {tpm_ms}, reports {report_ms}, modules {modules_ms}, random {random_ms}, lease {lease_ms}, LUKS {luks_ms}, own {own}"
         )
     }
 }

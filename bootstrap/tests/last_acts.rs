@@ -1,63 +1,16 @@
 //! A panic on a node with a TPM: PCR 15 is closed before anything is said, and nothing ends the boot before that.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test that panics has failed, as it should")]
 
+mod swtpm;
+
 use ccnode_bootstrap::config::Action;
 use ccnode_bootstrap::last;
 use ccnode_evidence::{Code, PcrIndex, Sha256Digest};
-use ccnode_tpm_device::{Device, DeviceHandle, Tcti};
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
+use ccnode_tpm_device::DeviceHandle;
 use std::sync::mpsc::channel;
 use std::thread;
 use std::time::Duration;
-use tempfile::TempDir;
-
-/// A software TPM with nothing in it; it dies with this value.
-struct Swtpm(Child, u16, #[expect(dead_code, reason = "kept until the TPM is gone")] TempDir);
-
-impl Swtpm {
-    fn start() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        // Another process may take a port between choosing and binding it.
-        for _ in 0..20 {
-            let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
-            let Some(control) = port.checked_add(1) else { continue };
-            let mut child = Command::new("swtpm")
-                .args(["socket", "--tpm2", "--flags", "not-need-init,startup-clear"])
-                .args(["--tpmstate", &format!("dir={}", dir.path().display())])
-                .args(["--server", &format!("type=tcp,port={port},bindaddr=127.0.0.1,disconnect")])
-                .args(["--ctrl", &format!("type=tcp,port={control},bindaddr=127.0.0.1")])
-                .stdin(Stdio::null())
-                .stderr(Stdio::null())
-                .spawn()
-                .unwrap_or_else(|e| panic!("swtpm: {e}; install it: apt-get install -y swtpm"));
-            for _ in 0..200 {
-                if TcpStream::connect((Ipv4Addr::LOCALHOST, control)).is_ok() {
-                    return Self(child, port, dir);
-                }
-                if child.try_wait().unwrap().is_some() {
-                    break;
-                }
-                thread::sleep(Duration::from_millis(25));
-            }
-            let _ = child.kill();
-            let _ = child.wait();
-        }
-        panic!("no free pair of ports for swtpm")
-    }
-
-    fn open(&self) -> DeviceHandle {
-        let tcti: Tcti = format!("swtpm:host=127.0.0.1,port={}", self.1).parse().unwrap();
-        Device::open(tcti).unwrap()
-    }
-}
-
-impl Drop for Swtpm {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
+use swtpm::Swtpm;
 
 fn pcr_15(device: &DeviceHandle) -> Sha256Digest {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();

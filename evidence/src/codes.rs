@@ -225,6 +225,7 @@ codes! {
     Node RtmrFailed "rtmr-failed" "The runtime register RTMR 3 could not be extended." "Use Linux 6.16 or later; if it recurs, look at the host's TDX module."
     Node HclReportMalformed "hcl-report-malformed" "What the paravisor left in the vTPM is no report." "Start the machine again; if it recurs, its host is at fault."
     Node HclEkForeign "hcl-ek-foreign" "The paravisor's report names another endorsement key than this vTPM has." "Start the machine again; if it recurs, treat it as an attack by the host."
+    Node ImdsFailed "imds-failed" "Azure's instance metadata service gave no quote." "Let the machine reach 169.254.169.254; the detail names what was asked for."
 }
 
 impl std::fmt::Display for Code {

@@ -5,26 +5,27 @@ use super::{Boot, millis};
 use crate::clock;
 use crate::config::{self, Cmdline, Config};
 use crate::console::Step;
+use crate::prover::{Hardware, ProofError, Prover, Sent};
 use crate::provision::{KubeletKey, ProvisionError};
 use crate::refusal::Refusal;
 use ccnode_attest_client::{AttestError, Client, ClockAtLeast, Deadline, Outcome, PinError, Settings};
-use ccnode_evidence::{
-    Absent, Activated, Code, EventLogs, EvidenceSource, ExtraData, Identity, QuoteParts, TpmSource,
-};
-use ccnode_tpm_device::{DeviceError, DeviceHandle};
+use ccnode_evidence::Code;
+use ccnode_tpm_device::DeviceHandle;
 use std::path::Path;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 /// The service has released what this boot gets; it is in memory and nowhere else.
 pub struct Attested {
     pub(super) config: Config,
     pub(super) cmdline: Cmdline,
-    pub(super) device: DeviceHandle,
+    pub(super) device: Option<DeviceHandle>,
+    pub(super) hardware: Option<Hardware>,
+    /// What proved the machine.
+    pub(super) sent: Sent,
     pub(super) client: Client,
     pub(super) outcome: Outcome,
     pub(super) key: KubeletKey,
-    /// What is said of this step, once PCR 15 is closed.
+    /// What is said of this step, once the boot is capped.
     pub(super) words: String,
     pub(super) ms: u64,
 }
@@ -51,16 +52,22 @@ impl Boot {
     /// Walks a session with the service, again and again until it ends or the deadline does.
     pub async fn attest(&mut self, networked: Networked) -> Result<Attested, Refusal> {
         let since = Instant::now();
-        let Networked { config, cmdline, device, subject, means, deadline } = networked;
+        let Networked { config, cmdline, device, hardware, subject, means, deadline } = networked;
         self.begin(Step::Attest, Some(&config));
         let lost = |_| Refusal::new(Code::NodeInternal, "a task of the attestation was lost");
         let (mut client, key) = means.await.map_err(lost)??;
         let subject = self.tpm(subject).await.map_err(lost)??;
-        let source = Timed { device: &device, spent: AtomicU64::new(0) };
+        let offered = device.clone().filter(|_| subject.identity.is_some());
+        let source = Prover::new(offered, hardware.clone(), subject.logs.cmdline.clone());
+        let sent = source.sent();
+        self.status.evidence = Some(sent);
+        // Before the first word to the service: nothing is in memory yet that a standing serial port could expose.
+        self.console.note(Step::Attest, &sent.to_string());
         let console = &self.console;
         let retry = |retry| console.retry(Step::Attest, &retry);
         let result = client.attest(&subject, &source, |name| key.request(name), deadline, retry).await;
-        self.status.sums.tpm_ms += source.spent.into_inner() / 1000;
+        self.status.sums.tpm_ms += source.tpm_ms();
+        self.status.sums.report_ms += source.report_ms();
         self.client = Some(client.clone());
         let outcome = result.map_err(|error| refusal(error, &deadline))?;
         self.status.node = outcome.grants.node.to_string();
@@ -76,11 +83,11 @@ impl Boot {
         let words = format!("node {} at {}{clock}", self.status.node, self.status.service);
         let ms = millis(since);
         self.status.step(Step::Attest, ms);
-        Ok(Attested { config, cmdline, device, client, outcome, key, words, ms })
+        Ok(Attested { config, cmdline, device, hardware, sent, client, outcome, key, words, ms })
     }
 }
 
-fn refusal(error: AttestError<DeviceError, ProvisionError>, deadline: &Deadline) -> Refusal {
+fn refusal(error: AttestError<ProofError, ProvisionError>, deadline: &Deadline) -> Refusal {
     match error {
         AttestError::Client(error) => {
             let mut refusal = Refusal::of_client(&error);
@@ -91,56 +98,5 @@ fn refusal(error: AttestError<DeviceError, ProvisionError>, deadline: &Deadline)
         }
         AttestError::Source(error) => error.into(),
         AttestError::Csr(error) => error.into(),
-    }
-}
-
-/// The TPM, with the time counted that the exchange waits for it.
-struct Timed<'d> {
-    device: &'d DeviceHandle,
-    /// Microseconds.
-    spent: AtomicU64,
-}
-
-impl Timed<'_> {
-    async fn count<T>(&self, command: impl Future<Output = T> + Send) -> T {
-        let since = Instant::now();
-        let answer = command.await;
-        let micros = u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX);
-        self.spent.fetch_add(micros, Ordering::Relaxed);
-        answer
-    }
-}
-
-impl TpmSource for Timed<'_> {
-    type Error = DeviceError;
-
-    async fn identity(&self) -> Result<Identity, DeviceError> {
-        self.count(self.device.identity()).await
-    }
-
-    async fn activate(&self, credential: Vec<u8>, secret: Vec<u8>) -> Result<Activated, DeviceError> {
-        self.count(self.device.activate(credential, secret)).await
-    }
-
-    async fn quote(&self, extra: ExtraData) -> Result<QuoteParts, DeviceError> {
-        self.count(self.device.quote(extra)).await
-    }
-}
-
-impl EvidenceSource for Timed<'_> {
-    type Error = DeviceError;
-    type Tpm = Self;
-    type Report = Absent<DeviceError>;
-
-    fn supports_tpm(&self) -> Option<&Self> {
-        Some(self)
-    }
-
-    fn supports_report(&self) -> Option<&Self::Report> {
-        None
-    }
-
-    async fn logs(&self) -> Result<EventLogs, DeviceError> {
-        self.count(self.device.logs()).await
     }
 }

@@ -1,5 +1,6 @@
 //! Discover, measure, network: what is there before anybody is asked anything.
 
+use super::machine::named;
 use super::{Boot, attest, blocking, deadline, millis};
 use crate::config::{self, Cmdline, Config};
 use crate::console::Step;
@@ -7,10 +8,11 @@ use crate::grace::{self, Short};
 use crate::last;
 use crate::modules;
 use crate::net;
+use crate::prover::Hardware;
 use crate::provision::KubeletKey;
-use crate::refusal::{Coded, Refusal};
+use crate::refusal::Refusal;
 use ccnode_attest_client::{Client, Deadline, Subject};
-use ccnode_evidence::{Code, EvidenceSource as _, TpmSource as _};
+use ccnode_evidence::{Code, EventLogs, EvidenceSource as _, TpmSource as _};
 use ccnode_tpm_device::{BootRecords, Device, DeviceError, DeviceHandle, Tcti};
 use std::fs;
 use std::path::Path;
@@ -19,17 +21,14 @@ use tokio::task::JoinHandle;
 
 const EVENT_LOG: &str = "/sys/kernel/security/tpm0/binary_bios_measurements";
 
-impl Coded for DeviceError {
-    fn code(&self) -> Code {
-        Self::code(self)
-    }
-}
-
-/// The measured configuration is read, early modules are loaded, the TPM works on its keys.
+/// The measured configuration is read, early modules are loaded, the TPM works on its keys, and it is known who reports.
 pub struct Discovered {
     pub(super) config: Config,
     pub(super) cmdline: Cmdline,
-    pub(super) device: DeviceHandle,
+    pub(super) device: Option<DeviceHandle>,
+    pub(super) hardware: Option<Hardware>,
+    /// `/proc/cmdline`.
+    text: String,
     /// Length of the firmware's log, for the console.
     event_log: usize,
     /// Ends once the kernel's random number generator is ready.
@@ -40,7 +39,8 @@ pub struct Discovered {
 pub struct Measured {
     pub(super) config: Config,
     pub(super) cmdline: Cmdline,
-    pub(super) device: DeviceHandle,
+    pub(super) device: Option<DeviceHandle>,
+    pub(super) hardware: Option<Hardware>,
     /// Awaited when it is needed: the network comes up while the TPM works.
     pub(super) subject: JoinHandle<Result<Subject, DeviceError>>,
     seeded: JoinHandle<()>,
@@ -50,7 +50,8 @@ pub struct Measured {
 pub struct Networked {
     pub(super) config: Config,
     pub(super) cmdline: Cmdline,
-    pub(super) device: DeviceHandle,
+    pub(super) device: Option<DeviceHandle>,
+    pub(super) hardware: Option<Hardware>,
     pub(super) subject: JoinHandle<Result<Subject, DeviceError>>,
     pub(super) means: JoinHandle<Result<(Client, KubeletKey), Refusal>>,
     pub(super) deadline: Deadline,
@@ -89,35 +90,44 @@ impl Boot {
                 let lost = |_| Refusal::new(Code::NodeInternal, "the TPM's thread was lost");
                 self.tpm(opening).await.map_err(lost)?
             }
-            None => blocking(move || open_tpm(text)).await?,
+            None => {
+                let text = text.clone();
+                blocking(move || open_tpm(text)).await?
+            }
         }?;
-        last::set_tpm(device.clone());
+        if let Some(device) = &device {
+            last::set_tpm(device.clone());
+        }
         // Only now: a refusal caps the TPM, so it must be open.
         let loaded = loaded?;
+        let hardware = self.hardware(device.as_ref()).await?;
+        match (&device, &hardware) {
+            (None, None) => return Err(Tcti::machine().err().map_or_else(gone, Refusal::from)),
+            (None, Some(Hardware::Cvm { reports, .. })) => last::set_without_tpm(reports.clone()),
+            _ => {}
+        }
         self.status.pool = config.pool.to_string();
         self.status.image = cmdline.root_hash.to_string();
-        self.done(Step::Discover, since, &format!("pool {}, {loaded} modules, TPM", config.pool));
-        Ok(Discovered { config, cmdline, device, event_log, seeded })
+        let has = named(device.is_some(), hardware.as_ref());
+        self.done(Step::Discover, since, &format!("pool {}, {loaded} modules, {has}", config.pool));
+        Ok(Discovered { config, cmdline, device, hardware, text, event_log, seeded })
     }
 
     /// Takes identity and logs. Nothing is extended: init-data is not part of this version.
     pub async fn measure(&mut self, discovered: Discovered) -> Result<Measured, Refusal> {
         let since = Instant::now();
-        let Discovered { config, cmdline, device, event_log, seeded } = discovered;
+        let Discovered { config, cmdline, device, hardware, text, event_log, seeded } = discovered;
         self.begin(Step::Measure, None);
-        let tpm = device.clone();
-        let subject = tokio::spawn(async move {
-            let identity = tpm.identity().await?;
-            Ok(Subject { identity: Some(identity), logs: tpm.logs().await? })
-        });
+        let alone = hardware.as_ref().is_some_and(|hardware| !hardware.needs_tpm());
+        let subject = tokio::spawn(subject(device.clone(), alone, text));
         self.done(Step::Measure, since, &format!("event log of {event_log} bytes"));
-        Ok(Measured { config, cmdline, device, subject, seeded })
+        Ok(Measured { config, cmdline, device, hardware, subject, seeded })
     }
 
     /// Brings the network up; the deadline of the exchange begins here.
     pub async fn network(&mut self, measured: Measured) -> Result<Networked, Refusal> {
         let since = Instant::now();
-        let Measured { config, cmdline, device, subject, seeded } = measured;
+        let Measured { config, cmdline, device, hardware, subject, seeded } = measured;
         self.begin(Step::Network, Some(&config));
         let deadline = deadline(&config);
         // DHCP, TLS and keys need it; the kernel gathers it since discovery began.
@@ -137,7 +147,7 @@ impl Boot {
             since,
             &format!("{} {}/{}", up.interface, up.address.address, up.address.prefix),
         );
-        Ok(Networked { config, cmdline, device, subject, means, deadline })
+        Ok(Networked { config, cmdline, device, hardware, subject, means, deadline })
     }
 }
 
@@ -148,12 +158,28 @@ async fn load(list: &Path) -> Result<usize, Refusal> {
     Ok(count)
 }
 
-/// Opens the TPM and queues the work on its keys, so that it runs while nobody waits for it.
-fn open_tpm(cmdline: String) -> Result<(DeviceHandle, usize), DeviceError> {
+/// Opens the TPM, where there is one, and queues the work on its keys, so that it runs while nobody waits for it.
+fn open_tpm(cmdline: String) -> Result<(Option<DeviceHandle>, usize), DeviceError> {
     let event_log = fs::read(EVENT_LOG).unwrap_or_default();
     let len = event_log.len();
     let records = BootRecords { event_log, cmdline, own_log: Vec::new() };
-    let device = Device::open(Tcti::machine()?)?.with_records(records);
+    let Ok(tcti) = Tcti::machine() else { return Ok((None, 0)) };
+    let device = Device::open(tcti)?.with_records(records);
     drop(device.prepare());
-    Ok((device, len))
+    Ok((Some(device), len))
+}
+
+fn gone() -> Refusal {
+    Refusal::new(Code::TpmMissing, "a TPM came up too late")
+}
+
+/// Who attests, with the logs. A TPM without a certificate is left out where a report stands `alone` and does not vouch for it:
+/// nobody could tell whose it is.
+async fn subject(device: Option<DeviceHandle>, alone: bool, cmdline: String) -> Result<Subject, DeviceError> {
+    let bare = |cmdline| Subject { identity: None, logs: EventLogs { cmdline, ..EventLogs::default() } };
+    let Some(device) = device else { return Ok(bare(cmdline)) };
+    match device.identity().await {
+        Err(DeviceError::EkCertMissing) if alone => Ok(bare(cmdline)),
+        identity => Ok(Subject { identity: Some(identity?), logs: device.logs().await? }),
+    }
 }

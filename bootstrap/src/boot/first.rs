@@ -1,6 +1,6 @@
 //! The first boot of a volume: formatted, reported, opened, filled, reported again.
 
-use super::unlock::{Root, name};
+use super::unlock::{Root, name, unlock_key};
 use super::{Boot, blocking, deadline};
 use crate::config::Config;
 use crate::console::Step;
@@ -43,7 +43,7 @@ impl Boot {
         self.done(Step::Format, since, &format!("generation {}; the partition was {was}", volume.generation));
         let since = Instant::now();
         self.begin(Step::Unlock, Some(config));
-        let opened = self.open(root, header).await?;
+        let opened = self.open(root, header, &unlock_key(volume)).await?;
         self.done(Step::Unlock, since, "the new root");
         self.begin(Step::Fill, Some(config));
         self.fill(root, source, &opened).await?;
@@ -61,7 +61,7 @@ impl Boot {
         source_len: u64,
         sources: Sources,
     ) -> Result<(Expected, &'static str), Refusal> {
-        let (partitions, key, volume) = (root.partitions.clone(), root.unlock_key.clone(), volume.clone());
+        let (partitions, key, volume) = (root.partitions.clone(), unlock_key(volume), volume.clone());
         self.console.note(Step::Format, &format!("generation {} begins", volume.generation));
         let made = blocking(move || {
             let root = unlock::open_partition(&partitions.root, true)?;
@@ -109,7 +109,12 @@ impl Boot {
         client.ready(&ready, deadline(config), retry).await.map_err(|e| Refusal::of_client(&e))
     }
 
-    async fn fill(&mut self, root: &Root, source: OpenedVerity, opened: &Opened) -> Result<(), Refusal> {
+    pub(super) async fn fill(
+        &mut self,
+        root: &Root,
+        source: OpenedVerity,
+        opened: &Opened,
+    ) -> Result<(), Refusal> {
         let since = Instant::now();
         let (from, below, to) = (source.path(), root.partitions.source.clone(), opened.path());
         let (len, mapped) = (source.len(), source.name().clone());

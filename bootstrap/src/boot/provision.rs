@@ -14,7 +14,7 @@ use std::time::Instant;
 /// The node has what it needs to join.
 pub struct Provisioned {
     pub(super) config: Config,
-    pub(super) device: DeviceHandle,
+    pub(super) device: Option<DeviceHandle>,
 }
 
 impl Boot {
@@ -30,8 +30,11 @@ impl Boot {
         }
         let reply = reply.map_err(|e| Refusal::of_client(&e))?;
         provision::write(Path::new(provision::DIR), &node, &key, &reply, &cluster)?;
-        let internal = |e: std::io::Error| Refusal::new(Code::NodeInternal, format!("{}: {e}", own::PATH));
-        crate::status::write_file(Path::new(own::PATH), &device.own_log(), 0o644).map_err(internal)?;
+        if let Some(device) = &device {
+            let internal =
+                |e: std::io::Error| Refusal::new(Code::NodeInternal, format!("{}: {e}", own::PATH));
+            crate::status::write_file(Path::new(own::PATH), &device.own_log(), 0o644).map_err(internal)?;
+        }
         // The root's init may choose another one; a node without a name of its own gets this.
         let _ = nix::unistd::sethostname(node.as_str());
         self.done(Step::Provision, since, &format!("kubelet of {}", cluster.server));

@@ -9,11 +9,14 @@ use crate::provision::KubeletKey;
 use crate::refusal::Refusal;
 use crate::{fill, modules, unlock};
 use ccnode_attest_client::{Client, ClientError, Outcome, Retry};
-use ccnode_evidence::{Code, PcrIndex, Sha256Digest};
+use ccnode_evidence::{Code, PcrIndex, SecretBytes, Sha256Digest};
 use ccnode_luks_header::Expected;
+use ccnode_luks_header::verity::RootHash;
 use ccnode_luks_volume::{Name, Opened, UnlockKey};
 use ccnode_protocol::NodeName;
-use ccnode_protocol::grants::{Certificate, CertificateRequest, Cluster, RootGrant, VolumeAction};
+use ccnode_protocol::grants::{
+    Certificate, CertificateRequest, Cluster, RootGrant, VolumeAction, VolumeGrant,
+};
 use ccnode_tpm_device::DeviceHandle;
 use std::path::Path;
 use std::time::Instant;
@@ -24,7 +27,7 @@ use zeroize::Zeroizing;
 /// The volume is mapped as judged, measured into PCR 15, and mounted.
 pub struct Unlocked {
     pub(super) config: Config,
-    pub(super) device: DeviceHandle,
+    pub(super) device: Option<DeviceHandle>,
     pub(super) node: NodeName,
     pub(super) cluster: Cluster,
     pub(super) key: KubeletKey,
@@ -41,14 +44,12 @@ pub(super) struct Pending {
 pub(super) struct Root {
     pub(super) partitions: Partitions,
     pub(super) name: Name,
-    pub(super) unlock_key: UnlockKey,
-    pub(super) device: DeviceHandle,
+    pub(super) device: Option<DeviceHandle>,
 }
 
 impl Boot {
     /// Loads the block drivers, finds the partitions, makes or judges the volume, opens, measures and mounts it.
     pub async fn unlock(&mut self, capped: Capped) -> Result<Unlocked, Refusal> {
-        let since = Instant::now();
         let Capped { attested, random } = capped;
         let Attested { config, cmdline, device, mut client, outcome, key, .. } = attested;
         let Outcome { grants, csr } = outcome;
@@ -60,32 +61,46 @@ impl Boot {
         };
         let certificate = ask(&client, request, &config);
         self.load_late().await?;
-        let RootGrant::Volume(volume) = &grants.root else {
-            return Err(Refusal::new(Code::ServiceGarbage, "no volume for a node with a TPM"));
-        };
         let root = Root {
             partitions: Places::default().wait(&config.disk, deadline(&config)).await?,
             name: name("root")?,
-            unlock_key: Zeroizing::new(*volume.unlock_key.expose()),
             device: device.clone(),
         };
-        match &volume.action {
-            VolumeAction::Open { header_digest, populated_from } => {
-                if populated_from.0 != cmdline.root_hash.0 {
-                    let detail = format!(
-                        "the root was filled from {populated_from}, this image is {}",
-                        cmdline.root_hash
-                    );
-                    return Err(Refusal::new(Code::PopulatedFromOther, detail));
-                }
-                self.open_again(&root, *header_digest).await?;
-                self.done(Step::Unlock, since, "the root as it is on record");
+        let hash = cmdline.root_hash;
+        match &grants.root {
+            RootGrant::Ephemeral { entropy } => {
+                self.ephemeral_root(&config, &root, entropy, hash, random).await?;
             }
-            VolumeAction::Format { .. } => {
-                self.first_boot(&config, &mut client, &root, volume, cmdline.root_hash, random).await?;
+            RootGrant::Volume(volume) => {
+                self.volume(&config, &mut client, &root, volume, hash, random).await?;
             }
         }
         Ok(Unlocked { config, device, node: grants.node, cluster: grants.cluster, key, certificate })
+    }
+
+    /// Opens the volume that is on record, or makes it.
+    async fn volume(
+        &mut self,
+        config: &Config,
+        client: &mut Client,
+        root: &Root,
+        volume: &VolumeGrant,
+        hash: RootHash,
+        random: Option<SecretBytes>,
+    ) -> Result<(), Refusal> {
+        let since = Instant::now();
+        match &volume.action {
+            VolumeAction::Open { header_digest, populated_from } => {
+                if populated_from.0 != hash.0 {
+                    let detail = format!("the root was filled from {populated_from}, this image is {hash}");
+                    return Err(Refusal::new(Code::PopulatedFromOther, detail));
+                }
+                self.open_again(root, volume, *header_digest).await?;
+                self.done(Step::Unlock, since, "the root as it is on record");
+                Ok(())
+            }
+            VolumeAction::Format { .. } => self.first_boot(config, client, root, volume, hash, random).await,
+        }
     }
 
     async fn load_late(&mut self) -> Result<(), Refusal> {
@@ -96,27 +111,39 @@ impl Boot {
         Ok(())
     }
 
-    async fn open_again(&mut self, root: &Root, digest: Sha256Digest) -> Result<(), Refusal> {
+    async fn open_again(
+        &mut self,
+        root: &Root,
+        volume: &VolumeGrant,
+        digest: Sha256Digest,
+    ) -> Result<(), Refusal> {
         let since = Instant::now();
         let path = root.partitions.root.clone();
         let header = blocking(move || unlock::read_header(&unlock::open_partition(&path, false)?, &digest));
         let header = header.await??;
         self.status.sums.luks_ms += millis(since);
-        let opened = self.open(root, header).await?;
+        let opened = self.open(root, header, &unlock_key(volume)).await?;
         self.mount(&opened).await
     }
 
-    /// Maps the volume, and measures it before one byte of it is read.
-    pub(super) async fn open(&mut self, root: &Root, header: Expected) -> Result<Opened, Refusal> {
+    /// Maps the volume, and measures it before one byte of it is read, where there is a TPM to measure it into.
+    pub(super) async fn open(
+        &mut self,
+        root: &Root,
+        header: Expected,
+        unlock_key: &UnlockKey,
+    ) -> Result<Opened, Refusal> {
         let since = Instant::now();
-        let Root { partitions, name, unlock_key, device } = root;
+        let Root { partitions, name, device } = root;
         let (path, name, key) = (partitions.root.clone(), name.clone(), unlock_key.clone());
         let opened = blocking(move || unlock::open_volume(&header, &path, &key, &name)).await??;
         self.status.sums.luks_ms += millis(since);
         self.status.mapped = now_ms();
-        let measurement = opened.measurement();
-        let digest = Sha256Digest(measurement.digest);
-        self.tpm(device.extend(PcrIndex::CAP, digest, &measurement.text)).await?;
+        if let Some(device) = device {
+            let measurement = opened.measurement();
+            let digest = Sha256Digest(measurement.digest);
+            self.tpm(device.extend(PcrIndex::CAP, digest, &measurement.text)).await?;
+        }
         Ok(opened)
     }
 
@@ -138,6 +165,10 @@ fn ask(client: &Client, request: CertificateRequest, config: &Config) -> Pending
         client.certificate(&request, deadline, told).await
     });
     Pending { task, retries }
+}
+
+pub(super) fn unlock_key(volume: &VolumeGrant) -> UnlockKey {
+    Zeroizing::new(*volume.unlock_key.expose())
 }
 
 pub(super) fn name(text: &str) -> Result<Name, Refusal> {

@@ -9,3 +9,4 @@
 mod collect;
 mod failures;
 mod guest;
+mod prover;

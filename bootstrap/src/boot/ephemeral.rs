@@ -1,0 +1,43 @@
+//! The root of a boot whose identity does not persist: made, filled, and lost with the power.
+
+use super::unlock::{Root, name};
+use super::{Boot, blocking};
+use crate::config::Config;
+use crate::console::Step;
+use crate::refusal::Refusal;
+use crate::{ephemeral, unlock};
+use ccnode_evidence::{Secret, SecretBytes};
+use ccnode_luks_header::verity::RootHash;
+use std::time::Instant;
+
+impl Boot {
+    /// Nothing of it is reported: no volume of it is on record, and the service has no key for it.
+    pub(super) async fn ephemeral_root(
+        &mut self,
+        config: &Config,
+        root: &Root,
+        entropy: &Secret<32>,
+        hash: RootHash,
+        random: Option<SecretBytes>,
+    ) -> Result<(), Refusal> {
+        let since = Instant::now();
+        self.begin(Step::Format, Some(config));
+        let path = root.partitions.source.clone();
+        let mapped = name("root-source")?;
+        let source = blocking(move || unlock::open_source(&path, &hash, &mapped)).await??;
+        let sources = ephemeral::sources(entropy, random.as_ref().map(|random| random.expose()))?;
+        let (partitions, len) = (root.partitions.clone(), source.len());
+        let made = blocking(move || {
+            let usable = ephemeral::may_use(&partitions.root, partitions.root_len, len)?;
+            ephemeral::make(usable, &sources)
+        });
+        let made = made.await??;
+        self.done(Step::Format, since, "in memory, for this boot alone");
+        let since = Instant::now();
+        self.begin(Step::Unlock, Some(config));
+        let opened = self.open(root, made.header, &made.unlock_key).await?;
+        self.done(Step::Unlock, since, "a root that ends with this boot");
+        self.begin(Step::Fill, Some(config));
+        self.fill(root, source, &opened).await
+    }
+}
