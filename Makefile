@@ -46,10 +46,12 @@ doc: deps
 
 vm: build init
 	@echo "==> virtual machines"
+	@vm-tests/backports
 	@CCNODE_REQUIRE_VMS=1 $(CARGO) test --workspace --test vm
 
 scenario: build init ## run one VM scenario and show its console: make scenario NAME=t17
 	@test -n "$(NAME)" || { echo "say which: make scenario NAME=t17"; exit 2; }
+	@vm-tests/backports
 	@CCNODE_VM_CONSOLE=1 $(CARGO) test --workspace --test vm -- $(NAME)
 
 bench: build init ## times and sizes beside cryptsetup and systemd-cryptsetup

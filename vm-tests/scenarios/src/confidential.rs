@@ -83,7 +83,7 @@ impl Confidential {
         fs::create_dir_all(&out.dir)?;
         let mut uki = Uki::parse(&self.image.uki()?)?;
         let mut archive = initramfs::unpack(uki.section(".initrd").context("a UKI without .initrd")?)?;
-        self.lay_over(&mut archive, guest)?;
+        self.lay_over(&mut archive, guest, &out.dir.join("ccnode-tsm-init"))?;
         uki.set(".initrd", zstd::encode_all(archive.to_bytes()?.as_slice(), 3)?);
         let bytes = uki.to_bytes()?;
         fs::write(out.dir.join("uki.efi"), &bytes)?;
@@ -92,21 +92,15 @@ impl Confidential {
         Ok(out)
     }
 
-    fn lay_over(&self, archive: &mut Archive, guest: &Guest) -> Result<()> {
+    fn lay_over(&self, archive: &mut Archive, guest: &Guest, wrapper: &Path) -> Result<()> {
         let shipped = archive.content("init").context("an initramfs without /init")?.to_vec();
         archive.file("ccnode-init", 0o755, shipped);
-        let wrapper = dir().join("ccnode-tsm-init");
         ensure!(
-            Command::new("strip")
-                .arg("-o")
-                .arg(&wrapper)
-                .arg(program("ccnode-tsm-init")?)
-                .status()?
-                .success(),
+            Command::new("strip").arg("-o").arg(wrapper).arg(program("ccnode-tsm-init")?).status()?.success(),
             "strip failed"
         );
-        archive.file("init", 0o755, fs::read(&wrapper)?);
-        for (path, host) in elf::closure(&wrapper, &[])? {
+        archive.file("init", 0o755, fs::read(wrapper)?);
+        for (path, host) in elf::closure(wrapper, &[])? {
             archive.file(&path, 0o755, fs::read(host)?);
         }
         let optional = [

@@ -2,6 +2,7 @@
 
 mod attacks;
 mod bad_input;
+mod confidential;
 mod life;
 mod tool;
 
@@ -34,6 +35,8 @@ fn main() -> ExitCode {
         scenario!("t27_new_uki_over_old_root", attacks::t27_new_uki_over_old_root),
         scenario!("t28_clock_behind", attacks::t28_clock_behind),
         scenario!("t28_clock_far_ahead", attacks::t28_clock_far_ahead),
+        scenario!("snp_and_vtpm_are_sent", confidential::snp_and_vtpm_are_sent),
+        scenario!("t06_svsm_of_another_vtpm", confidential::t06_svsm_of_another_vtpm),
         scenario!("no_tpm", bad_input::no_tpm),
         scenario!("tpm_without_certificate", bad_input::tpm_without_certificate),
         scenario!("tpm_of_another_maker", bad_input::tpm_of_another_maker),
