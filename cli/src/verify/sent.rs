@@ -87,7 +87,7 @@ fn service_said(record: &LastEvidence, report: &mut Report) {
     report.claim("service-verdict", verdict);
 }
 
-/// The kind by its members, as [`super::detect`] tells files apart.
+/// The kind by its members, as files are told apart.
 fn kind_of(primary: &Value) -> Option<EvidenceKind> {
     Some(match super::detect::json(primary)? {
         Kind::KbsTpm => EvidenceKind::Tpm,
