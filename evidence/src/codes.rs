@@ -177,6 +177,10 @@ codes! {
     Service HclUserData "hcl-user-data" "The runtime data of the Azure HCL report are not of this session." "Let the guest write the session's report data to NV index 0x01400002 before it reads the report; otherwise treat it as a replay."
     Service EkMalformed "ek-malformed" "The endorsement key's public area can't be read, or is not made by a template of the TCG EK profile." "Let the vTPM make its endorsement key by the default template of its kind of key."
     Service EkUncertified "ek-uncertified" "The TPM has no endorsement key certificate, and no report vouches for its key." "Use a TPM with a certificate, or a confidential VM whose report covers its vTPM."
+    Service KindNotAllowed "kind-not-allowed" "The pool does not take evidence of this kind." "Boot the node where there is evidence of a kind that the pool's `kinds` lists, or correct them: `ccnode pool hardware`."
+    Service LevelTooLow "level-too-low" "The evidence is worth less than the pool wants." "Boot the node on a platform of the level that the detail names, or correct the pool's `least-level`: `ccnode pool hardware`."
+    Service LevelDropped "level-dropped" "A node's evidence is worth less than at its last boot." "If the node was moved on purpose: `ccnode node approve NAME`; otherwise treat it as an attack."
+    Service LaunchUnknown "launch-unknown" "A hardware report came without a vTPM, and the pool lists its launch for no image." "If you built this image, list the measurements that the detail names: `ccnode pool hardware`; otherwise somebody changed what is launched."
 
     Node ConfigMissing "config-missing" "There is no /etc/ccnode/node.toml in the initramfs." "Rebuild the image; the recipe's [node] names the file."
     Node ConfigMalformed "config-malformed" "The measured configuration can't be read." "Correct the line that the detail names and rebuild the image."

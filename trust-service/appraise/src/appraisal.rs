@@ -1,19 +1,24 @@
 //! The composition: every gate in its order, each proof handed on, and at the end the one constructor of a verdict.
 
+use crate::hardware::{self, Demands, ReportSatisfied};
+use crate::level::{LaunchMatched, TpmLevel, admitted};
 use crate::references::{Matched, not_capped};
-use crate::session::{self, malformed};
+use crate::session::{self, Covered, MembersBound, Opened, malformed};
+use crate::verdict::ImageProof;
 use crate::{
-    AkGuarded, Counters, Csr, EkChainValid, Kept, LogKind, References, Refused, Rejection, SelectionExact,
-    Session, UnixTime, Verdict, quote,
+    AkGuarded, Counters, Csr, Kept, LogKind, Offered, References, Refused, Rejection, SelectionExact,
+    Session, TpmVerdict, TrustLevel, UnixTime, Verdict, quote,
 };
-use ccnode_evidence::{EventLogs, PcrSet};
+use ccnode_evidence::{EventLogs, ImageTuple, PcrSet};
+use ccnode_protocol::admin::HardwareRecord;
 use ccnode_protocol::{Attestation, limits};
 use ccnode_tpm_eventlog::{EventLog, LogMatchesPcrs, MatchError, own};
 
 /// Judges `attestation`, the answer to `session`'s challenge, by what the pool allows at `now`.
 ///
-/// The order: form, nonce and activation (as in [`activated`]), EK chain, attestation key, bound members, quote, logs, cap,
-/// platform, image, pair, PCR 5, 8 and 10, certificate request. A later gate is only reached through all earlier ones.
+/// The order: form, nonce and activation (as in [`activated`]), hardware report (genuine, of this session, as the pool demands), level,
+/// attestation key, bound members, quote, logs, cap, platform, image, pair, PCR 5, 8 and 10, certificate request. Without a TPM
+/// the launch stands for all that is quoted. A later gate is only reached through all earlier ones.
 pub fn appraise(
     session: &Session<'_>,
     attestation: &Attestation,
@@ -28,10 +33,21 @@ pub fn appraise(
 /// The gates that no record of the service decides: form, nonce, and proof that the challenge's credential was activated.
 ///
 /// Nobody but the TPM that was offered passes them, so a refusal here says nothing of whom the service knows, and costs one HMAC.
-/// It says nothing of who made that TPM either: [`appraise`] does, and comes after it.
+/// It says nothing of who made that TPM either: [`appraise`] does, and comes after it. Without a TPM there is nothing to activate.
 pub fn activated(session: &Session<'_>, attestation: &Attestation) -> Result<(), Rejection> {
     let opened = session::open(session, attestation)?;
-    session::activation(session, attestation, &opened.fresh).map(drop)
+    session::covered(session, attestation, &opened.fresh).map(drop)
+}
+
+/// Evidence that got as far as its report.
+struct Reported<'a> {
+    session: &'a Session<'a>,
+    attestation: &'a Attestation,
+    opened: Opened,
+    covered: Covered,
+    report: Option<ReportSatisfied>,
+    references: &'a References<'a>,
+    now: UnixTime,
 }
 
 fn judge(
@@ -41,58 +57,131 @@ fn judge(
     now: UnixTime,
     kept: &mut Kept,
 ) -> Result<Verdict, Rejection> {
-    let identity = session.identity;
     let opened = session::open(session, attestation)?;
-    let (_activated, report_data) = session::activation(session, attestation, &opened.fresh)?;
-    let chain = EkChainValid::check(identity.ek_cert(), references.ek_roots, now)?;
-    let guarded = AkGuarded::check(identity.ak())?;
-    kept.activation_proven = true;
-    kept.level = Some(chain.level());
-    let bound = session::bound(attestation, &opened.ours)?;
-    let logs = &opened.ours.logs;
-    kept.logs = Some(logs.clone());
+    let covered = session::covered(session, attestation, &opened.fresh)?;
+    let demands = Demands { hardware: references.hardware, collateral: references.collateral, now };
+    let report = hardware::judge(session, &opened.sent, &covered, &demands)?;
+    kept.hardware = report.as_ref().map(|report| record(session, report));
+    let reported = Reported { session, attestation, opened, covered, report, references, now };
+    match session.tpm {
+        Some(tpm) => reported.with_tpm(tpm, kept),
+        None => reported.alone(kept),
+    }
+}
 
-    let quoted = quote::judge(&opened.evidence, identity.ak(), &guarded, &report_data)?;
-    let counters = Counters {
-        reset_count: quoted.clock.reset_count,
-        restart_count: quoted.clock.restart_count,
-        clock: quoted.clock.clock,
-        safe: quoted.clock.safe,
-    };
-    kept.quote_proven = true;
-    kept.counters = Some(counters);
-    let selection = quoted.selection;
-    kept.pcrs = Some(selection.pcrs().clone());
+impl Reported<'_> {
+    /// The TPM's quote says what booted; the report, where there is one, what the TPM is worth.
+    fn with_tpm(self, tpm: Offered<'_>, kept: &mut Kept) -> Result<Verdict, Rejection> {
+        let Self { session, references, .. } = self;
+        let activated = self.covered.activated.as_ref().ok_or(Rejection::ActivationFailed)?;
+        let policy = references.hardware.policy();
+        let report = self.report.as_ref();
+        let level = TpmLevel::derive(session, tpm, report, policy, references.ek_roots, self.now, activated)?;
+        let guarded = AkGuarded::check(tpm.identity.ak())?;
+        kept.activation_proven = true;
+        kept.level = Some(level.level);
+        admitted(session.kind, level.level, level.unbound, policy)?;
+        let bound = self.bound(kept)?;
 
-    let log = read(logs)?;
-    let proof = replay(&log, &selection)?;
-    kept.log_proven = true;
-    not_capped(&selection)?;
-    // Both are judged before either refuses: who records an unknown platform needs to know what ran on it.
-    let platform = references.platform(&selection, &proof);
-    let image = references.image(&selection, &proof, &logs.cmdline);
-    kept.platform = platform.as_ref().ok().map(|tuple| tuple.id());
-    kept.image = image.as_ref().ok().map(|tuple| tuple.id());
-    let (platform, image) = (platform?, image?);
-    let satisfied = references.rest(&Matched { platform, image }, &selection, &proof, &bound)?;
-    let csr =
-        opened.ours.csr.as_ref().map(|csr| Csr::parse(&csr.0)).transpose().map_err(Rejection::CsrRefused)?;
+        let due = self.covered.quoted.extra_data(session.kind);
+        let sent = self.opened.sent.quote.as_ref();
+        let sent = sent.ok_or_else(|| malformed("tee-evidence", "a quote is missing"))?;
+        let quoted = quote::judge(sent, tpm.identity.ak(), &guarded, &due)?;
+        let counters = Counters {
+            reset_count: quoted.clock.reset_count,
+            restart_count: quoted.clock.restart_count,
+            clock: quoted.clock.clock,
+            safe: quoted.clock.safe,
+        };
+        kept.quote_proven = true;
+        kept.counters = Some(counters);
+        let selection = quoted.selection;
+        kept.pcrs = Some(selection.pcrs().clone());
 
-    Ok(Verdict {
-        level: chain.level(),
-        node_id: identity.node_id(),
-        ak_name: identity.ak_name(),
-        counters,
-        platform: platform.id(),
-        image: image.id(),
-        image_name: format!("{} {}", image.name, image.version),
-        verity_hash: image.verity_hash,
-        csr,
-        tee_pubkey: attestation.runtime_data.stock.tee_pubkey.clone(),
-        pcrs: selection.pcrs().clone(),
-        init_data: bound.init_data,
-        _proof: satisfied,
-    })
+        let logs = &self.opened.sent.ours.logs;
+        let log = read(logs)?;
+        let proof = replay(&log, &selection)?;
+        kept.log_proven = true;
+        not_capped(&selection)?;
+        // Both are judged before either refuses: who records an unknown platform needs to know what ran on it.
+        let platform = references.platform(&selection, &proof);
+        let image = references.image(&selection, &proof, &logs.cmdline);
+        kept.platform = platform.as_ref().ok().map(|tuple| tuple.id());
+        kept.image = image.as_ref().ok().map(|tuple| tuple.id());
+        let (platform, image) = (platform?, image?);
+        let satisfied = references.rest(&Matched { platform, image }, &selection, &proof, &bound)?;
+
+        let quoted = TpmVerdict {
+            ak_name: tpm.identity.ak_name(),
+            counters,
+            platform: platform.id(),
+            pcrs: selection.pcrs().clone(),
+        };
+        let of = Of { level: level.level, node_id: level.node_id, ephemeral: level.ephemeral };
+        self.verdict(of, Some(quoted), image, &bound, ImageProof::Pcrs(satisfied))
+    }
+
+    /// Without a TPM the launch must cover the image whole, and all that the node is ends with this boot.
+    fn alone(self, kept: &mut Kept) -> Result<Verdict, Rejection> {
+        let Self { session, references, .. } = self;
+        let policy = references.hardware.policy();
+        let report = self.report.as_ref().ok_or_else(|| malformed("tee-evidence", "a report is missing"))?;
+        let (matched, image, node_id) = LaunchMatched::check(session, report, policy, references.images)?;
+        kept.activation_proven = true;
+        kept.level = Some(TrustLevel::Tee);
+        kept.image = Some(image.id());
+        admitted(session.kind, TrustLevel::Tee, None, policy)?;
+        let bound = self.bound(kept)?;
+        if bound.init_data.is_some() {
+            return Err(malformed("init-data", "without a TPM nothing measures them"));
+        }
+        let of = Of { level: TrustLevel::Tee, node_id, ephemeral: true };
+        self.verdict(of, None, image, &bound, ImageProof::Launch(matched))
+    }
+
+    fn bound(&self, kept: &mut Kept) -> Result<MembersBound, Rejection> {
+        let bound = session::bound(self.attestation, &self.opened.sent.ours)?;
+        kept.logs = Some(self.opened.sent.ours.logs.clone());
+        Ok(bound)
+    }
+
+    fn verdict(
+        &self,
+        of: Of,
+        tpm: Option<TpmVerdict>,
+        image: &ImageTuple,
+        bound: &MembersBound,
+        proof: ImageProof,
+    ) -> Result<Verdict, Rejection> {
+        let csr = self.opened.sent.ours.csr.as_ref();
+        let csr = csr.map(|csr| Csr::parse(&csr.0)).transpose().map_err(Rejection::CsrRefused)?;
+        Ok(Verdict {
+            level: of.level,
+            kind: self.session.kind,
+            node_id: of.node_id,
+            ephemeral: of.ephemeral,
+            tpm,
+            hardware: self.report.as_ref().map(|report| record(self.session, report)),
+            image: image.id(),
+            image_name: format!("{} {}", image.name, image.version),
+            verity_hash: image.verity_hash,
+            csr,
+            tee_pubkey: self.attestation.runtime_data.stock.tee_pubkey.clone(),
+            init_data: bound.init_data,
+            _proof: proof,
+        })
+    }
+}
+
+/// Whose evidence it is, and what it is worth.
+struct Of {
+    level: TrustLevel,
+    node_id: ccnode_evidence::Sha256Digest,
+    ephemeral: bool,
+}
+
+fn record(session: &Session<'_>, report: &ReportSatisfied) -> HardwareRecord {
+    HardwareRecord { kind: session.kind, covers_tpm: report.vouched.is_some(), claims: report.claims.clone() }
 }
 
 fn read(logs: &EventLogs) -> Result<EventLog<'_>, Rejection> {

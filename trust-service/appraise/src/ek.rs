@@ -75,8 +75,7 @@ pub struct EkChainValid {
 
 impl EkChainValid {
     /// Of the CAs that lead to the certificate, the weakest level counts.
-    pub(crate) fn check(ek_cert: Option<&[u8]>, roots: &[EkRoot], now: UnixTime) -> Result<Self, Rejection> {
-        let ek_cert = ek_cert.ok_or(Rejection::EkUncertified)?;
+    pub(crate) fn check(ek_cert: &[u8], roots: &[EkRoot], now: UnixTime) -> Result<Self, Rejection> {
         let leaf = x509::read(ek_cert, limits::EK_CERT).map_err(|e| Rejection::EkCertMalformed(e.into()))?;
         let (cas, levels) = readable(roots);
         let reached = x509::climb(&leaf, &cas, now);

@@ -1,9 +1,9 @@
-//! Who a TPM is: its endorsement key by certificate, and the attestation key that it offers.
+//! Who a TPM is: its endorsement key, by certificate or bare, and the attestation key that it offers.
 
 use crate::ek_key::EkKey;
 use crate::tpm::SigningKey;
 use crate::{EkCertError, Rejection, credential, ek_cert};
-use ccnode_evidence::{Secret, Sha256Digest};
+use ccnode_evidence::{Ek, EvidenceKind, Identity, Secret, Sha256Digest};
 use ccnode_protocol::{NodeName, PoolName};
 use data_encoding::BASE32_NOPAD;
 use rand_core::CryptoRngCore;
@@ -11,39 +11,59 @@ use rand_core::CryptoRngCore;
 /// Characters of the digest in a default name: 50 bits.
 const NAME_CHARS: usize = 10;
 
-/// A parsed EK certificate and attestation key, as the auth request offers them. Nothing is proven of them yet.
+/// A parsed endorsement key and attestation key, as the auth request offers them. Nothing is proven of them yet.
 #[derive(Clone, Debug)]
 pub struct TpmIdentity {
     ek_cert: Option<Vec<u8>>,
     ek: EkKey,
-    node_id: Sha256Digest,
     ak_public: Vec<u8>,
     ak: SigningKey,
 }
 
+/// The name of a node that nobody named: the pool's, a hyphen, ten characters of base32 of its identity.
+pub fn default_name(pool: &PoolName, identity: &Sha256Digest) -> NodeName {
+    let mut tail = BASE32_NOPAD.encode(&identity.0).to_lowercase();
+    tail.truncate(NAME_CHARS);
+    #[expect(
+        clippy::expect_used,
+        reason = "a pool's name of at most 40 characters, a hyphen and base32 are a DNS label"
+    )]
+    format!("{pool}-{tail}").parse().expect("a label")
+}
+
 impl TpmIdentity {
-    /// Reads both strictly; [`Rejection::EkCertMalformed`] or [`Rejection::AkMalformed`] if one is none.
+    /// Reads both strictly; [`Rejection::EkCertMalformed`], [`Rejection::EkMalformed`] or [`Rejection::AkMalformed`] if one is none.
+    ///
+    /// An endorsement key without a certificate must be made by the EK template of its kind, and is good for nothing until a report
+    /// vouches for it.
+    pub fn of(offered: &Identity) -> Result<Self, Rejection> {
+        let (ek_cert, ek) = match &offered.ek {
+            Ek::Certificate(der) => {
+                (Some(der.clone()), ek_cert::parse(der).map_err(Rejection::EkCertMalformed)?)
+            }
+            Ek::Public(public) => (None, EkKey::parse(public).map_err(Rejection::EkMalformed)?),
+        };
+        let ak = SigningKey::parse(&offered.ak_public).map_err(Rejection::AkMalformed)?;
+        Ok(Self { ek_cert, ek, ak_public: offered.ak_public.clone(), ak })
+    }
+
+    /// [`TpmIdentity::of`] a TPM with an EK certificate.
     pub fn parse(ek_cert_der: &[u8], ak_tpmt_public: &[u8]) -> Result<Self, Rejection> {
-        let ek = ek_cert::parse(ek_cert_der).map_err(Rejection::EkCertMalformed)?;
-        Self::new(Some(ek_cert_der.to_vec()), ek, ak_tpmt_public)
+        Self::of(&Identity { ek: Ek::Certificate(ek_cert_der.to_vec()), ak_public: ak_tpmt_public.to_vec() })
     }
 
-    /// The same of a TPM without a certificate, by its endorsement key's TPMT_PUBLIC: [`Rejection::EkMalformed`] unless it is made by
-    /// the EK template of its kind. Good for nothing until a report vouches for this key.
+    /// [`TpmIdentity::of`] a TPM without one, by its endorsement key's TPMT_PUBLIC.
     pub fn from_ek_public(ek_tpmt_public: &[u8], ak_tpmt_public: &[u8]) -> Result<Self, Rejection> {
-        let ek = EkKey::parse(ek_tpmt_public).map_err(Rejection::EkMalformed)?;
-        Self::new(None, ek, ak_tpmt_public)
+        Self::of(&Identity { ek: Ek::Public(ek_tpmt_public.to_vec()), ak_public: ak_tpmt_public.to_vec() })
     }
 
-    fn new(ek_cert: Option<Vec<u8>>, ek: EkKey, ak_tpmt_public: &[u8]) -> Result<Self, Rejection> {
-        let ak = SigningKey::parse(ak_tpmt_public).map_err(Rejection::AkMalformed)?;
-        let node_id = Sha256Digest::of(&ek.name());
-        Ok(Self { ek_cert, node_id, ek, ak_public: ak_tpmt_public.to_vec(), ak })
-    }
-
-    /// What the store keys nodes by: SHA-256 of the EK's Name, the EK being the certificate's key in the template of its kind.
-    pub fn node_id(&self) -> Sha256Digest {
-        self.node_id
+    /// What the store keys nodes by: SHA-256 of the EK's Name, the EK being the key in the template of its kind; on Azure, where
+    /// the hardware report names the attestation key, SHA-256 of that key's Name.
+    pub fn node_id(&self, kind: EvidenceKind) -> Sha256Digest {
+        match kind {
+            EvidenceKind::AzSnpVtpm | EvidenceKind::AzTdxVtpm => Sha256Digest::of(&self.ak_name()),
+            EvidenceKind::Tpm | EvidenceKind::Snp | EvidenceKind::Tdx => Sha256Digest::of(&self.ek.name()),
+        }
     }
 
     /// The attestation key's Name: its name algorithm and that hash of its TPMT_PUBLIC, 34 bytes for SHA-256 and 50 for SHA-384.
@@ -76,15 +96,9 @@ impl TpmIdentity {
         &self.ak_public
     }
 
-    /// The name of a node that nobody named: the pool's, a hyphen, ten characters of base32 of [`node_id`](Self::node_id).
-    pub fn default_name(&self, pool: &PoolName) -> NodeName {
-        let mut tail = BASE32_NOPAD.encode(&self.node_id.0).to_lowercase();
-        tail.truncate(NAME_CHARS);
-        #[expect(
-            clippy::expect_used,
-            reason = "a pool's name of at most 40 characters, a hyphen and base32 are a DNS label"
-        )]
-        format!("{pool}-{tail}").parse().expect("a label")
+    /// [`default_name`] of this TPM's node.
+    pub fn default_name(&self, kind: EvidenceKind, pool: &PoolName) -> NodeName {
+        default_name(pool, &self.node_id(kind))
     }
 
     /// A credential that only this TPM activates, and only for this attestation key: TPM2B_ID_OBJECT and

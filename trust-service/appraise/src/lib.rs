@@ -12,13 +12,16 @@ mod csr;
 mod ek;
 mod ek_cert;
 mod ek_key;
+mod hardware;
 mod identity;
 mod ima;
+mod level;
 mod public_key;
 mod quote;
 mod reader;
 mod references;
 mod rejection;
+mod sent;
 mod session;
 pub mod standalone;
 mod tpm;
@@ -36,13 +39,18 @@ pub use csr::{Csr, CsrError};
 pub use ek::{EkChainValid, EkRoot, TrustLevel};
 pub use ek_cert::EkCertError;
 pub use ek_key::EkPublicError;
-pub use identity::TpmIdentity;
+pub use hardware::{
+    AzurePolicy, Collateral, CollateralError, Hardware, HardwarePolicy, PolicyError, Shelf, SnpLaunch,
+    TdxLaunch, VtpmKeepers,
+};
+pub use identity::{TpmIdentity, default_name};
 pub use ima::boot_aggregate_pcrs;
+pub use level::Unbound;
 pub use public_key::{Curve, KeyError};
 pub use quote::{NonceFresh, SelectionExact, SignatureValid};
 pub use references::{References, ReferencesSatisfied};
 pub use rejection::{Explanation, LogKind, Member, Rejection};
-pub use session::Session;
+pub use session::{Offered, Session};
 pub use tpm::{ClockInfo, PublicError, QuoteError, Scheme, SchemeKind, Selection};
-pub use verdict::{Counters, Kept, Refused, Verdict};
+pub use verdict::{Counters, Kept, Refused, TpmVerdict, Verdict};
 pub use x509::{CertError, ChainFault, SignatureFault};

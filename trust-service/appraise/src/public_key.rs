@@ -11,7 +11,7 @@ use x509_parser::public_key::RSAPublicKey;
 use x509_parser::x509::SubjectPublicKeyInfo;
 
 /// 65537, big-endian.
-const EXPONENT: [u8; 3] = [1, 0, 1];
+pub(crate) const EXPONENT: [u8; 3] = [1, 0, 1];
 /// AlgorithmIdentifier of rsaEncryption, DER.
 const RSA_ENCRYPTION: &[u8] =
     &[0x30, 0x0d, 0x06, 0x09, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 0x01, 0x01, 0x01, 0x05, 0x00];

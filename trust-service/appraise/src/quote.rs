@@ -1,9 +1,10 @@
 //! The quote: of this session, over exactly sha256:0-15, with the values sent, signed by the activated key.
 
 use crate::composite::PcrDigest;
+use crate::sent::SentQuote;
 use crate::tpm::{ClockInfo, Quote, QuoteError, Selection, Signature, SigningKey};
 use crate::{AkGuarded, Member, Rejection};
-use ccnode_evidence::{HashAlg, Nonce, PcrIndex, PcrSet, PcrValues, ReportData, TpmEvidence};
+use ccnode_evidence::{ExtraData, HashAlg, Nonce, PcrIndex, PcrSet, PcrValues, Sha256Digest};
 
 /// Proof that the nonce is the session's.
 #[derive(Debug)]
@@ -44,26 +45,25 @@ pub(crate) struct Quoted {
     pub(crate) _signature: SignatureValid,
 }
 
-/// Judges a quote; `report_data` is that of the rebuilt transcript.
+/// Judges a quote; `due` is what the rebuilt transcript says of its extraData.
 pub(crate) fn judge(
-    evidence: &TpmEvidence,
+    quote: &SentQuote,
     key: &SigningKey,
     guarded: &AkGuarded,
-    report_data: &ReportData,
+    due: &ExtraData,
 ) -> Result<Quoted, Rejection> {
-    let quote = &evidence.tpm_quote;
-    if evidence.ak_public.0 != key.key.spki() {
+    if quote.ak_public.as_ref().is_some_and(|sent| *sent != key.key.spki()) {
         return Err(Rejection::TranscriptMismatch { member: Member::AkPublic });
     }
-    let attest = Quote::parse(&quote.message.0).map_err(Rejection::QuoteMalformed)?;
-    let signature = Signature::parse(&quote.signature.0).map_err(Rejection::QuoteMalformed)?;
-    let signature = verify(key, &quote.message.0, &signature, guarded)?;
-    let due = report_data.qualifying_data();
+    let attest = Quote::parse(&quote.message).map_err(Rejection::QuoteMalformed)?;
+    let signature = quote.signature().map_err(Rejection::QuoteMalformed)?;
+    let signature = verify(key, &quote.message, &signature, guarded)?;
+    let due = due.bytes();
     if attest.extra != due {
-        let sent = hex(attest.extra.get(..32).unwrap_or(attest.extra));
-        return Err(Rejection::QuoteNonce { sent, due: hex(&due) });
+        let sent = hex(attest.extra.get(..due.len()).unwrap_or(attest.extra));
+        return Err(Rejection::QuoteNonce { sent, due: hex(due) });
     }
-    let selection = select(&attest, key.scheme.hash, evidence)?;
+    let selection = select(&attest, key.scheme.hash, &quote.pcrs)?;
     Ok(Quoted { clock: attest.clock, selection, _signature: signature })
 }
 
@@ -86,7 +86,7 @@ pub(crate) fn same_scheme(key: &SigningKey, signature: &Signature<'_>) -> Result
     Err(QuoteError::SchemeMismatch { signature: signature.scheme, key: key.scheme })
 }
 
-fn select(attest: &Quote<'_>, hash: HashAlg, evidence: &TpmEvidence) -> Result<SelectionExact, Rejection> {
+fn select(attest: &Quote<'_>, hash: HashAlg, sent: &[Sha256Digest]) -> Result<SelectionExact, Rejection> {
     let weak = |s: &Selection| s.alg() == Some(HashAlg::Sha1) && !s.is_empty();
     match attest.selections.as_slice() {
         [one]
@@ -96,7 +96,6 @@ fn select(attest: &Quote<'_>, hash: HashAlg, evidence: &TpmEvidence) -> Result<S
         other if other.iter().any(weak) => return Err(Rejection::QuoteBankWeak { sent: words(other) }),
         other => return Err(Rejection::QuoteSelection { sent: words(other) }),
     }
-    let sent = &evidence.tpm_quote.pcrs;
     if sent.len() != 16 {
         return Err(Rejection::QuoteMalformed(QuoteError::Values(sent.len())));
     }

@@ -1,13 +1,15 @@
 //! The pool's references: platform and image tuple, each matched whole, the pair allowed, and what is judged by other rules.
 
 use crate::session::MembersBound;
-use crate::{BootEvents, EkRoot, Explanation, Rejection, SelectionExact, boot_aggregate_pcrs};
+use crate::{
+    BootEvents, Collateral, EkRoot, Explanation, Hardware, Rejection, SelectionExact, boot_aggregate_pcrs,
+};
 use ccnode_evidence::{ImageTuple, PcrIndex, PcrSet, PcrValues, PlatformTuple, Sha256Digest, TupleEvent};
 use ccnode_tpm_eventlog::{Cmdlines, LogMatchesPcrs, Reference, explain};
 use std::collections::BTreeMap;
 
 /// What a pool allows.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct References<'a> {
     /// Platforms it knows.
     pub platforms: &'a [PlatformTuple],
@@ -19,6 +21,10 @@ pub struct References<'a> {
     pub ek_roots: &'a [EkRoot],
     /// Whether PCR 8 may hold init-data.
     pub allow_init_data: bool,
+    /// What it demands of hardware.
+    pub hardware: &'a Hardware,
+    /// Where certificates and TCB information are that do not come with the evidence.
+    pub collateral: &'a dyn Collateral,
 }
 
 /// Proof that the quoted PCRs are what the pool allows, PCR 15 zero among them.

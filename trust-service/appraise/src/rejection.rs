@@ -1,8 +1,14 @@
 //! Every way in which appraisal says no: one variant each, with its data, its code and its sentence.
 
 use crate::ak::AttributeFault;
-use crate::{ChainFault, CsrError, EkCertError, EkPublicError, PcrDigest, PublicError, QuoteError, UnixTime};
-use ccnode_evidence::{Code, PcrIndex, PcrSet, Sha256Digest};
+use crate::{
+    ChainFault, CsrError, EkCertError, EkPublicError, PcrDigest, PublicError, QuoteError, TrustLevel,
+    Unbound, UnixTime,
+};
+use ccnode_evidence::{Code, EvidenceKind, PcrIndex, PcrSet, Sha256Digest};
+use ccnode_hcl::HclRejection;
+use ccnode_snp::SnpRejection;
+use ccnode_tdx::{Rejection as TdxRejection, RtmrError};
 use ccnode_tpm_eventlog::{Difference, LogError, MatchError};
 use std::fmt;
 
@@ -13,6 +19,8 @@ pub enum LogKind {
     Firmware,
     /// The node's own.
     Own,
+    /// A TD's.
+    Ccel,
 }
 
 impl fmt::Display for LogKind {
@@ -20,6 +28,7 @@ impl fmt::Display for LogKind {
         f.write_str(match self {
             Self::Firmware => "the firmware's event log",
             Self::Own => "the node's own event log",
+            Self::Ccel => "the CCEL",
         })
     }
 }
@@ -75,6 +84,17 @@ impl Explanation {
     }
 }
 
+fn kinds(allowed: &[EvidenceKind]) -> String {
+    match allowed {
+        [] => "none".to_owned(),
+        _ => allowed.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+    }
+}
+
+fn because(unbound: Option<Unbound>) -> String {
+    unbound.map(|why| format!(": {why}")).unwrap_or_default()
+}
+
 /// Why evidence is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum Rejection {
@@ -107,8 +127,8 @@ pub enum Rejection {
     #[error("endorsement key: {0}")]
     EkMalformed(#[source] EkPublicError),
     /// The TPM has no certificate, and nothing else vouches for its endorsement key.
-    #[error("the TPM has no EK certificate, and no report vouches for its endorsement key")]
-    EkUncertified,
+    #[error("the TPM has no EK certificate, and {0}")]
+    EkUncertified(Unbound),
     /// No root of the pool leads to it.
     #[error("no EK root of the pool issued the certificate by `{issuer}`")]
     EkUntrusted {
@@ -135,6 +155,75 @@ pub enum Rejection {
         not_after: UnixTime,
         /// The time of appraisal.
         now: UnixTime,
+    },
+    /// The pool does not take evidence of this kind.
+    #[error("evidence of kind {kind}; the pool takes {}", kinds(allowed))]
+    KindNotAllowed {
+        /// As announced.
+        kind: EvidenceKind,
+        /// The pool's.
+        allowed: Vec<EvidenceKind>,
+    },
+    /// The evidence is worth less than the pool wants.
+    #[error("the evidence has level {level}, and the pool wants {least} or more{}", because(*unbound))]
+    LevelTooLow {
+        /// As derived.
+        level: TrustLevel,
+        /// The pool's.
+        least: TrustLevel,
+        /// Why it is no higher, where hardware could make it so.
+        unbound: Option<Unbound>,
+    },
+    /// An SEV-SNP report, or its chain, is refused.
+    #[error("SEV-SNP: {0}")]
+    Snp(#[source] SnpRejection),
+    /// A TDX quote, or its collateral, is refused.
+    #[error("TDX: {0}")]
+    Tdx(#[source] TdxRejection),
+    /// A CCEL is not the log of the quote's RTMRs.
+    #[error("TDX: {0}")]
+    TdxLog(#[source] RtmrError),
+    /// An HCL report is refused, or names other keys.
+    #[error("Azure: {0}")]
+    Hcl(#[source] HclRejection),
+    /// The HCL report holds a report of other hardware than the evidence says.
+    #[error("Azure: the HCL report is of {sent}, evidence of this kind has one of {due}")]
+    HclKind {
+        /// Its hardware.
+        sent: &'static str,
+        /// The kind's.
+        due: &'static str,
+    },
+    /// Azure's runtime data name RSA keys, and a key of the vTPM is none.
+    #[error("Azure: the vTPM's keys are RSA keys, and one that was offered is not")]
+    AzureKey,
+    /// The SVSM vouches for another endorsement key.
+    #[error(
+        "the report covers an endorsement key with SHA-256 {manifest}, the credential was made for {offered}"
+    )]
+    SvsmOtherEk {
+        /// SHA-256 of the manifest.
+        manifest: String,
+        /// SHA-256 of the TPMT_PUBLIC that was offered.
+        offered: String,
+    },
+    /// A report alone of a launch that the pool lists for no image.
+    #[error("the pool lists no image for this launch: {launch}")]
+    LaunchUnknown {
+        /// The measurements.
+        launch: String,
+    },
+    /// The pool lists a launch for an image that is not registered.
+    #[error("the pool lists this launch for image {image}, which is not registered")]
+    LaunchImage {
+        /// Id of the tuple.
+        image: Sha256Digest,
+    },
+    /// RTMR 3 is not zero: a TD without a vTPM caps by it.
+    #[error("RTMR 3 is {value}, not zero: this boot is capped")]
+    RtmrCapped {
+        /// Its value, hex.
+        value: String,
     },
     /// The attestation key's TPMT_PUBLIC is none that is appraised.
     #[error("attestation key: {0}")]
@@ -261,10 +350,21 @@ impl Rejection {
                 Code::Tpm12
             }
             Self::EkMalformed(_) => Code::EkMalformed,
-            Self::EkUncertified => Code::EkUncertified,
+            Self::EkUncertified(_) => Code::EkUncertified,
             Self::EkCertMalformed(_) => Code::EkCertMalformed,
             Self::EkUntrusted { .. } | Self::EkChain { .. } => Code::EkUntrusted,
             Self::EkCertExpired { .. } => Code::EkCertExpired,
+            Self::KindNotAllowed { .. } => Code::KindNotAllowed,
+            Self::LevelTooLow { .. } => Code::LevelTooLow,
+            Self::Snp(rejection) => rejection.code(),
+            Self::Tdx(rejection) => rejection.code(),
+            Self::TdxLog(error) => error.code(),
+            Self::Hcl(rejection) => rejection.code(),
+            Self::HclKind { .. } => Code::HclMalformed,
+            Self::AzureKey => Code::HclKey,
+            Self::SvsmOtherEk { .. } => Code::SnpSvsm,
+            Self::LaunchUnknown { .. } | Self::LaunchImage { .. } => Code::LaunchUnknown,
+            Self::RtmrCapped { .. } => Code::AlreadyCapped,
             Self::AkMalformed(error) => error.code(),
             Self::AkAttributes(_) => Code::AkAttributes,
             Self::ActivationFailed => Code::ActivationFailed,

@@ -1,27 +1,53 @@
-//! The session's own gates: the nonce, the transcript, the activation value, and that what was sent is what is bound.
+//! The session's own gates: the nonce, the transcripts, the activation value, and that what was sent is what is bound.
 
+use crate::sent::Sent;
 use crate::{Member, NonceFresh, Rejection, TpmIdentity};
-use ccnode_evidence::transcript::{ActivationProven, Transcript, TranscriptError};
-use ccnode_evidence::{CcnodeEvidence, Nonce, ReportData, Secret, Sha256Digest, TpmEvidence};
-use ccnode_protocol::Attestation;
-use serde::Deserialize as _;
+use ccnode_evidence::transcript::{ActivationProven, RuntimeExt, Transcript, TranscriptError};
+use ccnode_evidence::{CcnodeEvidence, EvidenceKind, Nonce, ReportData, Secret, Sha256Digest};
+use ccnode_protocol::{Attestation, TeePubKey};
 
 /// What the service remembers of its challenge.
 #[derive(Clone, Copy, Debug)]
 pub struct Session<'a> {
     /// The challenge's nonce.
     pub nonce: &'a Nonce,
-    /// Whom it was made for.
+    /// The kind of evidence that was announced.
+    pub kind: EvidenceKind,
+    /// The TPM that was offered; every kind but `snp` and `tdx` has one.
+    pub tpm: Option<Offered<'a>>,
+}
+
+impl<'a> Session<'a> {
+    /// A session whose evidence is a TPM's quote alone.
+    pub fn of_tpm(nonce: &'a Nonce, identity: &'a TpmIdentity, secret: &'a Secret<32>) -> Self {
+        Self { nonce, kind: EvidenceKind::Tpm, tpm: Some(Offered { identity, secret }) }
+    }
+}
+
+/// A TPM that was offered, and what it was asked to open.
+#[derive(Clone, Copy, Debug)]
+pub struct Offered<'a> {
+    /// Whom the challenge was made for.
     pub identity: &'a TpmIdentity,
     /// What the credential holds.
     pub secret: &'a Secret<32>,
 }
 
-/// Evidence that is of this session's form, with what it is bound to.
+/// Evidence that is of this session's form.
 pub(crate) struct Opened {
-    pub(crate) evidence: TpmEvidence,
-    pub(crate) ours: CcnodeEvidence,
+    pub(crate) sent: Sent,
     pub(crate) fresh: NonceFresh,
+}
+
+/// The transcript, rebuilt: what the parts of the evidence must cover.
+#[derive(Debug)]
+pub(crate) struct Covered {
+    /// Proof that the credential was activated, where a TPM was offered.
+    pub(crate) activated: Option<ActivationProven>,
+    /// What the TPM must quote.
+    pub(crate) quoted: ReportData,
+    /// What the hardware must report; the same unless the quote stands beside the report.
+    pub(crate) reported: ReportData,
 }
 
 /// Reads the request's members and compares the nonce; nothing is proven yet.
@@ -31,39 +57,59 @@ pub(crate) fn open(session: &Session<'_>, attestation: &Attestation) -> Result<O
         return Err(Rejection::StockTranscript);
     }
     let fresh = NonceFresh::check(&runtime.stock.nonce, session.nonce)?;
-    let composite = &attestation.tee_evidence;
-    if !composite.additional_evidence.is_empty() {
-        return Err(malformed("tee-evidence.additional_evidence", "devices are not appraised"));
+    if session.tpm.is_none() && !session.kind.takes_additional() {
+        return Err(malformed(
+            "extra-params.ccnode",
+            "evidence of this kind needs a TPM, and none was offered",
+        ));
     }
-    let evidence = TpmEvidence::deserialize(&composite.primary_evidence)
-        .map_err(|e| malformed("tee-evidence.primary_evidence", e))?;
-    let Some(ours) = evidence.ccnode.clone() else {
-        return Err(malformed("tee-evidence.primary_evidence.ccnode", "missing"));
-    };
-    if ours.version != 1 {
-        return Err(Rejection::TranscriptVersion(ours.version));
-    }
-    Ok(Opened { evidence, ours, fresh })
+    let sent = Sent::read(session.kind, session.tpm.is_some(), attestation)?;
+    Ok(Opened { sent, fresh })
 }
 
-/// The transcript, rebuilt: proof of activation, and the report data that must be quoted.
-pub(crate) fn activation(
+/// The transcripts, rebuilt: proof of activation, and the report data that must be quoted and reported.
+pub(crate) fn covered(
     session: &Session<'_>,
     attestation: &Attestation,
     _fresh: &NonceFresh,
-) -> Result<(ActivationProven, ReportData), Rejection> {
+) -> Result<Covered, Rejection> {
     let runtime = &attestation.runtime_data;
     let ext = runtime.ccnode.as_ref().ok_or(Rejection::StockTranscript)?;
-    let transcript = Transcript {
-        additional_evidence: Some(&attestation.tee_evidence.additional_evidence),
-        nonce: session.nonce,
-        tee_pubkey: &runtime.stock.tee_pubkey,
+    let form = |additional_evidence| -> Transcript<'_, TeePubKey> {
+        Transcript { additional_evidence, nonce: session.nonce, tee_pubkey: &runtime.stock.tee_pubkey }
     };
-    transcript.verify(ext, session.secret).map_err(|error| match error {
+    let whole = form(Some(attestation.tee_evidence.additional_evidence.as_str()));
+    match session.tpm {
+        Some(Offered { secret, .. }) if session.kind.takes_additional() => {
+            let (activated, quoted) = form(None).verify(ext, secret).map_err(rejected)?;
+            let reported = whole.cover(ext).map_err(rejected)?;
+            Ok(Covered { activated: Some(activated), quoted, reported })
+        }
+        Some(Offered { secret, .. }) => {
+            let (activated, quoted) = whole.verify(ext, secret).map_err(rejected)?;
+            Ok(Covered { activated: Some(activated), quoted, reported: quoted })
+        }
+        None => {
+            no_activation(ext)?;
+            let reported = whole.cover(ext).map_err(rejected)?;
+            Ok(Covered { activated: None, quoted: reported, reported })
+        }
+    }
+}
+
+fn no_activation(ext: &RuntimeExt) -> Result<(), Rejection> {
+    match ext.activation {
+        None => Ok(()),
+        Some(_) => Err(malformed("runtime-data.ccnode.activation", "no TPM was offered that could activate")),
+    }
+}
+
+fn rejected(error: TranscriptError) -> Rejection {
+    match error {
         TranscriptError::Activation => Rejection::ActivationFailed,
         TranscriptError::Version(version) => Rejection::TranscriptVersion(version),
         TranscriptError::Canonical(e) => malformed("runtime-data", e),
-    })
+    }
 }
 
 /// Proof that certificate request, init-data and logs are those that the transcript binds.

@@ -1,9 +1,11 @@
 //! What appraisal ends in: a verdict, or a refusal with what is worth keeping of it.
 
+use crate::level::LaunchMatched;
 use crate::references::ReferencesSatisfied;
 use crate::{Csr, Rejection, TrustLevel};
-use ccnode_evidence::{EventLogs, PcrValues, Sha256Digest};
+use ccnode_evidence::{EventLogs, EvidenceKind, PcrValues, Sha256Digest};
 use ccnode_protocol::TeePubKey;
+use ccnode_protocol::admin::HardwareRecord;
 
 /// The quote's counters: (reset, restart, clock) only grow on one TPM, in this order of comparison.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -18,19 +20,34 @@ pub struct Counters {
     pub safe: bool,
 }
 
-/// Evidence that satisfied every gate. [`crate::appraise()`] alone makes one.
+/// What a TPM's quote proved.
 #[derive(Clone, Debug)]
-pub struct Verdict {
-    /// Derived from the root that the EK's chain leads to.
-    pub level: TrustLevel,
-    /// Who: SHA-256 of the EK's Name.
-    pub node_id: Sha256Digest,
-    /// The attestation key's Name, 34 bytes.
+pub struct TpmVerdict {
+    /// The attestation key's Name, 34 or 50 bytes.
     pub ak_name: Vec<u8>,
     /// The quote's counters.
     pub counters: Counters,
     /// Id of the platform tuple.
     pub platform: Sha256Digest,
+    /// sha256:0-15 as quoted.
+    pub pcrs: PcrValues,
+}
+
+/// Evidence that satisfied every gate. [`crate::appraise()`] alone makes one.
+#[derive(Clone, Debug)]
+pub struct Verdict {
+    /// Derived from the proofs.
+    pub level: TrustLevel,
+    /// Kind of the primary evidence.
+    pub kind: EvidenceKind,
+    /// Who: SHA-256 of the EK's Name; on Azure of the attestation key's; without a TPM a digest of what is that boot's alone.
+    pub node_id: Sha256Digest,
+    /// Whether that is nobody any more at the next boot.
+    pub ephemeral: bool,
+    /// What the TPM proved, where there is one.
+    pub tpm: Option<TpmVerdict>,
+    /// What the hardware proved, where there was a report.
+    pub hardware: Option<HardwareRecord>,
     /// Id of the image tuple.
     pub image: Sha256Digest,
     /// The image tuple's name and version: "debian-12-worker 1".
@@ -41,11 +58,16 @@ pub struct Verdict {
     pub csr: Option<Csr>,
     /// The key that grants may be encrypted to.
     pub tee_pubkey: TeePubKey,
-    /// sha256:0-15 as quoted.
-    pub pcrs: PcrValues,
     /// Digest of the init-data, where the pool allows it and the node sent some.
     pub init_data: Option<Sha256Digest>,
-    pub(crate) _proof: ReferencesSatisfied,
+    pub(crate) _proof: ImageProof,
+}
+
+/// What proves the image: its PCRs, or the launch that covers it whole.
+#[derive(Clone, Debug)]
+pub(crate) enum ImageProof {
+    Pcrs(ReferencesSatisfied),
+    Launch(LaunchMatched),
 }
 
 /// A refusal: why, and what an administrator may want to see.
@@ -68,7 +90,8 @@ pub struct Kept {
     pub pcrs: Option<PcrValues>,
     /// The counters of the quote, once it is proven.
     pub counters: Option<Counters>,
-    /// The EK's chain is valid and the credential was activated: from here on, an answer may explain.
+    /// The credential was activated, and EK chain or hardware report say whose TPM it is; without a TPM, the report is one that the
+    /// pool lists: from here on, an answer may explain.
     pub activation_proven: bool,
     /// The quote is this TPM's and of this session.
     pub quote_proven: bool,
@@ -76,6 +99,8 @@ pub struct Kept {
     pub log_proven: bool,
     /// Derived level, once `activation_proven`.
     pub level: Option<TrustLevel>,
+    /// What the hardware proved, once it did.
+    pub hardware: Option<HardwareRecord>,
     /// The platform tuple that matched.
     pub platform: Option<Sha256Digest>,
     /// The image tuple that matched.

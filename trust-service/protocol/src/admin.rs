@@ -6,6 +6,7 @@
 
 mod audit;
 mod evidence;
+mod hardware;
 mod nodes;
 mod pools;
 mod refusals;
@@ -13,6 +14,7 @@ mod tuples;
 
 pub use audit::{AuditFilter, AuditRow};
 pub use evidence::{EvidenceVerdict, LAST_EVIDENCE_KIND, LAST_EVIDENCE_VERSION, LastEvidence, SessionOffer};
+pub use hardware::{HardwareClaims, HardwareRecord, SnpClaims, SnpTcb, TdxClaims};
 pub use nodes::{Counters, NodeAction, NodeFilter, NodeRecord, NodeState, VolumeRecord, VolumeState};
 pub use pools::{EkRoot, EkRootAdd, OnUnknown, Pair, Pool, PoolCreate, PoolEdit, Rule, TrustLevel};
 pub use refusals::{Kept, RefusalFilter, RefusalRecord, RefusedBy};

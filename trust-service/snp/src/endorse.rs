@@ -8,7 +8,7 @@ use crate::product::Product;
 use crate::rejection::SnpRejection;
 use crate::report::Report;
 use crate::tcb::TcbVersion;
-use crate::vek::{Holder, VekCertificate};
+use crate::vek::VekCertificate;
 use crate::x509;
 use ccnode_evidence::UnixTime;
 use x509_parser::prelude::X509Certificate;
@@ -86,11 +86,7 @@ impl Endorsement {
     ) -> Result<Self, SnpRejection> {
         let wanted = signing_key(report)?;
         let of_kind = || sent.veks.iter().filter(|vek| vek.kind() == wanted);
-        let fits = |vek: &&VekCertificate| {
-            let tcb = report.reported_tcb.read(vek.product().layout()) == Some(vek.tcb());
-            tcb && report.chip_id().is_none_or(|id| !matches!(vek.holder(), Holder::Chip(own) if *own != id))
-        };
-        let best = of_kind().find(fits).or_else(|| of_kind().next());
+        let best = of_kind().find(|vek| vek.may_sign(report)).or_else(|| of_kind().next());
         match (best, sent.veks.first()) {
             (Some(vek), _) => Self::verify(vek, sent, roots, now),
             (None, Some(other)) => Err(SnpRejection::KeyKind { report: wanted, certificate: other.kind() }),

@@ -3,6 +3,7 @@
 
 use crate::bits::KeyKind;
 use crate::product::Product;
+use crate::report::Report;
 use crate::tcb::TcbVersion;
 use crate::x509::{self, CertError, Raw};
 use ccnode_evidence::UnixTime;
@@ -130,6 +131,12 @@ impl VekCertificate {
     /// First and last second of its validity.
     pub fn validity(&self) -> (UnixTime, UnixTime) {
         self.validity
+    }
+
+    /// Whether it may be of the key that signed `report`: its TCB, and its chip where the report names one. Nothing is proven.
+    pub fn may_sign(&self, report: &Report) -> bool {
+        let tcb = report.reported_tcb.read(self.product.layout()) == Some(self.tcb);
+        tcb && report.chip_id().is_none_or(|id| !matches!(&self.holder, Holder::Chip(own) if *own != id))
     }
 
     pub(crate) fn point(&self) -> &[u8; 97] {

@@ -178,6 +178,16 @@ impl Collateral {
         &self.root_ca_crl
     }
 
+    /// FMSPC of the platform model that the TCB info says it is for; nothing is proven.
+    pub fn unproven_fmspc(&self) -> Option<[u8; 6]> {
+        #[derive(Deserialize)]
+        struct Model {
+            #[serde(with = "hex::serde")]
+            fmspc: [u8; 6],
+        }
+        serde_json::from_str(&self.tcb_info).ok().map(|Model { fmspc }| fmspc)
+    }
+
     pub(crate) fn tcb_info(&self) -> Signed<'_> {
         Signed {
             text: &self.tcb_info,

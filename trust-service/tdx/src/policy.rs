@@ -1,7 +1,11 @@
 //! What a pool demands of TDs: typed data, and the check that a proven quote satisfies it.
 
-use crate::{Dates, Flags, Measurement, Rejection, Tcb, TcbStatus, TcbSvn, TdxProven, attributes};
+use crate::{
+    Dates, Flags, Measurement, Rejection, Root, RootError, Tcb, TcbStatus, TcbSvn, TdxProven, attributes,
+};
 use ccnode_evidence::{Code, UnixTime};
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::fmt;
@@ -85,6 +89,8 @@ pub struct TdxPolicy {
     pub mr_owner_config: Option<BTreeSet<Measurement>>,
     /// Hashes of service TDs, such as migration TDs. Default: zero alone, which is none bound.
     pub mr_service_td: BTreeSet<Measurement>,
+    /// Roots beside Intel's own, PEM: whoever holds their keys can forge quotes.
+    pub danger_roots: Vec<String>,
 }
 
 /// x87 and SSE state (TDX Module specification, XFAM_FIXED1).
@@ -115,6 +121,7 @@ impl Default for TdxPolicy {
             mr_owner: None,
             mr_owner_config: None,
             mr_service_td: [Measurement::ZERO].into(),
+            danger_roots: Vec::new(),
         }
     }
 }
@@ -172,6 +179,15 @@ impl fmt::Display for MeasurementField {
 pub struct PolicySatisfied(());
 
 impl TdxPolicy {
+    /// The roots of [`TdxPolicy::danger_roots`].
+    pub fn other_roots(&self) -> Result<Vec<Root>, RootError> {
+        let root = |pem: &String| {
+            let der = CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|_| RootError::Der)?;
+            Root::danger_other_root(&der)
+        };
+        self.danger_roots.iter().map(root).collect()
+    }
+
     /// Judges the TD first, then the platform's TCB; a quote that was verified without collateral is refused at the end.
     pub fn check(&self, proven: &TdxProven) -> Result<PolicySatisfied, Rejection> {
         self.check_flags(proven)?;

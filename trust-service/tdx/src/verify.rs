@@ -84,6 +84,16 @@ pub fn verify(
     Ok(TdxProven { version: quote.version, body, pck, qe, root: root.key(), tcb })
 }
 
+impl Quote<'_> {
+    /// FMSPC of the platform as the PCK certificate that was sent claims it: which collateral to look for. Nothing is proven.
+    pub fn unproven_fmspc(&self) -> Result<[u8; 6], Rejection> {
+        let fail = |error| Rejection::Chain { chain: ChainKind::Pck, error };
+        let certs = chain::read_pem(self.pck_chain).map_err(fail)?;
+        let leaf = certs.first().ok_or(fail(ChainError::Length { seen: 0, due: 2 }))?;
+        Pck::read(leaf).map(|pck| pck.fmspc).map_err(Rejection::Pck)
+    }
+}
+
 /// The PCK chain: whose platform, and the key that signs QE reports there.
 fn platform(
     quote: &Quote<'_>,

@@ -1,8 +1,10 @@
 //! EK certificates as makers issue them, with their oddities, and everything else that is none.
 
 use crate::world::World;
-use ccnode_appraise::{CertError, EkCertError, EkPublicError, References, Rejection, Session, TpmIdentity};
-use ccnode_evidence::Code;
+use ccnode_appraise::{
+    CertError, EkCertError, EkPublicError, Hardware, References, Rejection, Session, Shelf, TpmIdentity,
+};
+use ccnode_evidence::{Code, EvidenceKind};
 use ccnode_testkit::{EkKind, EkProfile, MakerCa, Seat, SoftTpm, add_extension};
 use rcgen::{ExtendedKeyUsagePurpose as Purpose, KeyUsagePurpose as Usage};
 use rsa::pkcs8::EncodePublicKey as _;
@@ -46,23 +48,28 @@ fn t06_keys_without_a_certificate_are_read_strictly() {
         let certified = world.identity().unwrap();
         let public = certified.ek_public();
         let bare = TpmIdentity::from_ek_public(&public, &ak).unwrap();
-        assert_eq!((bare.node_id(), bare.ek_cert()), (certified.node_id(), None));
+        assert_eq!(
+            (bare.node_id(EvidenceKind::Tpm), bare.ek_cert()),
+            (certified.node_id(EvidenceKind::Tpm), None)
+        );
         assert_eq!(bare.ek_rsa(), certified.ek_rsa());
         assert_eq!(bare.ek_rsa().is_some(), kind == EkKind::Rsa2048);
         let (credential, secret) = bare.make_credential(&world.secret, &mut OsRng).unwrap();
         assert_eq!(world.tpm.open(&credential, &secret).unwrap(), world.secret);
         // It is good for nothing by itself.
         let answer = world.answer();
-        let session = Session { nonce: &world.nonce, identity: &bare, secret: &world.secret };
+        let session = Session::of_tpm(&world.nonce, &bare, &world.secret);
         let references = References {
             platforms: &[],
             images: &[],
             pairs: &[],
             ek_roots: &world.roots,
             allow_init_data: false,
+            hardware: &Hardware::default(),
+            collateral: &Shelf::default(),
         };
         let refused = ccnode_appraise::appraise(&session, &answer, &references, world.now).unwrap_err();
-        assert!(matches!(refused.rejection, Rejection::EkUncertified), "{}", refused.rejection);
+        assert!(matches!(refused.rejection, Rejection::EkUncertified(_)), "{}", refused.rejection);
         assert_eq!(refused.rejection.code(), Code::EkUncertified);
 
         let error = |bytes: &[u8]| match TpmIdentity::from_ek_public(bytes, &ak).unwrap_err() {
@@ -120,7 +127,7 @@ fn t06_every_kind_of_endorsement_key_is_activated_and_judged() {
     for kind in [EkKind::Rsa2048, EkKind::P256, EkKind::P384] {
         let world = world(&EkProfile::default(), kind);
         let verdict = world.run().unwrap_or_else(|refused| panic!("{kind:?}: {refused}"));
-        assert_eq!(verdict.node_id, world.identity().unwrap().node_id());
+        assert_eq!(verdict.node_id, world.identity().unwrap().node_id(EvidenceKind::Tpm));
         // Another TPM of this kind does not open what was made for this one.
         let (credential, secret) =
             world.identity().unwrap().make_credential(&world.secret, &mut OsRng).unwrap();
@@ -149,7 +156,7 @@ fn key_may_be_called_one_that_decrypts() {
     let cert = world.maker.resign(&world.tpm.ek_cert(), |tbs| replace(tbs, RSA, RSAES_OAEP));
     let offer = world.tpm.offer();
     let odd = TpmIdentity::parse(&cert, &offer.ak_public).unwrap();
-    assert_eq!(odd.node_id(), world.identity().unwrap().node_id());
+    assert_eq!(odd.node_id(EvidenceKind::Tpm), world.identity().unwrap().node_id(EvidenceKind::Tpm));
     world.tpm.lie(ccnode_testkit::Lies { ek_cert: Some(cert), ..Default::default() });
     assert!(world.run().is_ok());
 }

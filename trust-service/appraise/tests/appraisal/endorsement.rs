@@ -5,7 +5,7 @@ use ccnode_appraise::{
     Attribute, AttributeFault, CertError, ChainFault, EkCertError, EkRoot, Rejection, TpmIdentity,
     TrustLevel, UnixTime,
 };
-use ccnode_evidence::{Code, Secret};
+use ccnode_evidence::{Code, EvidenceKind, Secret};
 use ccnode_testkit::{AK_ATTRIBUTES, Boot, EkProfile, Lies, MakerCa, NOW, Seat, SoftTpm};
 use rsa::rand_core::OsRng;
 
@@ -165,11 +165,11 @@ fn t06_software_key_cannot_be_activated() {
 #[test]
 fn t06_foreign_certificate_is_another_identity() {
     let world = World::new();
-    let mine = world.identity().unwrap().node_id();
+    let mine = world.identity().unwrap().node_id(EvidenceKind::Tpm);
     world
         .tpm
         .lie(Lies { ek_cert: Some(SoftTpm::new(&world.maker, Seat::B).ek_cert()), ..Default::default() });
-    assert_ne!(world.identity().unwrap().node_id(), mine);
+    assert_ne!(world.identity().unwrap().node_id(EvidenceKind::Tpm), mine);
 }
 
 #[test]

@@ -2,9 +2,10 @@
 
 use crate::world::{VERITY, World, roots};
 use ccnode_appraise::{
-    EkRoot, References, Session, TpmIdentity, TrustLevel, UnixTime, appraise, boot_aggregate_pcrs,
+    EkRoot, Hardware, References, Session, Shelf, TpmIdentity, TrustLevel, UnixTime, appraise,
+    boot_aggregate_pcrs,
 };
-use ccnode_evidence::Sha256Digest;
+use ccnode_evidence::{EvidenceKind, Sha256Digest};
 use ccnode_protocol::PoolName;
 use ccnode_testkit::{Boot, Scene, pcr};
 
@@ -13,15 +14,16 @@ fn good_node_is_judged_good() {
     let world = World::new();
     let verdict = world.run().unwrap();
     assert_eq!(verdict.level, TrustLevel::HypervisorVtpm);
-    assert_eq!(verdict.node_id, world.identity().unwrap().node_id());
-    assert_eq!(verdict.ak_name, world.identity().unwrap().ak_name());
-    assert_eq!((verdict.platform, verdict.image), world.pairs[0]);
+    assert_eq!(verdict.node_id, world.identity().unwrap().node_id(EvidenceKind::Tpm));
+    let quoted = verdict.tpm.as_ref().unwrap();
+    assert_eq!(quoted.ak_name, world.identity().unwrap().ak_name());
+    assert_eq!((quoted.platform, verdict.image), world.pairs[0]);
     assert_eq!(verdict.verity_hash, VERITY);
     assert_eq!(verdict.image_name, "worker 1");
     assert_eq!(verdict.csr.as_ref().unwrap().node_name().as_str(), "workers-aaaaaaaaaa");
-    assert_eq!(verdict.counters.reset_count, 1);
-    assert!(verdict.counters.safe);
-    assert_eq!(verdict.pcrs.0.len(), 16);
+    assert_eq!(quoted.counters.reset_count, 1);
+    assert!(quoted.counters.safe);
+    assert_eq!(quoted.pcrs.0.len(), 16);
     assert_eq!(
         serde_json::to_value(&verdict.tee_pubkey).unwrap(),
         serde_json::to_value(world.key.public()).unwrap()
@@ -37,18 +39,18 @@ fn request_may_be_absent() {
 #[test]
 fn ima_may_be_off() {
     let world = World::new();
-    let on = world.run().unwrap().pcrs;
+    let on = world.run().unwrap().tpm.unwrap().pcrs;
     assert_eq!(on.get(pcr(10)), boot_aggregate_pcrs(&on).unwrap().last());
     world.tpm.reboot(Boot::standard().without_ima());
-    assert_eq!(world.run().unwrap().pcrs.get(pcr(10)), Some(&Sha256Digest::ZERO));
+    assert_eq!(world.run().unwrap().tpm.unwrap().pcrs.get(pcr(10)), Some(&Sha256Digest::ZERO));
 }
 
 #[test]
 fn counters_follow_the_boots() {
     let world = World::new();
-    let first = world.run().unwrap().counters;
+    let first = world.run().unwrap().tpm.unwrap().counters;
     world.tpm.reboot(Boot::standard());
-    let second = world.run().unwrap().counters;
+    let second = world.run().unwrap().tpm.unwrap().counters;
     assert!(first < second);
     assert_eq!(second.reset_count, 2);
 }
@@ -57,11 +59,15 @@ fn counters_follow_the_boots() {
 fn names_derive_from_the_endorsement_key() {
     let world = World::new();
     let pool: PoolName = "workers".parse().unwrap();
-    let name = world.identity().unwrap().default_name(&pool);
+    let name = world.identity().unwrap().default_name(EvidenceKind::Tpm, &pool);
     assert_eq!(name.as_str().len(), "workers-".len() + 10);
-    assert_eq!(World::new().identity().unwrap().default_name(&pool), name, "the name is the key's");
+    assert_eq!(
+        World::new().identity().unwrap().default_name(EvidenceKind::Tpm, &pool),
+        name,
+        "the name is the key's"
+    );
     let longest: PoolName = "p".repeat(40).parse().unwrap();
-    assert!(world.identity().unwrap().default_name(&longest).as_str().starts_with("pppp"));
+    assert!(world.identity().unwrap().default_name(EvidenceKind::Tpm, &longest).as_str().starts_with("pppp"));
 }
 
 #[test]
@@ -84,7 +90,7 @@ fn pinned_intermediate_is_enough() {
 fn scene_of_a_benchmark_is_judged_good() {
     let scene = Scene::new(40 * 1024);
     let identity = TpmIdentity::parse(&scene.ek_cert, &scene.ak_public).unwrap();
-    let session = Session { nonce: &scene.nonce, identity: &identity, secret: &scene.secret };
+    let session = Session::of_tpm(&scene.nonce, &identity, &scene.secret);
     let root = |der: Vec<u8>| EkRoot::parse(der, TrustLevel::DiscreteTpm).unwrap();
     let roots: Vec<EkRoot> = scene.ek_roots.into_iter().map(root).collect();
     let references = References {
@@ -93,6 +99,8 @@ fn scene_of_a_benchmark_is_judged_good() {
         pairs: &[(scene.platform.id(), scene.image.id())],
         ek_roots: &roots,
         allow_init_data: false,
+        hardware: &Hardware::default(),
+        collateral: &Shelf::default(),
     };
     for _ in 0..2 {
         let verdict = appraise(&session, &scene.attestation, &references, UnixTime(scene.now)).unwrap();

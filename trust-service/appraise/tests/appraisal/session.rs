@@ -62,7 +62,7 @@ fn who_did_not_activate_learns_nothing_of_the_pool() {
     let guess = world.answer_with(&Secret::new([0; 32]));
     let asked = |world: &World| {
         let identity = world.identity().unwrap();
-        let session = Session { nonce: &world.nonce, identity: &identity, secret: &world.secret };
+        let session = Session::of_tpm(&world.nonce, &identity, &world.secret);
         let first = activated(&session, &guess).unwrap_err();
         (first.to_string(), rejection(world, &guess).to_string())
     };
@@ -75,7 +75,7 @@ fn who_did_not_activate_learns_nothing_of_the_pool() {
     assert_eq!(asked(&world), known);
     // The TPM itself passes, whoever made it.
     let identity = world.identity().unwrap();
-    let session = Session { nonce: &world.nonce, identity: &identity, secret: &world.secret };
+    let session = Session::of_tpm(&world.nonce, &identity, &world.secret);
     let answer = world.answer();
     assert!(activated(&session, &answer).is_ok());
     assert!(matches!(rejection(&world, &answer), Rejection::EkUntrusted { .. }));

@@ -3,7 +3,8 @@
 use crate::machine::Machine;
 use crate::world::VERITY;
 use ccnode_appraise::{
-    EkRoot, References, Rejection, Session, TpmIdentity, TrustLevel, UnixTime, appraise, boot_aggregate_pcrs,
+    EkRoot, Hardware, References, Rejection, Session, Shelf, TpmIdentity, TrustLevel, UnixTime, appraise,
+    boot_aggregate_pcrs,
 };
 use ccnode_evidence::{
     EventLogs, IMAGE_PCRS, ImageTuple, Nonce, PLATFORM_PCRS, PcrValues, PlatformTuple, Secret, Sha256Digest,
@@ -53,7 +54,10 @@ fn t06_swtpm_activates_what_is_made_here() {
     let identity = machine.identity();
     assert_eq!(identity.ak_name(), machine.file("ak.name"));
     machine.tool("tpm2_readpublic", "-c 0x81010001 -n ek.name");
-    assert_eq!(identity.node_id(), Sha256Digest::of(&machine.file("ek.name")));
+    assert_eq!(
+        identity.node_id(ccnode_evidence::EvidenceKind::Tpm),
+        Sha256Digest::of(&machine.file("ek.name"))
+    );
     let secret = Secret::new([0x5a; 32]);
     let (credential, encrypted) = identity.make_credential(&secret, &mut OsRng).unwrap();
     assert_eq!(machine.activate(&credential, &encrypted).unwrap(), secret);
@@ -105,21 +109,24 @@ fn swtpm_is_judged_whole() {
     let maker =
         ["swtpm-localca-rootca-cert.pem", "issuer.pem"].map(|f| machine.ca(f, TrustLevel::HypervisorVtpm));
     let stranger = [EkRoot::parse(MakerCa::new("Other").root(), TrustLevel::DiscreteTpm).unwrap()];
+    let (hardware, shelf) = (Hardware::default(), Shelf::default());
     let references = |ek_roots| References {
         platforms: &platforms,
         images: &images,
         pairs: &pairs,
         ek_roots,
         allow_init_data: false,
+        hardware: &hardware,
+        collateral: &shelf,
     };
-    let session = Session { nonce: &nonce, identity: &identity, secret: &secret };
+    let session = Session::of_tpm(&nonce, &identity, &secret);
     let now = UnixTime(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() + 60);
     let good = attestation("sha256:0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15");
 
     let verdict = appraise(&session, &good, &references(&maker), now).unwrap();
     assert_eq!(verdict.level, TrustLevel::HypervisorVtpm);
-    assert_eq!(verdict.counters.restart_count, 0);
-    assert!(boot_aggregate_pcrs(&verdict.pcrs).is_some());
+    assert_eq!(verdict.tpm.as_ref().unwrap().counters.restart_count, 0);
+    assert!(boot_aggregate_pcrs(&verdict.tpm.unwrap().pcrs).is_some());
 
     let refused = appraise(&session, &good, &references(&stranger), now).unwrap_err();
     assert!(matches!(refused.rejection, Rejection::EkUntrusted { .. }));

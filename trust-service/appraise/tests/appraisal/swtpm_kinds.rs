@@ -74,7 +74,10 @@ fn t06_swtpm_activates_with_its_p384_key() {
     machine.tool("tpm2_nvread", "-C o 0x1c00016 -o ek384.der");
     let identity = TpmIdentity::parse(&machine.file("ek384.der"), &machine.ak_public()).unwrap();
     machine.tool("tpm2_readpublic", "-c 0x81010016 -n ek384.name");
-    assert_eq!(identity.node_id(), Sha256Digest::of(&machine.file("ek384.name")));
+    assert_eq!(
+        identity.node_id(ccnode_evidence::EvidenceKind::Tpm),
+        Sha256Digest::of(&machine.file("ek384.name"))
+    );
     let secret = Secret::new([0x5a; 32]);
     let (credential, encrypted) = identity.make_credential(&secret, &mut OsRng).unwrap();
     // Template H-3 has userWithAuth: its empty password opens.
@@ -94,7 +97,10 @@ fn t06_swtpm_activates_with_a_p256_key() {
     let certificate = MakerCa::new("Test Maker").certify_spki(&spki, &EkProfile::default());
     let identity = TpmIdentity::parse(&certificate, &machine.ak_public()).unwrap();
     machine.tool("tpm2_readpublic", "-c 0x8101000a -n ek256.name");
-    assert_eq!(identity.node_id(), Sha256Digest::of(&machine.file("ek256.name")));
+    assert_eq!(
+        identity.node_id(ccnode_evidence::EvidenceKind::Tpm),
+        Sha256Digest::of(&machine.file("ek256.name"))
+    );
     let secret = Secret::new([0x5a; 32]);
     let (credential, encrypted) = identity.make_credential(&secret, &mut OsRng).unwrap();
     let opened = machine.activate_with("0x8101000a", &credential, &encrypted, Some("session.ctx"));

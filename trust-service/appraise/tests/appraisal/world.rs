@@ -2,7 +2,8 @@
 
 use ccnode_appraise::appraise;
 use ccnode_appraise::{
-    EkRoot, References, Refused, Rejection, Session, TpmIdentity, TrustLevel, UnixTime, Verdict,
+    EkRoot, Hardware, References, Refused, Rejection, Session, Shelf, TpmIdentity, TrustLevel, UnixTime,
+    Verdict,
 };
 use ccnode_evidence::{ImageTuple, Nonce, PlatformTuple, Secret, Sha256Digest};
 use ccnode_protocol::{Attestation, NodeName, jwe::EphemeralKey};
@@ -19,6 +20,8 @@ pub(crate) struct World {
     pub(crate) images: Vec<ImageTuple>,
     pub(crate) pairs: Vec<(Sha256Digest, Sha256Digest)>,
     pub(crate) allow_init_data: bool,
+    pub(crate) hardware: Hardware,
+    pub(crate) shelf: Shelf,
     pub(crate) nonce: Nonce,
     pub(crate) secret: Secret<32>,
     pub(crate) key: EphemeralKey,
@@ -44,6 +47,8 @@ impl World {
             platforms: vec![platform],
             images: vec![image],
             allow_init_data: false,
+            hardware: Hardware::default(),
+            shelf: Shelf::default(),
             nonce: Nonce([7; 32]),
             secret: Secret::new([9; 32]),
             key: EphemeralKey::generate(),
@@ -74,13 +79,15 @@ impl World {
 
     pub(crate) fn judge(&self, attestation: &Attestation) -> Result<Verdict, Box<Refused>> {
         let identity = self.identity().unwrap();
-        let session = Session { nonce: &self.nonce, identity: &identity, secret: &self.secret };
+        let session = Session::of_tpm(&self.nonce, &identity, &self.secret);
         let references = References {
             platforms: &self.platforms,
             images: &self.images,
             pairs: &self.pairs,
             ek_roots: &self.roots,
             allow_init_data: self.allow_init_data,
+            hardware: &self.hardware,
+            collateral: &self.shelf,
         };
         appraise(&session, attestation, &references, self.now)
     }

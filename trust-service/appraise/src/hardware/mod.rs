@@ -1,0 +1,108 @@
+//! Hardware reports in a session: proven, bound to its transcript, judged by the pool, and what they vouch for.
+
+mod azure;
+mod collateral;
+mod policy;
+mod snp;
+mod tdx;
+
+pub use collateral::{Collateral, CollateralError, Shelf};
+pub use policy::{AzurePolicy, Hardware, HardwarePolicy, PolicyError, SnpLaunch, TdxLaunch, VtpmKeepers};
+
+use crate::sent::{Sent, SentReport};
+use crate::session::{Covered, Session, malformed};
+use crate::{Rejection, TpmIdentity, UnixTime};
+use ccnode_evidence::Sha256Digest;
+use ccnode_protocol::admin::HardwareClaims;
+
+/// What a report is judged by.
+#[derive(Clone, Copy)]
+pub(crate) struct Demands<'a> {
+    pub(crate) hardware: &'a Hardware,
+    pub(crate) collateral: &'a dyn Collateral,
+    pub(crate) now: UnixTime,
+}
+
+/// Proof that a genuine report covers this session's transcript and satisfies the pool.
+#[derive(Debug)]
+pub(crate) struct ReportSatisfied {
+    pub(crate) claims: HardwareClaims,
+    /// Where the report covers the very TPM that was offered.
+    pub(crate) vouched: Option<TpmVouched>,
+    /// Whether the pool lists the launch as one that keeps a vTPM.
+    pub(crate) keeper: bool,
+    /// Whether the vTPM is made anew at each boot, as far as its keeper says.
+    pub(crate) ephemeral: bool,
+    pub(crate) launch: Launched,
+}
+
+/// Proof that a report covers the key of the TPM that was offered: its endorsement key (SVSM) or its attestation key (Azure).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TpmVouched(());
+
+/// What was launched, as the hardware measured it.
+#[derive(Clone, Debug)]
+pub(crate) enum Launched {
+    Snp { measurement: [u8; 48], report_id: [u8; 32] },
+    Tdx { mr_td: [u8; 48], rtmrs: [[u8; 48]; 4] },
+}
+
+impl Launched {
+    /// The image that the pool lists this launch for.
+    pub(crate) fn image(&self, policy: &HardwarePolicy) -> Option<Sha256Digest> {
+        match self {
+            Self::Snp { measurement, .. } => {
+                policy.snp_launches.iter().find(|l| l.measurement.0 == *measurement).map(|l| l.image)
+            }
+            Self::Tdx { mr_td, rtmrs: [rtmr0, rtmr1, rtmr2, _] } => {
+                let same = |l: &&TdxLaunch| {
+                    [l.mr_td.0, l.rtmr0.0, l.rtmr1.0, l.rtmr2.0] == [*mr_td, *rtmr0, *rtmr1, *rtmr2]
+                };
+                policy.tdx_launches.iter().find(same).map(|l| l.image)
+            }
+        }
+    }
+
+    /// In words, for whoever wants to list it.
+    pub(crate) fn describe(&self) -> String {
+        let hex = crate::quote::hex;
+        match self {
+            Self::Snp { measurement, .. } => format!("launch measurement {}", hex(measurement)),
+            Self::Tdx { mr_td, rtmrs: [rtmr0, rtmr1, rtmr2, _] } => format!(
+                "MRTD {}, RTMR0 {}, RTMR1 {}, RTMR2 {}",
+                hex(mr_td),
+                hex(rtmr0),
+                hex(rtmr1),
+                hex(rtmr2)
+            ),
+        }
+    }
+}
+
+/// Judges the report of a session; `None` for evidence that has none.
+pub(crate) fn judge(
+    session: &Session<'_>,
+    sent: &Sent,
+    covered: &Covered,
+    demands: &Demands<'_>,
+) -> Result<Option<ReportSatisfied>, Rejection> {
+    let identity = session.tpm.map(|tpm| tpm.identity);
+    match &sent.report {
+        None => Ok(None),
+        Some(SentReport::Snp(evidence)) => {
+            snp::judge(evidence, sent.ours.svsm.as_ref(), identity, covered, demands).map(Some)
+        }
+        Some(SentReport::Tdx(evidence)) => tdx::judge(evidence, covered, demands).map(Some),
+        Some(SentReport::AzSnp { hcl, vcek }) => {
+            azure::snp(hcl, vcek, offered(identity)?, covered, demands).map(Some)
+        }
+        Some(SentReport::AzTdx { hcl, quote }) => {
+            azure::tdx(hcl, quote, offered(identity)?, covered, demands).map(Some)
+        }
+    }
+}
+
+/// Azure's evidence is a quote: without a TPM none is read.
+fn offered(identity: Option<&TpmIdentity>) -> Result<&TpmIdentity, Rejection> {
+    identity.ok_or_else(|| malformed("extra-params.ccnode", "no TPM was offered"))
+}
