@@ -34,6 +34,8 @@ pub const PAIR: &str = "/ccnode/v1/admin/pools/{pool}/pairs/{platform}/{image}";
 pub const EK_ROOTS: &str = "/ccnode/v1/admin/pools/{pool}/ek-roots";
 /// One endorsement key root: DELETE removes it.
 pub const EK_ROOT: &str = "/ccnode/v1/admin/pools/{pool}/ek-roots/{id}";
+/// What a pool demands of hardware: GET, PUT the whole of it; `ccnode_appraise::HardwarePolicy` as JSON.
+pub const POOL_HARDWARE: &str = "/ccnode/v1/admin/pools/{pool}/hardware";
 /// Image tuples: GET lists [`ImageRecord`]s, POST registers an [`ccnode_evidence::ImageTuple`].
 pub const IMAGES: &str = "/ccnode/v1/admin/images";
 /// One image: GET, DELETE.

@@ -2,7 +2,7 @@
 
 use crate::audit;
 use crate::cookie::Session;
-use crate::enrol::{self, Decision, Facts};
+use crate::enrol::{self, Decision, Facts, TpmFacts};
 use crate::extract::InTurn;
 use crate::finish::CorrelationId;
 use crate::kbs::tee_key;
@@ -25,33 +25,48 @@ pub async fn attest<S: Store>(
     session: Session,
     InTurn(attestation, _share): InTurn<Attestation>,
 ) -> Result<axum::Json<AttestResponse>, Refusal> {
-    let identity = TpmIdentity::parse(&session.ek_cert.0, &session.ak.0).map_err(|r| Refusal::from(&r))?;
-    let offered = |refusal: Refusal| refusal.of(&session.pool, &identity.default_name(&session.pool));
-    let challenge =
-        ccnode_appraise::Session { nonce: &session.nonce, identity: &identity, secret: &session.secret };
+    let identity = session.identity().map_err(|r| Refusal::from(&r))?;
+    let default = session.default_name(identity.as_ref());
+    let offered = |refusal: Refusal| refusal.of(&session.pool, &default);
     // Before the challenged TPM has activated, no record is read: neither answers nor their timing tell who is enrolled.
-    activated(&challenge, &attestation).map_err(|r| offered(Refusal::from(&r)))?;
+    activated(&session.challenge(identity.as_ref()), &attestation).map_err(|r| offered(Refusal::from(&r)))?;
     jwe::check(&attestation.runtime_data.stock.tee_pubkey).map_err(|error| offered(tee_key(&error)))?;
-    let node_id = identity.node_id();
+    let node_id = identity.as_ref().map(|identity| identity.node_id(session.kind));
     let mut tx = service.store.read().await?;
-    let known = tx.node(&node_id).await?;
+    let known = match &node_id {
+        Some(node_id) => tx.node(node_id).await?,
+        None => None,
+    };
     if tx.session(&session.nonce).await?.is_some() {
         // Whoever has the body can send it again: that proves nothing.
-        let name = known.map_or_else(|| identity.default_name(&session.pool), |node| node.name);
-        return Err(offered(spent(&name)));
+        return Err(offered(spent(known.as_ref().map_or(&default, |node| &node.name))));
     }
     // For a known node the record decides, whatever its configuration says.
-    let pool_name = known.as_ref().map_or_else(|| session.pool.clone(), |node| node.pool.clone());
-    let name = known.map_or_else(|| identity.default_name(&session.pool), |node| node.name);
-    let about = |refusal: Refusal| refusal.of(&pool_name, &name);
-    let Some(pool) = tx.pool(&pool_name).await? else {
-        return Err(about(Refusal::new(Code::PoolUnknown, format!("there is no pool `{pool_name}`"))));
+    let is_known = known.is_some();
+    let (pool_name, name) = match known {
+        Some(node) => (node.pool, node.name),
+        None => (session.pool.clone(), default.clone()),
     };
-    let references = References::load(&mut tx, &pool).await?;
+    let about = |refusal: Refusal| refusal.of(&pool_name, &name);
+    let collateral = service.collateral.current();
+    let pool = tx.pool(&pool_name).await?;
+    let references = match &pool {
+        Some(pool) => References::load(&mut tx, pool, collateral).await?,
+        None => References::of_no_pool(collateral),
+    };
     drop(tx);
+    let unknown = || Refusal::new(Code::PoolUnknown, format!("there is no pool `{pool_name}`"));
+    if pool.is_none() && identity.is_some() {
+        return Err(about(unknown()));
+    }
 
     let (attestation, verdict) =
         judge(&service, &session, identity, attestation, references).await.map_err(about)?;
+    let Some(pool) = pool else {
+        // Which pools there are is told to those alone whose report is genuine and of this session.
+        let genuine = |refusal: &Refusal| refusal.about.hardware.is_some();
+        return Err(about(verdict.err().filter(|refusal| !genuine(refusal)).unwrap_or_else(unknown)));
+    };
     let sent = Sent { id: &id, session: &session, attestation, pool: &pool.name, name: &name };
     match verdict {
         Ok(verdict) => {
@@ -60,8 +75,10 @@ pub async fn attest<S: Store>(
             let expires = session.expires.max(now);
             Ok(axum::Json(AttestResponse { token: service.token.issue(&verdict, &pool.name, now, expires) }))
         }
-        Err(refusal) if refusal.about.proven => {
+        // A node on record has proven who it is by activating; others by what appraisal found.
+        Err(refusal) if refusal.about.proven || is_known => {
             // The nonce proved something: it is spent, although nothing came of it.
+            let refusal = refusal.proven();
             spend(&service, sent, node_id, &refusal).await.map_err(|r| about(r.proven()))?;
             Err(about(refusal))
         }
@@ -73,17 +90,17 @@ pub async fn attest<S: Store>(
 async fn judge<S: Store>(
     service: &Service<S>,
     session: &Session,
-    identity: TpmIdentity,
+    identity: Option<TpmIdentity>,
     attestation: Attestation,
     references: References,
 ) -> Result<(Attestation, Result<Verdict, Refusal>), Refusal> {
     let permit = service.appraisals.clone().acquire_owned().await.map_err(Refusal::internal)?;
-    let (nonce, secret) = (session.nonce, session.secret.clone());
+    let session = session.clone();
     let now = UnixTime(service.now());
     let work = move || {
         let _permit = permit;
-        let session = ccnode_appraise::Session { nonce: &nonce, identity: &identity, secret: &secret };
-        let verdict = appraise(&session, &attestation, &references.borrow(), now);
+        let verdict =
+            appraise(&session.challenge(identity.as_ref()), &attestation, &references.borrow(), now);
         (attestation, verdict.map_err(|r| Refusal::appraised(*r)))
     };
     tokio::task::spawn_blocking(work).await.map_err(Refusal::internal)
@@ -93,9 +110,11 @@ async fn judge<S: Store>(
 async fn spend<S: Store>(
     service: &Service<S>,
     sent: Sent<'_>,
-    identity: Sha256Digest,
+    identity: Option<Sha256Digest>,
     refusal: &Refusal,
 ) -> Result<(), Refusal> {
+    // Without a TPM nobody is known from one session to the next.
+    let identity = identity.unwrap_or_else(|| Sha256Digest::of(&sent.session.nonce.0));
     let mut tx = service.store.write().await?;
     let now = service.now();
     sent.session.unexpired(now)?;
@@ -127,11 +146,12 @@ async fn settle<S: Store>(
     verdict: &Verdict,
 ) -> Result<(), Refusal> {
     let Sent { id, session, name, .. } = sent;
-    let facts = facts(session, verdict);
     let mut tx = service.store.write().await?;
     // The appraisal may have waited long: the nonce of an ended session may have been forgotten since.
     let now = service.now();
     session.unexpired(now)?;
+    let lifetime = service.config.ephemeral_lifetime.seconds();
+    let facts = facts(session, verdict, now.saturating_add(lifetime));
     let known = tx.node(&facts.identity).await?;
     if let Some(node) = known.as_ref().filter(|node| node.pool != pool.name) {
         let text =
@@ -142,12 +162,18 @@ async fn settle<S: Store>(
         .pool(&pool.name)
         .await?
         .ok_or_else(|| Refusal::new(Code::PoolUnknown, format!("pool `{}` was just deleted", pool.name)))?;
-    let decision = enrol::decide(known.as_ref(), &pool, name, &facts, now);
+    let decision = if facts.tpm.is_none() && tx.report_released(&facts.identity).await? {
+        let text = format!("{name} had its release in another session: a boot without a TPM has one");
+        Decision::Refuse(Code::ReleasesExhausted, text)
+    } else {
+        enrol::decide(known.as_ref(), &pool, name, &facts, now)
+    };
     let accepted = matches!(decision, Decision::Accept(_)).then(|| SessionVerdict {
-        reset_count: facts.counters.reset_count,
+        reset_count: facts.tpm.as_ref().map(|tpm| tpm.counters.reset_count),
         tee_pubkey: verdict.tee_pubkey.clone(),
-        platform: verdict.platform,
+        platform: facts.tpm.as_ref().map(|tpm| tpm.platform),
         image: verdict.image,
+        ephemeral: verdict.ephemeral,
         verity_hash: verdict.verity_hash,
         csr: verdict.csr.as_ref().map(|csr| Sha256Digest::of(csr.der())),
     });
@@ -167,8 +193,9 @@ async fn settle<S: Store>(
             action,
             object: row.pool.to_string(),
             detail: json!({
-                "state": row.state, "level": facts.level, "counters": facts.counters, "platform": facts.platform,
-                "image": facts.image, "new": known.is_none(), "code": refused.as_ref().map(|(code, _)| code),
+                "state": row.state, "kind": facts.kind, "level": facts.level, "counters": row.counters,
+                "platform": row.platform, "image": facts.image, "hardware": facts.hardware, "new": known.is_none(),
+                "code": refused.as_ref().map(|(code, _)| code),
             }),
             correlation_id: id,
         };
@@ -202,14 +229,19 @@ async fn write_node<T: crate::store::Tx>(
     }
 }
 
-fn facts(session: &Session, verdict: &Verdict) -> Facts {
+fn facts(session: &Session, verdict: &Verdict, expires: u64) -> Facts {
     Facts {
         challenged: session.issued,
         identity: verdict.node_id,
-        ak_name: hex::encode(&verdict.ak_name),
+        kind: verdict.kind,
         level: crate::references::level(verdict.level),
-        counters: crate::references::counters(&verdict.counters),
-        platform: verdict.platform,
+        tpm: verdict.tpm.as_ref().map(|tpm| TpmFacts {
+            ak_name: hex::encode(&tpm.ak_name),
+            counters: crate::references::counters(&tpm.counters),
+            platform: tpm.platform,
+        }),
+        hardware: verdict.hardware.clone(),
         image: verdict.image,
+        expires: verdict.ephemeral.then_some(expires),
     }
 }

@@ -58,6 +58,9 @@ pub struct Config {
     /// Of the kubelets' certificates.
     #[serde(default = "certificate_lifetime")]
     pub certificate_lifetime: Lifetime,
+    /// How long a node of one boot is on record.
+    #[serde(default = "ephemeral_lifetime")]
+    pub ephemeral_lifetime: Lifetime,
     /// The cluster of pools that name none.
     #[serde(default)]
     pub cluster: Option<ClusterConfig>,
@@ -184,6 +187,10 @@ fn certificate_lifetime() -> Lifetime {
     Lifetime(Duration::from_secs(24 * 3600))
 }
 
+fn ephemeral_lifetime() -> Lifetime {
+    Lifetime(Duration::from_secs(24 * 3600))
+}
+
 impl Config {
     /// The defaults at these addresses.
     pub fn new(listen: SocketAddr, admin_listen: SocketAddr) -> Self {
@@ -193,6 +200,7 @@ impl Config {
             session_lifetime: session_lifetime(),
             grant_lifetime: grant_lifetime(),
             certificate_lifetime: certificate_lifetime(),
+            ephemeral_lifetime: ephemeral_lifetime(),
             cluster: None,
             limits: Limits::default(),
             keep: Keep::default(),

@@ -3,8 +3,9 @@
 use crate::keys::{KeyError, Sealer};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as B64;
-use ccnode_evidence::{Base64Url, Nonce, Secret};
-use ccnode_protocol::{COOKIE, PoolName};
+use ccnode_appraise::{Offered, Rejection, TpmIdentity};
+use ccnode_evidence::{Ek, EvidenceKind, Identity, Nonce, Secret, Sha256Digest};
+use ccnode_protocol::{COOKIE, NodeName, PoolName};
 use zeroize::Zeroizing;
 
 const PLACE: &str = "session cookie/1";
@@ -16,18 +17,25 @@ const LIMIT: usize = 8192;
 pub struct Session {
     /// The challenge's nonce.
     pub nonce: Nonce,
-    /// The EK certificate that was offered, DER.
-    pub ek_cert: Base64Url,
-    /// The attestation key that was offered, TPMT_PUBLIC.
-    pub ak: Base64Url,
-    /// What the credential holds.
-    pub secret: Secret<32>,
+    /// The kind of evidence that was announced.
+    pub kind: EvidenceKind,
+    /// The TPM that was offered, where one was.
+    pub tpm: Option<OfferedTpm>,
     /// The pool that the node's configuration names.
     pub pool: PoolName,
     /// When the challenge was made, seconds since 1970.
     pub issued: u64,
     /// Seconds since 1970.
     pub expires: u64,
+}
+
+/// A TPM that was offered, and what it was asked to open.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OfferedTpm {
+    /// Endorsement key and attestation key.
+    pub identity: Identity,
+    /// What the credential holds.
+    pub secret: Secret<32>,
 }
 
 /// Why there is no session.
@@ -76,39 +84,90 @@ impl Session {
         }
     }
 
-    /// Fixed parts first, then three texts with their lengths: half the size of JSON.
+    /// Fixed parts first, then texts with their lengths: half the size of JSON.
     fn encode(&self) -> Zeroizing<Vec<u8>> {
         let mut out = Zeroizing::new(Vec::with_capacity(LIMIT));
         out.extend(self.nonce.0);
-        out.extend(self.secret.expose());
         out.extend(self.issued.to_be_bytes());
         out.extend(self.expires.to_be_bytes());
-        for part in [self.pool.as_str().as_bytes(), &self.ek_cert.0, &self.ak.0] {
+        let mut part = |part: &[u8]| {
             // Longer ones than u16::MAX did not come through the limits of the request.
             out.extend(u16::try_from(part.len()).unwrap_or(u16::MAX).to_be_bytes());
             out.extend(part);
+        };
+        part(self.pool.as_str().as_bytes());
+        part(self.kind.as_str().as_bytes());
+        if let Some(OfferedTpm { identity, secret }) = &self.tpm {
+            let (tag, ek) = match &identity.ek {
+                Ek::Certificate(der) => (CERTIFICATE, der),
+                Ek::Public(public) => (PUBLIC, public),
+            };
+            part(tag);
+            part(ek);
+            part(&identity.ak_public);
+            part(secret.expose());
         }
         out
     }
 
     fn decode(plain: &[u8]) -> Option<Self> {
         let (nonce, rest) = plain.split_first_chunk::<32>()?;
-        let (secret, rest) = rest.split_first_chunk::<32>()?;
         let (issued, rest) = rest.split_first_chunk::<8>()?;
         let (expires, rest) = rest.split_first_chunk::<8>()?;
         let (pool, rest) = part(rest)?;
-        let (ek_cert, rest) = part(rest)?;
-        let (ak, rest) = part(rest)?;
-        let pool = std::str::from_utf8(pool).ok()?.parse().ok()?;
-        rest.is_empty().then(|| Self {
+        let (kind, rest) = part(rest)?;
+        Some(Self {
             nonce: Nonce(*nonce),
-            secret: Secret::new(*secret),
             issued: u64::from_be_bytes(*issued),
             expires: u64::from_be_bytes(*expires),
-            pool,
-            ek_cert: ek_cert.to_vec().into(),
-            ak: ak.to_vec().into(),
+            pool: std::str::from_utf8(pool).ok()?.parse().ok()?,
+            kind: std::str::from_utf8(kind).ok()?.parse().ok()?,
+            tpm: if rest.is_empty() { None } else { Some(OfferedTpm::decode(rest)?) },
         })
+    }
+
+    /// The TPM that was offered, read once more.
+    pub fn identity(&self) -> Result<Option<TpmIdentity>, Rejection> {
+        self.tpm.as_ref().map(|tpm| TpmIdentity::of(&tpm.identity)).transpose()
+    }
+
+    /// As appraisal knows it; `identity` is [`Session::identity`].
+    pub fn challenge<'a>(&'a self, identity: Option<&'a TpmIdentity>) -> ccnode_appraise::Session<'a> {
+        let tpm = identity.zip(self.tpm.as_ref());
+        let tpm = tpm.map(|(identity, tpm)| Offered { identity, secret: &tpm.secret });
+        ccnode_appraise::Session { nonce: &self.nonce, kind: self.kind, tpm }
+    }
+
+    /// What a node is called that has no name yet: by its TPM, or by this session where there is none.
+    pub fn default_name(&self, identity: Option<&TpmIdentity>) -> NodeName {
+        match identity {
+            Some(identity) => identity.default_name(self.kind, &self.pool),
+            None => session_name(&self.pool, &self.nonce),
+        }
+    }
+}
+
+/// The name of a node without a TPM: that session's alone.
+pub fn session_name(pool: &PoolName, nonce: &Nonce) -> NodeName {
+    ccnode_appraise::default_name(pool, &Sha256Digest::of(&nonce.0))
+}
+
+const CERTIFICATE: &[u8] = b"ek-cert";
+const PUBLIC: &[u8] = b"ek";
+
+impl OfferedTpm {
+    fn decode(plain: &[u8]) -> Option<Self> {
+        let (tag, rest) = part(plain)?;
+        let (ek, rest) = part(rest)?;
+        let (ak, rest) = part(rest)?;
+        let (secret, rest) = part(rest)?;
+        let ek = match tag {
+            CERTIFICATE => Ek::Certificate(ek.to_vec()),
+            PUBLIC => Ek::Public(ek.to_vec()),
+            _ => return None,
+        };
+        let identity = Identity { ek, ak_public: ak.to_vec() };
+        rest.is_empty().then(|| Some(Self { identity, secret: Secret::try_from(secret).ok()? }))?
     }
 }
 
@@ -131,9 +190,11 @@ mod tests {
     fn session() -> Session {
         Session {
             nonce: Nonce([1; 32]),
-            ek_cert: vec![0; 4096].into(),
-            ak: vec![0; 1024].into(),
-            secret: Secret::new([2; 32]),
+            kind: EvidenceKind::AzSnpVtpm,
+            tpm: Some(OfferedTpm {
+                identity: Identity { ek: Ek::Certificate(vec![0; 4096]), ak_public: vec![0; 1024] },
+                secret: Secret::new([2; 32]),
+            }),
             pool: "workers".parse().unwrap(),
             issued: 90,
             expires: 100,
@@ -148,6 +209,18 @@ mod tests {
         assert!(header.len() < LIMIT);
         assert_eq!(open(100).unwrap(), session());
         assert_eq!(open(101).unwrap_err(), CookieError::Expired { expires: 100, now: 101 });
+    }
+
+    #[test]
+    fn every_offer_survives() {
+        let identity = Identity { ek: Ek::Public(vec![3; 300]), ak_public: vec![4; 300] };
+        let bare = Session { kind: EvidenceKind::Snp, tpm: None, ..session() };
+        let keyed = OfferedTpm { identity, secret: Secret::new([5; 32]) };
+        for session in [Session { tpm: Some(keyed), ..session() }, bare] {
+            assert_eq!(Session::decode(&session.encode()), Some(session.clone()));
+            let longer = [session.encode().as_slice(), &[0]].concat();
+            assert_eq!(Session::decode(&longer), None);
+        }
     }
 
     #[test]

@@ -1,27 +1,40 @@
 //! Whether a proven machine is, or becomes, a node of its pool: a pure decision over its record and its verdict.
 
 use crate::store::{NodeRow, PoolRow, Seen};
-use ccnode_evidence::{Code, Sha256Digest};
+use ccnode_evidence::{Code, EvidenceKind, Sha256Digest};
 use ccnode_protocol::NodeName;
-use ccnode_protocol::admin::{Counters, NodeState, OnUnknown, Rule, TrustLevel};
+use ccnode_protocol::admin::{Counters, HardwareRecord, NodeState, OnUnknown, Rule, TrustLevel};
 
 /// What the verdict proved.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Facts {
     /// When the session's challenge was made, seconds since 1970.
     pub challenged: u64,
-    /// SHA-256 of the EK's Name.
+    /// Who: see `NodeRow::identity`.
     pub identity: Sha256Digest,
-    /// Name of the attestation key, hex.
-    pub ak_name: String,
+    /// Kind of the evidence.
+    pub kind: EvidenceKind,
     /// What the evidence is worth.
     pub level: TrustLevel,
+    /// What the TPM proved; `None` without one, and then the identity is of one boot.
+    pub tpm: Option<TpmFacts>,
+    /// What the hardware proved.
+    pub hardware: Option<HardwareRecord>,
+    /// The image that matched.
+    pub image: Sha256Digest,
+    /// Until when a node of one boot is on record, seconds since 1970; `None` for one that persists.
+    pub expires: Option<u64>,
+}
+
+/// What a TPM's quote proved.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TpmFacts {
+    /// Name of the attestation key, hex.
+    pub ak_name: String,
     /// The quote's counters.
     pub counters: Counters,
     /// The platform that matched.
     pub platform: Sha256Digest,
-    /// The image that matched.
-    pub image: Sha256Digest,
 }
 
 /// What follows.
@@ -41,8 +54,13 @@ pub fn decide(known: Option<&NodeRow>, pool: &PoolRow, name: &NodeName, facts: &
         None => newcomer(fresh(pool, name, facts, now), false, pool, facts, now),
         Some(node) => match node.state {
             // An edited pool decides anew; where it still asks, the record waits.
-            NodeState::Pending => newcomer(node.clone(), true, pool, facts, now),
-            NodeState::Active => returning(node, facts, now),
+            NodeState::Pending => {
+                newcomer(NodeRow { name: name.clone(), ..node.clone() }, true, pool, facts, now)
+            }
+            NodeState::Active => match &facts.tpm {
+                Some(tpm) => returning(node, tpm, facts, now),
+                None => again(node, name, facts, now),
+            },
             state => refuse_state(state, node),
         },
     }
@@ -56,7 +74,9 @@ fn fresh(pool: &PoolRow, name: &NodeName, facts: &Facts, now: u64) -> NodeRow {
         state: NodeState::Pending,
         reason: None,
         level: None,
-        ak_name: facts.ak_name.clone(),
+        kind: None,
+        hardware: None,
+        ak_name: facts.tpm.as_ref().map(|tpm| tpm.ak_name.clone()).unwrap_or_default(),
         counters: None,
         seen: None,
         platform: None,
@@ -65,6 +85,7 @@ fn fresh(pool: &PoolRow, name: &NodeName, facts: &Facts, now: u64) -> NodeRow {
         releases: 0,
         created: now,
         attested: None,
+        expires: facts.expires,
     }
 }
 
@@ -100,7 +121,18 @@ fn newcomer(mut node: NodeRow, waits: bool, pool: &PoolRow, facts: &Facts, now: 
     Decision::Hold(node, code, text)
 }
 
-fn returning(node: &NodeRow, facts: &Facts, now: u64) -> Decision {
+/// A boot without a TPM that attests once more before its release: the session's name is its name now.
+fn again(node: &NodeRow, name: &NodeName, facts: &Facts, now: u64) -> Decision {
+    if node.releases > 0 {
+        let text = format!("{} had its release, and a boot without a TPM has one", node.name);
+        return Decision::Refuse(Code::ReleasesExhausted, text);
+    }
+    let mut row = NodeRow { name: name.clone(), ..node.clone() };
+    attested(&mut row, facts, now);
+    Decision::Accept(row)
+}
+
+fn returning(node: &NodeRow, tpm: &TpmFacts, facts: &Facts, now: u64) -> Decision {
     // A network can hold an attestation back until the node has made another: that is no reason to take a good node out.
     let held_back = node.attested.is_some_and(|last| facts.challenged <= last);
     let hold = |code, text: String| {
@@ -108,23 +140,29 @@ fn returning(node: &NodeRow, facts: &Facts, now: u64) -> Decision {
             let text = format!("{text}; another session of it was accepted since this one's challenge");
             return Decision::Refuse(Code::SessionExpired, text);
         }
-        let seen = Seen { ak_name: facts.ak_name.clone(), counters: facts.counters };
+        let seen = Seen { ak_name: tpm.ak_name.clone(), counters: tpm.counters, level: Some(facts.level) };
         let reason = Some(text.clone());
         let row = NodeRow { state: NodeState::Quarantined, reason, seen: Some(seen), ..node.clone() };
         Decision::Hold(row, code, text)
     };
-    if node.ak_name != facts.ak_name {
+    if node.ak_name != tpm.ak_name {
         return hold(
             Code::AkChanged,
-            format!("{} has attestation key {}, and {} is on record", node.name, facts.ak_name, node.ak_name),
+            format!("{} has attestation key {}, and {} is on record", node.name, tpm.ak_name, node.ak_name),
         );
     }
     if let Some(last) = node.counters
-        && order(&facts.counters) < order(&last)
+        && order(&tpm.counters) < order(&last)
     {
         return hold(
             Code::CountersRolledBack,
-            format!("{} quotes {}, and {} is on record", node.name, words(&facts.counters), words(&last)),
+            format!("{} quotes {}, and {} is on record", node.name, words(&tpm.counters), words(&last)),
+        );
+    }
+    if let Some(last) = node.level.filter(|last| strength(facts.level) < strength(*last)) {
+        return hold(
+            Code::LevelDropped,
+            format!("{} attests at level {}, and {} is on record", node.name, word(facts.level), word(last)),
         );
     }
     let mut row = node.clone();
@@ -132,13 +170,35 @@ fn returning(node: &NodeRow, facts: &Facts, now: u64) -> Decision {
     Decision::Accept(row)
 }
 
+/// Higher is more.
+fn strength(level: TrustLevel) -> u8 {
+    match level {
+        TrustLevel::HypervisorVtpm => 0,
+        TrustLevel::DiscreteTpm => 1,
+        TrustLevel::Tee => 2,
+        TrustLevel::TeeBoundVtpm => 3,
+    }
+}
+
+fn word(level: TrustLevel) -> &'static str {
+    match level {
+        TrustLevel::HypervisorVtpm => "hypervisor-vtpm",
+        TrustLevel::DiscreteTpm => "discrete-tpm",
+        TrustLevel::Tee => "tee",
+        TrustLevel::TeeBoundVtpm => "tee-bound-vtpm",
+    }
+}
+
 fn attested(node: &mut NodeRow, facts: &Facts, now: u64) {
-    node.ak_name = facts.ak_name.clone();
+    node.ak_name = facts.tpm.as_ref().map(|tpm| tpm.ak_name.clone()).unwrap_or_default();
     node.level = Some(facts.level);
-    node.counters = Some(facts.counters);
-    node.platform = Some(facts.platform);
+    node.kind = Some(facts.kind);
+    node.hardware = facts.hardware.clone();
+    node.counters = facts.tpm.as_ref().map(|tpm| tpm.counters);
+    node.platform = facts.tpm.as_ref().map(|tpm| tpm.platform);
     node.image = Some(facts.image);
     node.attested = Some(now);
+    node.expires = facts.expires;
 }
 
 fn refuse_state(state: NodeState, node: &NodeRow) -> Decision {
@@ -169,6 +229,7 @@ mod tests {
             rules: rules.to_vec(),
             on_foreign_disk: OnForeignDisk::Refuse,
             allow_init_data: false,
+            hardware: Default::default(),
             cluster: None,
             created: 0,
         }
@@ -178,12 +239,23 @@ mod tests {
         Facts {
             challenged: 2,
             identity: Sha256Digest::of(b"ek"),
-            ak_name: "000b".into(),
+            kind: EvidenceKind::Tpm,
             level,
-            counters: Counters { reset_count: 5, restart_count: 1, clock: 1000, safe: true },
-            platform: Sha256Digest::of(b"p"),
+            tpm: Some(TpmFacts {
+                ak_name: "000b".into(),
+                counters: Counters { reset_count: 5, restart_count: 1, clock: 1000, safe: true },
+                platform: Sha256Digest::of(b"p"),
+            }),
+            hardware: None,
             image: Sha256Digest::of(b"i"),
+            expires: None,
         }
+    }
+
+    fn with_tpm(level: TrustLevel, change: impl FnOnce(&mut TpmFacts)) -> Facts {
+        let mut facts = facts(level);
+        change(facts.tpm.as_mut().unwrap());
+        facts
     }
 
     fn name() -> NodeName {
@@ -215,7 +287,7 @@ mod tests {
             matches!(of(OnUnknown::Ask), Decision::Hold(row, Code::NodePending, _) if row.state == NodeState::Pending)
         );
         assert_eq!(active().state, NodeState::Active);
-        assert_eq!(active().counters, Some(facts(level).counters));
+        assert_eq!(active().counters, facts(level).tpm.map(|tpm| tpm.counters));
     }
 
     #[test]
@@ -232,8 +304,7 @@ mod tests {
     #[test]
     fn t06_changed_key_is_quarantined() {
         let pool = pool(OnUnknown::Enrol, &[]);
-        let mut other = facts(TrustLevel::DiscreteTpm);
-        other.ak_name = "000c".into();
+        let other = with_tpm(TrustLevel::DiscreteTpm, |tpm| tpm.ak_name = "000c".into());
         let decision = decide(Some(&active()), &pool, &name(), &other, 2);
         let Decision::Hold(row, Code::AkChanged, _) = decision else { panic!("{decision:?}") };
         assert_eq!((row.state, row.ak_name.as_str()), (NodeState::Quarantined, "000b"));
@@ -246,8 +317,8 @@ mod tests {
     fn t18_counters_never_go_back() {
         let pool = pool(OnUnknown::Enrol, &[]);
         let with = |reset_count, restart_count, clock| {
-            let mut facts = facts(TrustLevel::DiscreteTpm);
-            facts.counters = Counters { reset_count, restart_count, clock, safe: true };
+            let counters = Counters { reset_count, restart_count, clock, safe: true };
+            let facts = with_tpm(TrustLevel::DiscreteTpm, |tpm| tpm.counters = counters);
             code(&decide(Some(&active()), &pool, &name(), &facts, 2))
         };
         for good in [(5, 1, 1000), (5, 1, 1001), (5, 2, 0), (6, 0, 0)] {
@@ -261,9 +332,8 @@ mod tests {
     #[test]
     fn t18_what_was_held_back_quarantines_nobody() {
         let pool = pool(OnUnknown::Enrol, &[]);
-        let (mut older, mut foreign) = (facts(TrustLevel::DiscreteTpm), facts(TrustLevel::DiscreteTpm));
-        older.counters.clock -= 1;
-        foreign.ak_name = "000c".into();
+        let older = with_tpm(TrustLevel::DiscreteTpm, |tpm| tpm.counters.clock -= 1);
+        let foreign = with_tpm(TrustLevel::DiscreteTpm, |tpm| tpm.ak_name = "000c".into());
         for mut facts in [older, foreign] {
             // The record's last verdict is of second 1.
             facts.challenged = 1;
@@ -272,6 +342,38 @@ mod tests {
             facts.challenged = 2;
             assert!(matches!(decide(Some(&active()), &pool, &name(), &facts, 3), Decision::Hold(..)));
         }
+    }
+
+    #[test]
+    fn t12_a_level_does_not_drop_in_silence() {
+        let pool = pool(OnUnknown::Enrol, &[]);
+        let at = |level| NodeRow { level: Some(level), ..active() };
+        let decide = |node: &NodeRow, level| decide(Some(node), &pool, &name(), &facts(level), 2);
+        let bound = at(TrustLevel::TeeBoundVtpm);
+        for weaker in [TrustLevel::Tee, TrustLevel::DiscreteTpm, TrustLevel::HypervisorVtpm] {
+            let Decision::Hold(row, Code::LevelDropped, _) = decide(&bound, weaker) else { panic!() };
+            assert_eq!((row.state, row.level), (NodeState::Quarantined, Some(TrustLevel::TeeBoundVtpm)));
+            assert_eq!(row.seen.unwrap().level, Some(weaker), "what an approval takes over");
+        }
+        assert_eq!(code(&decide(&bound, TrustLevel::TeeBoundVtpm)), None);
+        let Decision::Accept(row) = decide(&at(TrustLevel::HypervisorVtpm), TrustLevel::Tee) else {
+            panic!()
+        };
+        assert_eq!(row.level, Some(TrustLevel::Tee), "a higher one becomes the record");
+    }
+
+    #[test]
+    fn t17_a_boot_without_a_tpm_has_one_release() {
+        let pool = pool(OnUnknown::Enrol, &[]);
+        let bare = Facts { tpm: None, expires: Some(100), ..facts(TrustLevel::Tee) };
+        let Decision::Accept(first) = decide(None, &pool, &name(), &bare, 1) else { panic!() };
+        assert_eq!((first.expires, first.ak_name.as_str(), first.counters), (Some(100), "", None));
+        let later: NodeName = "workers-b".parse().unwrap();
+        let Decision::Accept(again) = decide(Some(&first), &pool, &later, &bare, 2) else { panic!() };
+        assert_eq!(again.name, later, "each session has a name of its own");
+        let released = NodeRow { releases: 1, ..again };
+        let refused = decide(Some(&released), &pool, &name(), &bare, 3);
+        assert!(matches!(refused, Decision::Refuse(Code::ReleasesExhausted, _)), "{refused:?}");
     }
 
     #[test]

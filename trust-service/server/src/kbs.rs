@@ -1,6 +1,6 @@
 //! The key broker protocol's endpoints beside attestation: authentication and resources.
 
-use crate::cookie::Session;
+use crate::cookie::{OfferedTpm, Session, session_name};
 use crate::extract::Json;
 use crate::keys::random;
 use crate::node_api;
@@ -15,10 +15,10 @@ use axum::http::header::SET_COOKIE;
 use axum::http::{Method, Uri};
 use axum::response::{AppendHeaders, IntoResponse};
 use ccnode_appraise::TpmIdentity;
-use ccnode_evidence::{Code, Ek, Nonce, Secret, transcript};
+use ccnode_evidence::{Code, EvidenceKind, Identity, Nonce, Secret, transcript};
 use ccnode_protocol::jwe::{self, Jwe};
 use ccnode_protocol::{
-    Activation, Asks, AuthRequest, COOKIE, Challenge, ChallengeExt, ExtParams, NameBox, NodeName, Tee,
+    Activation, Asks, AuthRequest, COOKIE, Challenge, ChallengeExt, ExtParams, NameBox, NodeName, PoolName,
     VERSION,
 };
 use rand_core::{OsRng, RngCore as _};
@@ -33,9 +33,10 @@ pub async fn auth<S: Store>(
         let text: String = request.version.chars().take(40).collect();
         return Err(Refusal::new(Code::VersionUnsupported, format!("version {text}; {VERSION} is due")));
     }
-    if request.tee != Tee::Tpm {
-        return Err(Refusal::new(Code::TeeUnsupported, format!("{} evidence; tpm is due", request.tee)));
-    }
+    let kind = ccnode_protocol::kind(request.tee).ok_or_else(|| {
+        let due: Vec<&str> = EvidenceKind::ALL.iter().map(|kind| kind.as_str()).collect();
+        Refusal::new(Code::TeeUnsupported, format!("{} evidence; due are {}", request.tee, due.join(", ")))
+    })?;
     let offer = request
         .extra_params
         .ccnode()
@@ -44,46 +45,51 @@ pub async fn auth<S: Store>(
         let text = format!("transcript of version {}; 1 is due", offer.version);
         return Err(Refusal::new(Code::StockTranscript, text));
     }
-    let malformed = |text: String| Refusal::new(Code::MalformedRequest, text);
-    let offered = offer.identity().map_err(|e| malformed(e.to_string()))?;
-    let Some(ccnode_evidence::Identity { ek: Ek::Certificate(ek_cert), ak_public }) = offered else {
-        return Err(malformed("an EK certificate and an attestation key are due".to_owned()));
-    };
-    let identity = TpmIdentity::parse(&ek_cert, &ak_public).map_err(|r| Refusal::from(&r))?;
-    let known = service.store.read().await?.node(&identity.node_id()).await?;
-    let name = known.map_or_else(|| identity.default_name(&offer.pool), |node| node.name);
-
-    let secret = random();
-    let (credential, encrypted) =
-        identity.make_credential(&secret, &mut OsRng).map_err(|r| Refusal::from(&r))?;
+    let malformed = |text: &dyn std::fmt::Display| Refusal::new(Code::MalformedRequest, text);
+    let offered = offer.identity().map_err(|e| malformed(&e))?;
+    if offered.is_none() && !kind.takes_additional() {
+        return Err(malformed(&format_args!("{kind} evidence needs a TPM, and none is offered")));
+    }
     let nonce = Nonce(*random().expose());
+    let (asks, tpm) = match offered {
+        Some(identity) => {
+            let (activation, tpm) = ask(&service, kind, &offer.pool, identity).await?;
+            (Asks::Activation(activation), Some(tpm))
+        }
+        None => (Asks::Report { node: session_name(&offer.pool, &nonce) }, None),
+    };
     let issued = service.now();
     let session = Session {
         nonce,
-        ek_cert: ek_cert.into(),
-        ak: ak_public.into(),
-        secret: secret.clone(),
+        kind,
+        tpm,
         pool: offer.pool.clone(),
         issued,
         expires: issued.saturating_add(service.config.session_lifetime.seconds()),
     };
     let cookie = session.seal(&service.cookies).map_err(Refusal::internal)?;
     let lifetime = service.config.session_lifetime.seconds();
-    let challenge = Challenge {
-        nonce,
-        extra_params: ExtParams::Ccnode {
-            ccnode: ChallengeExt {
-                version: 1,
-                asks: Asks::Activation(Activation {
-                    credential: credential.into(),
-                    secret: encrypted.into(),
-                    name: name_box(&name, &secret)?,
-                }),
-            },
-        },
-    };
+    let challenge =
+        Challenge { nonce, extra_params: ExtParams::Ccnode { ccnode: ChallengeExt { version: 1, asks } } };
     let header = format!("{COOKIE}={cookie}; Path=/; Max-Age={lifetime}; Secure; HttpOnly");
     Ok((AppendHeaders([(SET_COOKIE, header)]), axum::Json(challenge)))
+}
+
+/// A credential for the offered TPM, and the name that its node has or would get.
+async fn ask<S: Store>(
+    service: &Service<S>,
+    kind: EvidenceKind,
+    pool: &PoolName,
+    identity: Identity,
+) -> Result<(Activation, OfferedTpm), Refusal> {
+    let tpm = TpmIdentity::of(&identity).map_err(|r| Refusal::from(&r))?;
+    let known = service.store.read().await?.node(&tpm.node_id(kind)).await?;
+    let name = known.map_or_else(|| tpm.default_name(kind, pool), |node| node.name);
+    let secret = random();
+    let (credential, encrypted) = tpm.make_credential(&secret, &mut OsRng).map_err(|r| Refusal::from(&r))?;
+    let name = name_box(&name, &secret)?;
+    let activation = Activation { credential: credential.into(), secret: encrypted.into(), name };
+    Ok((activation, OfferedTpm { identity, secret }))
 }
 
 /// Bytes of a sealed name: the longest one's. A ciphertext as long as its name would tell chosen names from default ones, and

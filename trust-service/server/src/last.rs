@@ -5,6 +5,7 @@ use crate::cookie::Session;
 use crate::problem::Refusal;
 use crate::references;
 use ccnode_appraise::Verdict;
+use ccnode_evidence::Ek;
 use ccnode_protocol::admin::{
     EvidenceVerdict, LAST_EVIDENCE_KIND, LAST_EVIDENCE_VERSION, LastEvidence, SessionOffer,
 };
@@ -37,6 +38,7 @@ impl Sent<'_> {
             level: refusal.about.level,
             platform: refusal.about.platform,
             image: refusal.about.image,
+            hardware: refusal.about.hardware.clone(),
             correlation_id: self.id.to_owned(),
         }
     }
@@ -50,8 +52,9 @@ impl Sent<'_> {
             node: self.name.clone(),
             pool: self.pool.clone(),
             level: Some(references::level(verdict.level)),
-            platform: Some(verdict.platform),
+            platform: verdict.tpm.as_ref().map(|tpm| tpm.platform),
             image: Some(verdict.image),
+            hardware: verdict.hardware.clone(),
             correlation_id: self.id.to_owned(),
         }
     }
@@ -81,11 +84,12 @@ impl Sent<'_> {
 }
 
 fn offer(session: &Session) -> SessionOffer {
-    SessionOffer {
-        nonce: session.nonce,
-        tee: ccnode_evidence::EvidenceKind::Tpm,
-        ek_cert: Some(session.ek_cert.clone()),
-        ek: None,
-        ak: Some(session.ak.clone()),
-    }
+    let identity = session.tpm.as_ref().map(|tpm| &tpm.identity);
+    let (ek_cert, ek) = match identity.map(|identity| &identity.ek) {
+        Some(Ek::Certificate(der)) => (Some(der.clone().into()), None),
+        Some(Ek::Public(public)) => (None, Some(public.clone().into())),
+        None => (None, None),
+    };
+    let ak = identity.map(|identity| identity.ak_public.clone().into());
+    SessionOffer { nonce: session.nonce, tee: session.kind, ek_cert, ek, ak }
 }

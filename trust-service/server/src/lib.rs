@@ -6,6 +6,7 @@
 pub mod admin;
 pub mod attest;
 pub mod audit;
+pub mod collateral;
 pub mod config;
 pub mod cookie;
 pub mod enrol;

@@ -11,7 +11,6 @@ use crate::service::Service;
 use crate::store::{AuditEntry, GrantKind, GrantRow, NodeRow, PoolRow, SessionVerdict, Store, Tx, VolumeRow};
 use axum::extract::State;
 use axum::http::StatusCode;
-use ccnode_appraise::TpmIdentity;
 use ccnode_evidence::codes::By;
 use ccnode_evidence::{Code, Secret, Sha256Digest};
 use ccnode_protocol::NodeRefusal;
@@ -263,14 +262,19 @@ pub async fn refusals<S: Store>(
             "correlation-id: at most 64 printable ASCII characters",
         ));
     }
-    let identity = TpmIdentity::parse(&session.ek_cert.0, &session.ak.0).map_err(|r| Refusal::from(&r))?;
+    let identity = session.identity().map_err(|r| Refusal::from(&r))?;
     let mut tx = service.store.read().await?;
-    let node = tx.node(&identity.node_id()).await?;
-    let proven = tx.session(&session.nonce).await?.is_some();
+    let judged = tx.session(&session.nonce).await?;
+    let proven = judged.is_some();
+    let offered = identity.as_ref().map(|identity| identity.node_id(session.kind));
+    let node = match offered.or(judged.map(|row| row.identity)) {
+        Some(identity) => tx.node(&identity).await?,
+        None => None,
+    };
     drop(tx);
     let (pool, name) = match node {
         Some(node) => (node.pool, node.name),
-        None => (session.pool.clone(), identity.default_name(&session.pool)),
+        None => (session.pool.clone(), session.default_name(identity.as_ref())),
     };
     let mut refusal = Refusal::new(report.code, printable(&report.detail)).of(&pool, &name);
     refusal.about.proven = proven;

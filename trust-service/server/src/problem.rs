@@ -4,7 +4,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use ccnode_appraise::{Refused, Rejection};
 use ccnode_evidence::{Code, Sha256Digest};
-use ccnode_protocol::admin::{Kept, NodeState, RefusedBy, TrustLevel};
+use ccnode_protocol::admin::{HardwareRecord, Kept, NodeState, RefusedBy, TrustLevel};
 use ccnode_protocol::{NodeName, PROBLEM_TYPE_BASE, PoolName, Problem, RefusalText};
 
 /// Longest sentence that is stored or sent.
@@ -49,6 +49,8 @@ pub struct About {
     pub platform: Option<Sha256Digest>,
     /// The level that was derived.
     pub level: Option<TrustLevel>,
+    /// What the hardware proved, as far as it did.
+    pub hardware: Option<HardwareRecord>,
     /// What is kept of the evidence.
     pub kept: Option<Kept>,
     /// The node's own correlation id, where the node refused.
@@ -69,6 +71,7 @@ impl Default for About {
             image: None,
             platform: None,
             level: None,
+            hardware: None,
             kept: None,
             correlation_id: None,
         }
@@ -100,6 +103,7 @@ impl Refusal {
         about.image = kept.image;
         about.platform = kept.platform;
         about.level = kept.level.map(crate::references::level);
+        about.hardware = kept.hardware;
         about.kept = match (kept.activation_proven, kept.logs, kept.pcrs) {
             (true, Some(logs), Some(pcrs)) => Some(Kept { logs, pcrs }),
             _ => None,

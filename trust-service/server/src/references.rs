@@ -1,23 +1,26 @@
 //! A pool's references as appraisal wants them, and appraisal's words as the store keeps them.
 
 use crate::store::{PoolRow, StoreError, Tx};
-use ccnode_appraise::EkRoot;
+use ccnode_appraise::{EkRoot, Hardware, Shelf};
 use ccnode_evidence::{ImageTuple, PlatformTuple, Sha256Digest};
 use ccnode_protocol::admin::{Counters, TrustLevel};
+use std::sync::Arc;
 
 /// All that one appraisal compares with.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct References {
     platforms: Vec<PlatformTuple>,
     images: Vec<ImageTuple>,
     pairs: Vec<(Sha256Digest, Sha256Digest)>,
     ek_roots: Vec<EkRoot>,
     allow_init_data: bool,
+    hardware: Hardware,
+    collateral: Arc<Shelf>,
 }
 
 impl References {
     /// Reads them in the transaction's snapshot. Tuples are known to every pool; pairs and roots are the pool's own.
-    pub async fn load<T: Tx>(tx: &mut T, pool: &PoolRow) -> Result<Self, StoreError> {
+    pub async fn load<T: Tx>(tx: &mut T, pool: &PoolRow, collateral: Arc<Shelf>) -> Result<Self, StoreError> {
         let root = |root: ccnode_protocol::admin::EkRoot| EkRoot {
             // The store has just made this PEM of its own DER.
             cert_der: crate::pki::der_of_pem(&root.certificate).unwrap_or_default(),
@@ -34,7 +37,18 @@ impl References {
                 .collect(),
             ek_roots: tx.ek_roots(&pool.name).await?.into_iter().map(root).collect(),
             allow_init_data: pool.allow_init_data,
+            // Its roots were read when it was set.
+            hardware: Hardware::new(pool.hardware.clone()).map_err(|e| StoreError::Corrupt {
+                column: "hardware",
+                source: serde::de::Error::custom(e),
+            })?,
+            collateral,
         })
+    }
+
+    /// Those of no pool: they take nothing, and say what a report proves all the same.
+    pub fn of_no_pool(collateral: Arc<Shelf>) -> Self {
+        Self { collateral, ..Self::default() }
     }
 
     /// As appraisal takes them.
@@ -45,6 +59,8 @@ impl References {
             pairs: &self.pairs,
             ek_roots: &self.ek_roots,
             allow_init_data: self.allow_init_data,
+            hardware: &self.hardware,
+            collateral: self.collateral.as_ref(),
         }
     }
 }

@@ -115,18 +115,57 @@ fn still_granted(granted: &VolumeGrant, volume: Option<VolumeRow>) -> Result<(),
 
 /// A session lives as long as the boot that attested: once a later one has, there is nothing for it.
 fn this_boot(node: &NodeRow, verdict: &SessionVerdict) -> Result<(), Refusal> {
-    match node.counters.map(|counters| counters.reset_count) {
-        Some(current) if current == verdict.reset_count => Ok(()),
-        current => {
-            let text = format!(
-                "the session is of boot {} of {}, and boot {} attested since",
-                verdict.reset_count,
-                node.name,
-                current.map_or("?".to_owned(), |n| n.to_string())
-            );
-            Err(Refusal::new(Code::SessionExpired, text))
-        }
+    let current = node.counters.map(|counters| counters.reset_count);
+    if current == verdict.reset_count {
+        return Ok(());
     }
+    let [of, since] = [verdict.reset_count, current].map(words);
+    let text = format!("the session is of boot {of} of {}, and boot {since} attested since", node.name);
+    Err(Refusal::new(Code::SessionExpired, text))
+}
+
+fn words(boot: Option<u32>) -> String {
+    boot.map_or("?".to_owned(), |n| n.to_string())
+}
+
+/// Counts a release of this boot: three with a TPM, one without.
+async fn count<T: Tx>(
+    tx: &mut T,
+    node: &NodeRow,
+    verdict: &SessionVerdict,
+    now: u64,
+) -> Result<NodeRow, Refusal> {
+    let Some(reset) = verdict.reset_count else {
+        if tx.insert_released_report(&node.identity, now).await? {
+            return Ok(NodeRow { releases: 1, ..node.clone() });
+        }
+        let text = format!("{} had its release: a boot without a TPM has one", node.name);
+        return Err(Refusal::new(Code::ReleasesExhausted, text));
+    };
+    let releases = if node.release_reset == reset { node.releases } else { 0 };
+    if releases >= RELEASES_PER_BOOT {
+        let text = format!("{} had {releases} sessions with a release in boot {reset}", node.name);
+        return Err(Refusal::new(Code::ReleasesExhausted, text));
+    }
+    Ok(NodeRow { release_reset: reset, releases: releases + 1, ..node.clone() })
+}
+
+/// Whether the pool still takes what was attested: it may have been edited between verdict and release.
+async fn still_allowed<T: Tx>(tx: &mut T, pool: &PoolRow, verdict: &SessionVerdict) -> Result<(), Refusal> {
+    let image = verdict.image;
+    let Some(platform) = verdict.platform else {
+        if pool.hardware.images().any(|listed| listed == image) {
+            return Ok(());
+        }
+        let text = format!("pool {} no longer lists a launch for image {image}", pool.name);
+        return Err(Refusal::new(Code::LaunchUnknown, text));
+    };
+    let pair = Pair { platform, image };
+    if tx.pairs(Some(&pool.name)).await?.iter().any(|(_, allowed)| *allowed == pair) {
+        return Ok(());
+    }
+    let text = format!("pool {} no longer allows this platform and image together", pool.name);
+    Err(Refusal::new(Code::PairNotAllowed, text))
 }
 
 async fn release<S: Store>(
@@ -139,19 +178,14 @@ async fn release<S: Store>(
 ) -> Result<Grants, Refusal> {
     this_boot(node, verdict)?;
     let now = service.now();
-    let releases = if node.release_reset == verdict.reset_count { node.releases } else { 0 };
-    if releases >= RELEASES_PER_BOOT {
-        let text =
-            format!("{} had {releases} sessions with a release in boot {}", node.name, verdict.reset_count);
-        return Err(Refusal::new(Code::ReleasesExhausted, text));
-    }
-    let pair = Pair { platform: verdict.platform, image: verdict.image };
-    if !tx.pairs(Some(&pool.name)).await?.iter().any(|(_, allowed)| *allowed == pair) {
-        let text = format!("pool {} no longer allows this platform and image together", pool.name);
-        return Err(Refusal::new(Code::PairNotAllowed, text));
-    }
+    let counted = count(tx, node, verdict, now).await?;
+    still_allowed(tx, pool, verdict).await?;
     let expires = now.saturating_add(service.config.grant_lifetime.seconds());
-    let root = root(service, tx, node, verdict, pool, expires).await?;
+    let root = match verdict.ephemeral {
+        // The identity is nobody's at the next boot: a volume would be nobody's, too.
+        true => RootGrant::Ephemeral { entropy: random() },
+        false => RootGrant::Volume(root(service, tx, node, verdict, pool, expires).await?),
+    };
     let mut certificate =
         GrantRow { csr_digest: verdict.csr, ..grant_row(GrantKind::Certificate, node, verdict, expires) };
     let certificate = issue(tx, &mut certificate).await?;
@@ -159,11 +193,10 @@ async fn release<S: Store>(
         version: 1,
         node: node.name.clone(),
         time: now,
-        root: RootGrant::Volume(root),
+        root,
         certificate,
         cluster: cluster(service, pool)?,
     };
-    let counted = NodeRow { release_reset: verdict.reset_count, releases: releases + 1, ..node.clone() };
     tx.update_node(&counted).await?;
     let plain = Zeroizing::new(serde_json::to_vec(&grants).map_err(Refusal::internal)?);
     let sealed = service.at_rest.seal(&SessionRow::place(&row.nonce), &plain).map_err(Refusal::internal)?;

@@ -1,5 +1,6 @@
 //! What every request sees: configuration, store, keys and the bounds on what unproven peers may cause.
 
+use crate::collateral::Collateral;
 use crate::config::{Config, ConfigError};
 use crate::issuer::ClusterCa;
 use crate::keys::{Kek, KeyError, Sealer};
@@ -68,6 +69,8 @@ pub struct Service<S> {
     pub appraisals: Arc<Semaphore>,
     /// Attestations at a time: their bodies are large.
     pub attestations: Shares,
+    /// Certificates, revocation lists and TCB information beside the evidence.
+    pub collateral: Collateral,
     /// The time.
     pub clock: Clock,
     /// Records of unproven peers.
@@ -119,6 +122,7 @@ impl Service<SqliteStore> {
             cluster,
             appraisals: Arc::new(Semaphore::new(config.limits.appraisals)),
             attestations: Shares::new(config.limits.attestations, config.limits.attestations_per_address),
+            collateral: Collateral::default(),
             clock: Clock::default(),
             unproven: Bucket::new(config.limits.unproven_per_minute),
             proven: Buckets::new(config.limits.proven_per_minute),

@@ -4,6 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as B64;
 use ccnode_appraise::Verdict;
 use ccnode_protocol::PoolName;
+use ccnode_protocol::admin::HardwareClaims;
 use p256::ecdsa::signature::{Signer as _, Verifier as _};
 use p256::ecdsa::{Signature, SigningKey, VerifyingKey};
 use p256::pkcs8::DecodePrivateKey as _;
@@ -15,6 +16,7 @@ const PROFILE: &str = "tag:github.com,2024:confidential-containers/Trustee";
 const RECOGNIZED_INSTANCE: i8 = 2;
 const APPROVED_BOOT: i8 = 3;
 const APPROVED_CONFIG: i8 = 2;
+const GENUINE_HARDWARE: i8 = 2;
 
 /// Why the key can't be read.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +61,7 @@ impl TokenKey {
     /// The token of a verdict, valid from `now` to `expires` (seconds since 1970).
     pub fn issue(&self, verdict: &Verdict, pool: &PoolName, now: u64, expires: u64) -> String {
         let tee_pubkey = serde_json::to_value(&verdict.tee_pubkey).unwrap_or(Value::Null);
+        let hardware = if verdict.hardware.is_some() { GENUINE_HARDWARE } else { 0 };
         let header = json!({"typ": "JWT", "alg": "ES256", "jwk": self.jwk});
         let claims = json!({
             "eat_profile": PROFILE,
@@ -72,23 +75,60 @@ impl TokenKey {
                     "instance-identity": RECOGNIZED_INSTANCE,
                     "executables": APPROVED_BOOT,
                     "configuration": APPROVED_CONFIG,
-                    "file-system": 0, "hardware": 0, "runtime-opaque": 0, "storage-opaque": 0, "sourced-data": 0,
+                    "file-system": 0, "hardware": hardware, "runtime-opaque": 0, "storage-opaque": 0, "sourced-data": 0,
                 },
                 "ear.appraisal-policy-id": format!("pool:{pool}"),
-                "ear.veraison.annotated-evidence": {
-                    "runtime_data_claims": {"tee-pubkey": tee_pubkey},
-                    "ccnode": {
-                        "trust-level": serde_json::to_value(verdict.level).unwrap_or(Value::Null),
-                        "identity": verdict.node_id.hex(),
-                        "platform": verdict.platform.hex(),
-                        "image": verdict.image.hex(),
-                        "image-name": verdict.image_name,
-                    },
-                },
+                "ear.veraison.annotated-evidence": evidence(verdict, tee_pubkey),
             }},
         });
         let signed = format!("{}.{}", B64.encode(header.to_string()), B64.encode(claims.to_string()));
         let signature = B64.encode(self.sign(signed.as_bytes()));
         format!("{signed}.{signature}")
+    }
+}
+
+/// What was proven: our own claims, and those of the hardware under the name of its kind, as the stock service has them.
+fn evidence(verdict: &Verdict, tee_pubkey: Value) -> Value {
+    let mut out = json!({
+        "runtime_data_claims": {"tee-pubkey": tee_pubkey},
+        "ccnode": {
+            "trust-level": serde_json::to_value(verdict.level).unwrap_or(Value::Null),
+            "tee": verdict.kind,
+            "identity": verdict.node_id.hex(),
+            "ephemeral": verdict.ephemeral,
+            "platform": verdict.tpm.as_ref().map(|tpm| tpm.platform.hex()),
+            "image": verdict.image.hex(),
+            "image-name": verdict.image_name,
+            "hardware": verdict.hardware,
+        },
+    });
+    if let (Some(hardware), Value::Object(members)) = (&verdict.hardware, &mut out) {
+        members.insert(verdict.kind.as_str().to_owned(), stock(&hardware.claims));
+    }
+    out
+}
+
+fn stock(claims: &HardwareClaims) -> Value {
+    match claims {
+        HardwareClaims::Snp(snp) => json!({
+            "measurement": snp.measurement,
+            "host_data": snp.host_data,
+            "chip_id": snp.chip_id,
+            "reported_tcb_bootloader": snp.tcb.bootloader,
+            "reported_tcb_tee": snp.tcb.tee,
+            "reported_tcb_snp": snp.tcb.snp,
+            "reported_tcb_microcode": snp.tcb.microcode,
+        }),
+        HardwareClaims::Tdx(tdx) => {
+            let [rtmr_0, rtmr_1, rtmr_2, rtmr_3] = &tdx.rtmrs;
+            json!({
+                "tcb_status": tdx.tcb_status,
+                "advisory_ids": tdx.advisories,
+                "quote": {"body": {
+                    "mr_td": tdx.mr_td, "mr_config_id": tdx.mr_config_id, "xfam": tdx.xfam,
+                    "rtmr_0": rtmr_0, "rtmr_1": rtmr_1, "rtmr_2": rtmr_2, "rtmr_3": rtmr_3,
+                }},
+            })
+        }
     }
 }

@@ -10,8 +10,10 @@
 
 mod ak;
 mod boot;
+mod composite;
 mod ek;
 pub mod hcl;
+mod machine;
 mod maker;
 mod marshal;
 mod scene;
@@ -22,7 +24,9 @@ mod tpm;
 
 pub use ak::AkKind;
 pub use boot::{Boot, CAP, pcr};
+pub use composite::Reply;
 pub use ek::EkKind;
+pub use machine::{Hardware, Machine, SVSM_VTPM};
 pub use maker::{EkProfile, MakerCa, NOW, add_extension, resign};
 pub use scene::Scene;
 pub use session::{Answer, attest, attest_with, attest_with_init_data, auth_request, kubelet_csr};

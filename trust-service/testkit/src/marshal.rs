@@ -42,3 +42,16 @@ impl Attest<'_> {
         out
     }
 }
+
+/// TPMT_PUBLIC of an RSA-2048 endorsement key (TCG EK Credential Profile, template L-1).
+pub(crate) fn endorsement_key(modulus: &[u8]) -> Vec<u8> {
+    const POLICY: &str = "837197674484b3f81a90cc8d46a5d724fd52d76e06520b64f2a1da1b331469aa";
+    let policy = data_encoding::HEXLOWER.decode(POLICY.as_bytes()).expect("hex");
+    [
+        &[0x00, 0x01, 0x00, 0x0b, 0x00, 0x03, 0x00, 0xb2][..],
+        &sized(&policy),
+        &[0x00, 0x06, 0x00, 0x80, 0x00, 0x43, 0x00, 0x10, 0x08, 0x00, 0, 0, 0, 0],
+        &sized(modulus),
+    ]
+    .concat()
+}

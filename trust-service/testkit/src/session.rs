@@ -1,12 +1,12 @@
 //! The node's half of a session, without a network: what it would send.
 
 use crate::SoftTpm;
-use ccnode_evidence::transcript::{Bound, Transcript};
+use ccnode_evidence::transcript::{Bound, RuntimeExt, Transcript};
 use ccnode_evidence::{
     CcnodeEvidence, EventLogs, Nonce, QuoteParts, Secret, Sha256Digest, TpmEvidence, TpmQuote,
 };
 use ccnode_protocol::{
-    Attestation, AuthExt, AuthRequest, ExtParams, NodeName, PoolName, RuntimeData, Tee, VERSION,
+    Attestation, AuthExt, AuthRequest, ExtParams, NodeName, PoolName, RuntimeData, Tee, TeePubKey, VERSION,
     jwe::EphemeralKey,
 };
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
@@ -61,26 +61,36 @@ pub fn attest_with_init_data(
         Transcript { additional_evidence: Some(""), nonce: answer.nonce, tee_pubkey: &tee_pubkey };
     let (ext, report_data) = transcript.bind(bound, answer.secret).expect("a transcript");
     let quote = quote(report_data.qualifying_data());
-    let evidence = TpmEvidence {
+    let ours = CcnodeEvidence { version: 1, logs, csr: answer.csr.clone().map(Into::into), svsm: None };
+    let primary = serde_json::to_value(tpm_evidence(quote, Some(ours))).expect("JSON");
+    kbs(answer.nonce, &tee_pubkey, ext, primary, "", init_data)
+}
+
+pub(crate) fn tpm_evidence(quote: QuoteParts, ccnode: Option<CcnodeEvidence>) -> TpmEvidence {
+    TpmEvidence {
         tpm_quote: TpmQuote {
             signature: quote.signature.into(),
             message: quote.message.into(),
             pcrs: quote.pcrs.0.into_values().collect(),
         },
         ak_public: quote.ak_public.into(),
-        ccnode: Some(CcnodeEvidence {
-            version: 1,
-            logs,
-            csr: answer.csr.clone().map(Into::into),
-            svsm: None,
-        }),
-    };
-    let primary = serde_json::to_value(evidence).expect("JSON");
-    // By its text, as it would arrive: kbs-types' own message types stay out of this crate's dependencies.
-    let stock = serde_json::json!({"nonce": answer.nonce.text(), "tee-pubkey": tee_pubkey});
+        ccnode,
+    }
+}
+
+/// The message of these parts, by its text, as it would arrive: kbs-types' own message types stay out of this crate's dependencies.
+pub(crate) fn kbs(
+    nonce: &Nonce,
+    tee_pubkey: &TeePubKey,
+    ext: RuntimeExt,
+    primary: serde_json::Value,
+    additional: &str,
+    init_data: Option<&str>,
+) -> Attestation {
+    let stock = serde_json::json!({"nonce": nonce.text(), "tee-pubkey": tee_pubkey});
     let runtime_data =
         RuntimeData { stock: serde_json::from_value(stock).expect("runtime data"), ccnode: Some(ext) };
-    let tee_evidence = serde_json::json!({"primary_evidence": primary, "additional_evidence": ""});
+    let tee_evidence = serde_json::json!({"primary_evidence": primary, "additional_evidence": additional});
     let init_data = init_data.map(|body| serde_json::json!({"format": "toml", "body": body}));
     Attestation {
         init_data: init_data.map(|data| serde_json::from_value(data).expect("init-data")),

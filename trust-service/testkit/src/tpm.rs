@@ -8,6 +8,7 @@ use ccnode_evidence::{
 };
 use rsa::RsaPrivateKey;
 use rsa::pkcs1::DecodeRsaPrivateKey as _;
+use rsa::traits::PublicKeyParts as _;
 use sha2::{Digest as _, Sha256, Sha384};
 use std::sync::{Mutex, MutexGuard};
 
@@ -92,6 +93,7 @@ pub struct SoftTpm {
     seat: Seat,
     ak: AkKind,
     ek_cert: Vec<u8>,
+    certified: bool,
     state: Mutex<State>,
 }
 
@@ -114,7 +116,7 @@ impl SoftTpm {
         let ek = EkKind::default();
         let ek_cert = maker.certify_spki(&ek.spki(seat), profile);
         let state = State { boot, lies: Lies::default(), clock: 1_000, resets: 1, restarts: 0 };
-        Self { ek, seat, ak: AkKind::default(), ek_cert, state: Mutex::new(state) }
+        Self { ek, seat, ak: AkKind::default(), ek_cert, certified: true, state: Mutex::new(state) }
     }
 
     /// The same with an attestation key of another kind.
@@ -130,6 +132,23 @@ impl SoftTpm {
         self.ek = kind;
         self.ek_cert = maker.certify_spki(&kind.spki(self.seat), profile);
         self
+    }
+
+    /// The same that has no certificate in its memory, and offers the endorsement key bare.
+    #[must_use]
+    pub fn without_certificate(mut self) -> Self {
+        self.certified = false;
+        self
+    }
+
+    /// Which keys it has.
+    pub fn seat(&self) -> Seat {
+        self.seat
+    }
+
+    /// TPMT_PUBLIC of the endorsement key, an RSA-2048 one, in the default template: what an SVSM's manifest is.
+    pub fn ek_public(&self) -> Vec<u8> {
+        marshal::endorsement_key(&self.seat.ek().n().to_bytes_be())
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -176,10 +195,12 @@ impl SoftTpm {
         let state = self.state();
         let attributes = state.lies.ak_attributes.unwrap_or(AK_ATTRIBUTES);
         let real = self.ak.public(self.seat, attributes);
-        Identity {
-            ek: Ek::Certificate(state.lies.ek_cert.clone().unwrap_or_else(|| self.ek_cert.clone())),
-            ak_public: state.lies.ak_public.clone().unwrap_or(real),
-        }
+        let ek = match (&state.lies.ek_cert, self.certified) {
+            (Some(lie), _) => Ek::Certificate(lie.clone()),
+            (None, true) => Ek::Certificate(self.ek_cert.clone()),
+            (None, false) => Ek::Public(self.ek_public()),
+        };
+        Identity { ek, ak_public: state.lies.ak_public.clone().unwrap_or(real) }
     }
 
     /// TPM2_ActivateCredential; both buffers with their size.

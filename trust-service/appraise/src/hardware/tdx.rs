@@ -39,7 +39,11 @@ pub(super) fn prove(bytes: &[u8], demands: &Demands<'_>) -> Result<TdxProven, Re
 fn under(quote: &Quote<'_>, root: &Root, demands: &Demands<'_>) -> Result<TdxProven, TdxRejection> {
     let age = &demands.hardware.policy().tdx.collateral;
     let collateral = demands.collateral.tdx(&quote.unproven_fmspc()?);
-    let valid = collateral.map(|items| items.verify(root, demands.now, age)).transpose()?;
+    let valid =
+        collateral.map(|items| items.verify(root, demands.now, age)).transpose().map_err(|error| {
+            // What is wrong with the quote itself is said before what is wrong with the collateral.
+            ccnode_tdx::verify(quote, root, None, demands.now).err().unwrap_or(error)
+        })?;
     ccnode_tdx::verify(quote, root, valid.as_ref(), demands.now)
 }
 

@@ -3,7 +3,7 @@
 use ccnode_evidence::{Base64Url, Code, EvidenceKind, Nonce, Sha256Digest};
 use serde::{Deserialize, Serialize};
 
-use super::TrustLevel;
+use super::{HardwareRecord, TrustLevel};
 use crate::{Attestation, NodeName, PoolName};
 
 /// The record's version.
@@ -68,6 +68,9 @@ pub struct EvidenceVerdict {
     pub platform: Option<Sha256Digest>,
     /// The image that matched.
     pub image: Option<Sha256Digest>,
+    /// What the hardware report said, where it was proven.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hardware: Option<HardwareRecord>,
     /// Finds the decision in log and audit.
     pub correlation_id: String,
 }

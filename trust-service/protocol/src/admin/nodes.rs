@@ -1,9 +1,9 @@
 //! Nodes and their volumes.
 
-use ccnode_evidence::Sha256Digest;
+use ccnode_evidence::{EvidenceKind, Sha256Digest};
 use serde::{Deserialize, Serialize};
 
-use super::TrustLevel;
+use super::{HardwareRecord, TrustLevel};
 use crate::{NodeName, PoolName};
 
 /// Where a node stands.
@@ -95,7 +95,7 @@ pub struct NodeAction {
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct NodeRecord {
-    /// SHA-256 of the endorsement key's Name.
+    /// SHA-256 of the endorsement key's Name; of the attestation key's on Azure; of what is that boot's alone without a TPM.
     pub identity: Sha256Digest,
     /// The name that the service chose.
     pub name: NodeName,
@@ -107,6 +107,12 @@ pub struct NodeRecord {
     pub reason: Option<String>,
     /// What its evidence was worth at its last verdict.
     pub level: Option<TrustLevel>,
+    /// Kind of its last evidence.
+    #[serde(default)]
+    pub kind: Option<EvidenceKind>,
+    /// What the hardware report of its last evidence said.
+    #[serde(default)]
+    pub hardware: Option<HardwareRecord>,
     /// Counters of its last verdict.
     pub counters: Option<Counters>,
     /// Platform of its last verdict.
@@ -119,4 +125,7 @@ pub struct NodeRecord {
     pub created: u64,
     /// When it last had a verdict, seconds since 1970.
     pub attested: Option<u64>,
+    /// When the record of a node of one boot goes, seconds since 1970.
+    #[serde(default)]
+    pub expires: Option<u64>,
 }

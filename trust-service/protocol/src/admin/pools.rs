@@ -135,6 +135,9 @@ pub struct Pool {
     pub on_foreign_disk: OnForeignDisk,
     /// Whether PCR 8 may hold init-data.
     pub allow_init_data: bool,
+    /// The weakest level that it takes, where it demands one; the rest of what it demands of hardware has a path of its own.
+    #[serde(default)]
+    pub least_level: Option<TrustLevel>,
     /// The cluster of its own, where it has one.
     pub cluster: Option<Cluster>,
     /// Endorsement key roots.

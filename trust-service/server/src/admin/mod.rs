@@ -27,6 +27,7 @@ pub fn routes<S: Store>() -> Vec<(&'static str, MethodRouter<Arc<Service<S>>>)> 
     vec![
         (admin::POOLS, get(pools::list::<S>).post(pools::create::<S>)),
         (admin::POOL, get(pools::show::<S>).patch(pools::edit::<S>).delete(pools::delete::<S>)),
+        (admin::POOL_HARDWARE, get(pools::hardware::<S>).put(pools::set_hardware::<S>)),
         (admin::PAIRS, post(pools::allow::<S>)),
         (admin::PAIR, delete(pools::disallow::<S>)),
         (admin::EK_ROOTS, post(pools::add_ek_root::<S>)),

@@ -74,11 +74,12 @@ pub(super) async fn approve<S: Store>(
     if let Some(seen) = row.seen.take() {
         row.ak_name = seen.ak_name;
         row.counters = Some(seen.counters);
+        row.level = seen.level.or(row.level);
     }
     row.state = NodeState::Active;
     row.reason = None;
     tx.update_node(&row).await?;
-    let detail = json!({"from": from, "reason": reason, "ak-name": row.ak_name, "counters": row.counters});
+    let detail = json!({"from": from, "reason": reason, "ak-name": row.ak_name, "counters": row.counters, "level": row.level});
     done(&service, tx, row, admin.entry("node.approve", &name, detail)).await
 }
 
@@ -202,11 +203,14 @@ async fn assemble<T: Tx>(tx: &mut T, row: NodeRow) -> Result<NodeRecord, Refusal
         state: row.state,
         reason: row.reason,
         level: row.level,
+        kind: row.kind,
+        hardware: row.hardware,
         counters: row.counters,
         platform: row.platform,
         image: row.image,
         volumes,
         created: row.created,
         attested: row.attested,
+        expires: row.expires,
     })
 }

@@ -9,6 +9,7 @@ use crate::service::Service;
 use crate::store::{PoolRow, Store, Tx};
 use axum::extract::State;
 use axum::http::StatusCode;
+use ccnode_appraise::{Hardware, HardwarePolicy};
 use ccnode_evidence::{Code, Sha256Digest};
 use ccnode_protocol::PoolName;
 use ccnode_protocol::admin::{EkRootAdd, NodeFilter, Pair, Pool, PoolCreate, PoolEdit, TrustLevel};
@@ -58,6 +59,7 @@ pub(super) async fn create<S: Store>(
         rules: wish.rules,
         on_foreign_disk: wish.on_foreign_disk,
         allow_init_data: wish.allow_init_data,
+        hardware: HardwarePolicy::default(),
         cluster: wish.cluster,
         created: now,
     };
@@ -182,6 +184,37 @@ pub(super) async fn remove_ek_root<S: Store>(
     Ok(StatusCode::NO_CONTENT)
 }
 
+pub(super) async fn hardware<S: Store>(
+    State(service): State<Arc<Service<S>>>,
+    _: Admin,
+    Part(name): Part<PoolName>,
+) -> Result<axum::Json<HardwarePolicy>, Refusal> {
+    Ok(axum::Json(find(&mut service.store.read().await?, &name).await?.hardware))
+}
+
+/// The whole policy takes the place of the one before, once its roots are read and its images are registered.
+pub(super) async fn set_hardware<S: Store>(
+    State(service): State<Arc<Service<S>>>,
+    admin: Admin,
+    Part(name): Part<PoolName>,
+    Json(policy): Json<HardwarePolicy>,
+) -> Result<axum::Json<HardwarePolicy>, Refusal> {
+    let hardware = Hardware::new(policy).map_err(|e| Refusal::new(Code::MalformedRequest, e))?;
+    let mut tx = service.store.write().await?;
+    let mut row = find(&mut tx, &name).await?;
+    for image in hardware.policy().images() {
+        if tx.image(&image).await?.is_none() {
+            return Err(absent("image", image));
+        }
+    }
+    let entry = admin.entry("pool.hardware", &name, json!({"from": row.hardware, "to": hardware.policy()}));
+    row.hardware = hardware.policy().clone();
+    tx.update_pool(&row).await?;
+    audit::append(&mut tx, service.now(), entry).await?;
+    tx.commit().await?;
+    Ok(axum::Json(row.hardware))
+}
+
 async fn find<T: Tx>(tx: &mut T, name: &PoolName) -> Result<PoolRow, Refusal> {
     tx.pool(name).await?.ok_or_else(|| absent("pool", name))
 }
@@ -214,6 +247,7 @@ async fn assemble<T: Tx>(tx: &mut T, row: PoolRow) -> Result<Pool, Refusal> {
         rules: row.rules,
         on_foreign_disk: row.on_foreign_disk,
         allow_init_data: row.allow_init_data,
+        least_level: row.hardware.least_level.map(crate::references::level),
         cluster: row.cluster,
         created: row.created,
     })

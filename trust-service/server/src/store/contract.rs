@@ -1,6 +1,8 @@
 //! What every store owes, run on each of them.
 
 use super::*;
+use ccnode_appraise::HardwarePolicy;
+use ccnode_evidence::EvidenceKind;
 use ccnode_protocol::admin::{NodeState, OnUnknown, VolumeRecord};
 use ccnode_protocol::grants::OnForeignDisk;
 
@@ -11,6 +13,10 @@ fn pool(name: &str) -> PoolRow {
         rules: Vec::new(),
         on_foreign_disk: OnForeignDisk::Refuse,
         allow_init_data: false,
+        hardware: HardwarePolicy {
+            least_level: Some(ccnode_appraise::TrustLevel::Tee),
+            ..Default::default()
+        },
         cluster: None,
         created: 1,
     }
@@ -24,6 +30,8 @@ fn node(name: &str, identity: &[u8]) -> NodeRow {
         state: NodeState::Active,
         reason: None,
         level: None,
+        kind: Some(EvidenceKind::AzSnpVtpm),
+        hardware: None,
         ak_name: "000b".into(),
         counters: None,
         seen: None,
@@ -33,6 +41,7 @@ fn node(name: &str, identity: &[u8]) -> NodeRow {
         releases: 1,
         created: 1,
         attested: None,
+        expires: None,
     }
 }
 
@@ -66,6 +75,21 @@ async fn rows_come_back_as_they_went(store: &impl Store) {
     assert_eq!(tx.pool(&"workers".parse().unwrap()).await.unwrap(), Some(pool("workers")));
     assert_eq!(tx.node(&Sha256Digest::of(b"a")).await.unwrap(), Some(node("a", b"a")));
     assert_eq!(tx.volume("a/root").await.unwrap(), Some(volume(VolumeState::None, 0)));
+}
+
+async fn nodes_of_one_boot_go_and_their_release_stays(store: &impl Store) {
+    let mut tx = store.write().await.unwrap();
+    let (node, id) = (node("o", b"o"), Sha256Digest::of(b"o"));
+    assert!(tx.insert_node(&NodeRow { expires: Some(100), ..node }).await.unwrap());
+    assert!(!tx.report_released(&id).await.unwrap());
+    assert!(tx.insert_released_report(&id, 1).await.unwrap());
+    assert!(!tx.insert_released_report(&id, 2).await.unwrap(), "once");
+    tx.purge(100).await.unwrap();
+    assert!(tx.node(&id).await.unwrap().is_some());
+    tx.purge(101).await.unwrap();
+    assert!(tx.node(&id).await.unwrap().is_none());
+    assert!(tx.report_released(&id).await.unwrap());
+    tx.commit().await.unwrap();
 }
 
 async fn last_evidence_is_replaced_and_goes_with_its_node(store: &impl Store) {
@@ -143,6 +167,7 @@ async fn numbers_have_a_range(store: &impl Store) {
 
 async fn contract(store: &impl Store) {
     rows_come_back_as_they_went(store).await;
+    nodes_of_one_boot_go_and_their_release_stays(store).await;
     last_evidence_is_replaced_and_goes_with_its_node(store).await;
     a_swap_wants_the_very_version(store).await;
     a_dropped_transaction_never_was(store).await;

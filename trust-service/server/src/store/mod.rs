@@ -116,6 +116,15 @@ pub trait Tx: Send {
         record: &str,
     ) -> impl Future<Output = Result<bool>> + Send;
 
+    /// Whether this identity without a TPM had its release.
+    fn report_released(&mut self, identity: &Sha256Digest) -> impl Future<Output = Result<bool>> + Send;
+    /// Spends the one release of an identity without a TPM: `false` where it was spent before.
+    fn insert_released_report(
+        &mut self,
+        identity: &Sha256Digest,
+        now: u64,
+    ) -> impl Future<Output = Result<bool>> + Send;
+
     fn volumes(&mut self, identity: &Sha256Digest) -> impl Future<Output = Result<Vec<VolumeRow>>> + Send;
     fn volume(&mut self, id: &str) -> impl Future<Output = Result<Option<VolumeRow>>> + Send;
     fn insert_volume(&mut self, row: &VolumeRow) -> impl Future<Output = Result<bool>> + Send;
@@ -141,7 +150,7 @@ pub trait Tx: Send {
     fn set_grant_certificate(&mut self, id: &str, pem: &str) -> impl Future<Output = Result<bool>> + Send;
 
     /// Removes sessions and grants that expired more than a day before `now`: a nonce is on record for longer than any clock of
-    /// a replica may be wrong.
+    /// a replica may be wrong. Nodes of one boot go when they expire, and all that is theirs.
     fn purge(&mut self, now: u64) -> impl Future<Output = Result<()>> + Send;
 
     /// Newest first, without evidence and differences.

@@ -1,8 +1,10 @@
 //! The rows of a store, as the decisions see them.
 
-use ccnode_evidence::{Nonce, Sha256Digest};
+use ccnode_appraise::HardwarePolicy;
+use ccnode_evidence::{EvidenceKind, Nonce, Sha256Digest};
 use ccnode_protocol::admin::{
-    Counters, NodeState, OnUnknown, RefusalRecord, Rule, TrustLevel, VolumeRecord, VolumeState,
+    Counters, HardwareRecord, NodeState, OnUnknown, RefusalRecord, Rule, TrustLevel, VolumeRecord,
+    VolumeState,
 };
 use ccnode_protocol::grants::{Cluster, OnForeignDisk};
 use ccnode_protocol::{NodeName, PoolName, TeePubKey};
@@ -21,6 +23,8 @@ pub struct PoolRow {
     pub on_foreign_disk: OnForeignDisk,
     /// Whether PCR 8 may hold init-data.
     pub allow_init_data: bool,
+    /// What it demands of hardware.
+    pub hardware: HardwarePolicy,
     /// The cluster of its own.
     pub cluster: Option<Cluster>,
     /// Seconds since 1970.
@@ -45,12 +49,15 @@ pub struct Seen {
     pub ak_name: String,
     /// Its counters.
     pub counters: Counters,
+    /// What the evidence was worth; `None` in records of before it was kept.
+    #[serde(default)]
+    pub level: Option<TrustLevel>,
 }
 
 /// A node.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct NodeRow {
-    /// SHA-256 of the endorsement key's Name.
+    /// SHA-256 of the endorsement key's Name; of the attestation key's on Azure; of what is that boot's alone without a TPM.
     pub identity: Sha256Digest,
     /// The name that the service chose.
     pub name: NodeName,
@@ -62,7 +69,11 @@ pub struct NodeRow {
     pub reason: Option<String>,
     /// Of its last verdict.
     pub level: Option<TrustLevel>,
-    /// Name of its attestation key, hex.
+    /// Kind of its last evidence; `None` in records of before it was kept.
+    pub kind: Option<EvidenceKind>,
+    /// What its last report said.
+    pub hardware: Option<HardwareRecord>,
+    /// Name of its attestation key, hex; empty without a TPM.
     pub ak_name: String,
     /// Of its last verdict.
     pub counters: Option<Counters>,
@@ -80,6 +91,8 @@ pub struct NodeRow {
     pub created: u64,
     /// Last verdict, seconds since 1970.
     pub attested: Option<u64>,
+    /// When the record of a node of one boot goes, seconds since 1970.
+    pub expires: Option<u64>,
 }
 
 /// A volume and its sealed unlock key.
@@ -109,14 +122,17 @@ impl VolumeRow {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct SessionVerdict {
-    /// TPM boot that attested.
-    pub reset_count: u32,
+    /// TPM boot that attested; `None` without a TPM.
+    pub reset_count: Option<u32>,
     /// The key that grants are encrypted to.
     pub tee_pubkey: TeePubKey,
-    /// The platform that matched.
-    pub platform: Sha256Digest,
+    /// The platform that matched; without a TPM the launch stands for platform and image.
+    pub platform: Option<Sha256Digest>,
     /// The image that matched.
     pub image: Sha256Digest,
+    /// Whether the identity ends with this boot: nothing that persists is granted.
+    #[serde(default)]
+    pub ephemeral: bool,
     /// dm-verity root hash of the attested image.
     pub verity_hash: Sha256Digest,
     /// Digest of the bound certificate request.

@@ -131,6 +131,8 @@ forward! {
         delete_node(identity: &Sha256Digest) -> bool;
         last_evidence(identity: &Sha256Digest) -> Option<String>;
         set_last_evidence(identity: &Sha256Digest, record: &str) -> bool;
+        report_released(identity: &Sha256Digest) -> bool;
+        insert_released_report(identity: &Sha256Digest, now: u64) -> bool;
         volumes(identity: &Sha256Digest) -> Vec<VolumeRow>;
         volume(id: &str) -> Option<VolumeRow>;
         insert_volume(row: &VolumeRow) -> bool;

@@ -62,7 +62,8 @@ async fn a_node_that_comes_into_another_pool_meanwhile_starts_anew() {
         let others = PoolRow { name: "others".parse().unwrap(), on_unknown: OnUnknown::Refuse, ..workers };
         tx.insert_pool(&others).await.unwrap();
         let ak_name = hex::encode(identity.ak_name());
-        let (identity, name) = (identity.node_id(), "others-a".parse().unwrap());
+        let (identity, name) =
+            (identity.node_id(ccnode_evidence::EvidenceKind::Tpm), "others-a".parse().unwrap());
         let node = NodeRow { identity, name, ak_name, pool: others.name, counters: None, ..template };
         assert!(tx.insert_node(&node).await.unwrap());
     })

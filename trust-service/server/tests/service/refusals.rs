@@ -3,12 +3,12 @@
 use crate::fixture::*;
 use crate::races::{age, edit_node};
 use ccnode_evidence::transcript::{Bound, Transcript};
-use ccnode_evidence::{Code, Nonce, Secret, Sha256Digest};
+use ccnode_evidence::{Code, EvidenceKind, Nonce, Secret, Sha256Digest};
 use ccnode_protocol::admin::{
     self, AuditRow, NodeState, OnUnknown, Pool, PoolEdit, RefusalRecord, RefusedBy, Rule, TrustLevel,
 };
 use ccnode_protocol::{ExtParams, GRANTS, NodeRefusal, REFUSALS, RefusalText, Tee, TeePubKey};
-use ccnode_server::cookie::Session;
+use ccnode_server::cookie::{OfferedTpm, Session};
 use ccnode_testkit::{
     Answer, Boot, EkProfile, Lies, MakerCa, Seat, SoftTpm, attest, attest_with, auth_request,
 };
@@ -102,9 +102,8 @@ async fn sessions_are_the_services_own_and_end() {
     assert_eq!(code(with("kbs-session-id=AAAA".into()).grants().await), Code::SessionUnknown);
     let old = |expires| Session {
         nonce: session.nonce,
-        ek_cert: tpm.ek_cert().into(),
-        ak: tpm.offer().ak_public.into(),
-        secret: session.secret(&tpm),
+        kind: EvidenceKind::Tpm,
+        tpm: Some(OfferedTpm { identity: tpm.offer(), secret: session.secret(&tpm) }),
         pool: pool(),
         issued: expires - 300,
         expires,

@@ -31,7 +31,12 @@ impl Default for Collateral {
 impl Collateral {
     /// Issued ten days before [`NOW`], for thirty days, by which the platform has this status.
     pub fn with_status(status: &str) -> Self {
-        let dates = (NOW - 10 * DAY, NOW + 20 * DAY);
+        Self::with_status_at(status, NOW)
+    }
+
+    /// The same around another time, seconds since 1970.
+    pub fn with_status_at(status: &str, now: u64) -> Self {
+        let dates = (now - 10 * DAY, now + 20 * DAY);
         let advisories = if status == "UpToDate" { vec![] } else { vec!["INTEL-SA-00001"] };
         let tcb_info = json!({
             "id": "TDX",

@@ -2,7 +2,7 @@
 
 use super::columns::{Columns as _, json_or_null, number, one, sql, word, word_or_null};
 use super::{GrantRow, NodeRow, Result, SessionRow, VolumeRow};
-use ccnode_evidence::{Nonce, Sha256Digest};
+use ccnode_evidence::{EvidenceKind, Nonce, Sha256Digest};
 use ccnode_protocol::NodeName;
 use ccnode_protocol::admin::{NodeFilter, VolumeRecord, VolumeState};
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
@@ -17,6 +17,8 @@ fn node_row(row: &SqliteRow) -> Result<NodeRow> {
         state: row.parse("state")?,
         reason: row.text_or_null("reason")?,
         level: row.parse_or_null("level")?,
+        kind: row.parse_or_null("kind")?,
+        hardware: row.json_or_null("hardware")?,
         ak_name: row.text("ak_name")?,
         counters: row.json_or_null("counters")?,
         seen: row.json_or_null("seen")?,
@@ -26,6 +28,7 @@ fn node_row(row: &SqliteRow) -> Result<NodeRow> {
         releases: row.number("releases")?,
         created: row.number("created")?,
         attested: row.number_or_null("attested")?,
+        expires: row.number_or_null("expires")?,
     })
 }
 
@@ -55,8 +58,8 @@ pub(super) async fn insert_node(db: &mut SqliteConnection, row: &NodeRow) -> Res
     write_node(
         db,
         "INSERT INTO nodes (name, pool, state, reason, level, ak_name, counters, seen, platform, image,
-            release_reset, releases, created, attested, identity)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            release_reset, releases, created, attested, kind, hardware, expires, identity)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
         row,
     )
     .await
@@ -66,7 +69,8 @@ pub(super) async fn update_node(db: &mut SqliteConnection, row: &NodeRow) -> Res
     write_node(
         db,
         "UPDATE nodes SET name = ?, pool = ?, state = ?, reason = ?, level = ?, ak_name = ?, counters = ?, seen = ?,
-            platform = ?, image = ?, release_reset = ?, releases = ?, created = ?, attested = ?
+            platform = ?, image = ?, release_reset = ?, releases = ?, created = ?, attested = ?, kind = ?, hardware = ?,
+            expires = ?
         WHERE identity = ?",
         row,
     )
@@ -89,6 +93,9 @@ async fn write_node(db: &mut SqliteConnection, query: &'static str, row: &NodeRo
         .bind(row.releases)
         .bind(number("created", row.created)?)
         .bind(row.attested.map(|t| number("attested", t)).transpose()?)
+        .bind(row.kind.map(EvidenceKind::as_str))
+        .bind(json_or_null("hardware", &row.hardware)?)
+        .bind(row.expires.map(|t| number("expires", t)).transpose()?)
         .bind(row.identity.hex())
         .execute(db)
         .await)
@@ -114,6 +121,20 @@ pub(super) async fn set_last_evidence(
     let query = "INSERT INTO last_evidence (identity, record) VALUES (?, ?)
         ON CONFLICT (identity) DO UPDATE SET record = excluded.record";
     one(sqlx::query(query).bind(identity.hex()).bind(record).execute(db).await)
+}
+
+pub(super) async fn report_released(db: &mut SqliteConnection, identity: &Sha256Digest) -> Result<bool> {
+    let query = sqlx::query("SELECT 1 FROM released_reports WHERE identity = ?").bind(identity.hex());
+    Ok(query.fetch_optional(db).await.map_err(sql)?.is_some())
+}
+
+pub(super) async fn insert_released_report(
+    db: &mut SqliteConnection,
+    identity: &Sha256Digest,
+    now: u64,
+) -> Result<bool> {
+    let query = "INSERT INTO released_reports (identity, time) VALUES (?, ?) ON CONFLICT DO NOTHING";
+    one(sqlx::query(query).bind(identity.hex()).bind(number("time", now)?).execute(db).await)
 }
 
 fn volume_row(row: &SqliteRow) -> Result<VolumeRow> {
@@ -267,6 +288,8 @@ pub(super) async fn purge(db: &mut SqliteConnection, now: u64) -> Result<()> {
     let sessions = sqlx::query("DELETE FROM sessions WHERE expires < ?").bind(old);
     sessions.execute(&mut *db).await.map_err(sql)?;
     let grants = sqlx::query("DELETE FROM grants WHERE expires < ?").bind(old);
-    grants.execute(db).await.map_err(sql)?;
+    grants.execute(&mut *db).await.map_err(sql)?;
+    let nodes = sqlx::query("DELETE FROM nodes WHERE expires < ?").bind(number("expires", now)?);
+    nodes.execute(db).await.map_err(sql)?;
     Ok(())
 }

@@ -16,6 +16,7 @@ fn pool_row(row: &SqliteRow) -> Result<PoolRow> {
         rules: row.json("rules")?,
         on_foreign_disk: row.parse("on_foreign_disk")?,
         allow_init_data: row.number::<i64>("allow_init_data")? != 0,
+        hardware: row.json("hardware")?,
         cluster: row.json_or_null("cluster")?,
         created: row.number("created")?,
     })
@@ -33,14 +34,15 @@ pub(super) async fn pool(db: &mut SqliteConnection, name: &PoolName) -> Result<O
 
 pub(super) async fn insert_pool(db: &mut SqliteConnection, row: &PoolRow) -> Result<bool> {
     let query =
-        "INSERT INTO pools (on_unknown, rules, on_foreign_disk, allow_init_data, cluster, name, created)
-        VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING";
+        "INSERT INTO pools (on_unknown, rules, on_foreign_disk, allow_init_data, cluster, hardware, name, created)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING";
     one(sqlx::query(query)
         .bind(word("on_unknown", &row.on_unknown)?)
         .bind(json("rules", &row.rules)?)
         .bind(word("on_foreign_disk", &row.on_foreign_disk)?)
         .bind(row.allow_init_data)
         .bind(json_or_null("cluster", &row.cluster)?)
+        .bind(json("hardware", &row.hardware)?)
         .bind(row.name.as_str())
         .bind(number("created", row.created)?)
         .execute(db)
@@ -49,7 +51,7 @@ pub(super) async fn insert_pool(db: &mut SqliteConnection, row: &PoolRow) -> Res
 
 pub(super) async fn update_pool(db: &mut SqliteConnection, row: &PoolRow) -> Result<bool> {
     let query =
-        "UPDATE pools SET on_unknown = ?, rules = ?, on_foreign_disk = ?, allow_init_data = ?, cluster = ?
+        "UPDATE pools SET on_unknown = ?, rules = ?, on_foreign_disk = ?, allow_init_data = ?, cluster = ?, hardware = ?
         WHERE name = ?";
     one(sqlx::query(query)
         .bind(word("on_unknown", &row.on_unknown)?)
@@ -57,6 +59,7 @@ pub(super) async fn update_pool(db: &mut SqliteConnection, row: &PoolRow) -> Res
         .bind(word("on_foreign_disk", &row.on_foreign_disk)?)
         .bind(row.allow_init_data)
         .bind(json_or_null("cluster", &row.cluster)?)
+        .bind(json("hardware", &row.hardware)?)
         .bind(row.name.as_str())
         .execute(db)
         .await)
