@@ -1,7 +1,9 @@
 //! A TPM's evidence with a log of 40 KiB, and the log's replay beside SHA-256 alone.
 
 use crate::clock;
-use ccnode_appraise::{EkRoot, References, Session, TpmIdentity, TrustLevel, UnixTime, appraise};
+use ccnode_appraise::{
+    EkRoot, Hardware, References, Session, Shelf, TpmIdentity, TrustLevel, UnixTime, appraise,
+};
 use ccnode_evidence::{CcnodeEvidence, HashAlg, PcrSet, Sha256Digest};
 use ccnode_testkit::Scene;
 use ccnode_tpm_eventlog::EventLog;
@@ -28,19 +30,22 @@ impl Times {
 pub(crate) fn times() -> Times {
     let scene = Scene::new(LOG);
     let identity = TpmIdentity::parse(&scene.ek_cert, &scene.ak_public).expect("an identity");
-    let session = Session { nonce: &scene.nonce, identity: &identity, secret: &scene.secret };
+    let session = Session::of_tpm(&scene.nonce, &identity, &scene.secret);
     let roots: Vec<EkRoot> = scene
         .ek_roots
         .iter()
         .map(|der| EkRoot::parse(der.clone(), TrustLevel::HypervisorVtpm).expect("a CA"))
         .collect();
     let (platforms, images) = ([scene.platform.clone()], [scene.image.clone()]);
+    let hardware = Hardware::default();
     let references = References {
         platforms: &platforms,
         images: &images,
         pairs: &[(scene.platform.id(), scene.image.id())],
         ek_roots: &roots,
         allow_init_data: false,
+        hardware: &hardware,
+        collateral: &Shelf::default(),
     };
     let ours = CcnodeEvidence::of(&scene.attestation.tee_evidence.primary_evidence).expect("evidence");
     let log = ours.expect("our member").logs.event_log.0;
