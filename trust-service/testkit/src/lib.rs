@@ -5,6 +5,7 @@
 #![expect(
     clippy::expect_used,
     clippy::indexing_slicing,
+    clippy::panic,
     reason = "dev-only: a test whose fixture fails must fail loudly"
 )]
 
