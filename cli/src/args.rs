@@ -227,6 +227,14 @@ pub(crate) enum Pool {
         #[arg(long, value_name = "ID")]
         image: String,
     },
+    /// Show or set what its nodes' hardware must prove
+    Hardware {
+        /// Name
+        name: PoolName,
+        /// The new policy (TOML); what it does not name is as in a new pool
+        #[arg(long, value_name = "FILE")]
+        set: Option<PathBuf>,
+    },
     /// Trust or stop trusting a CA of endorsement keys
     #[command(subcommand)]
     EkRoot(EkRoot),

@@ -59,6 +59,10 @@ impl Client {
         self.call(Method::POST, path, None::<&()>, Some(body)).await
     }
 
+    pub(crate) async fn put<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T> {
+        self.call(Method::PUT, path, None::<&()>, Some(body)).await
+    }
+
     pub(crate) async fn patch<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T> {
         self.call(Method::PATCH, path, None::<&()>, Some(body)).await
     }

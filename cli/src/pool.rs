@@ -6,10 +6,11 @@ use crate::client::Client;
 use crate::error::Usage;
 use crate::output::{self, short, time, word};
 use anyhow::{Context as _, Result, bail};
+use ccnode_appraise::HardwarePolicy;
 use ccnode_protocol::PoolName;
 use ccnode_protocol::admin::{self, EkRootAdd, Pair, PoolCreate, PoolEdit, Rule};
 use ccnode_protocol::grants::Cluster;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub(crate) async fn run(global: &Global, command: Pool) -> Result<()> {
     may_wipe(&command)?;
@@ -69,6 +70,7 @@ pub(crate) async fn run(global: &Global, command: Pool) -> Result<()> {
             let pair = pair(&client, &platform, &image).await?;
             client.delete(&admin::path(admin::PAIR, &[&name, &pair.platform, &pair.image])).await
         }
+        Pool::Hardware { name, set } => hardware(global, &client, &name, set.as_deref()).await,
         Pool::EkRoot(EkRoot::Add { pool, root }) => {
             let mut last: Option<admin::Pool> = None;
             for root in read_root(&root)? {
@@ -180,4 +182,24 @@ fn shown(global: &Global, pool: &admin::Pool) -> Result<()> {
         eprintln!("note: danger-host-is-trusted: whoever runs these hosts can forge what their vTPMs say");
     }
     Ok(())
+}
+
+/// The policy that is in force, after `set` took its place.
+async fn hardware(global: &Global, client: &Client, name: &PoolName, set: Option<&Path>) -> Result<()> {
+    let path = admin::path(admin::POOL_HARDWARE, &[name]);
+    let policy: HardwarePolicy = match set {
+        None => client.get(&path).await?,
+        Some(file) => {
+            let text =
+                std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
+            let policy: HardwarePolicy = toml::from_str(&text).map_err(|e| {
+                Usage::new(format!("{}: {e}", file.display()), "docs/configuration.md has the members")
+            })?;
+            client.put(&path, &policy).await?
+        }
+    };
+    match global.json {
+        true => output::json(&policy),
+        false => output::line(toml::to_string_pretty(&policy)?.trim_end()),
+    }
 }

@@ -1,7 +1,76 @@
 //! Certificates, revocation lists and TCB information that do not come with the evidence: what is at hand now.
 
-use ccnode_appraise::Shelf;
+use crate::config::CollateralConfig;
+use ccnode_appraise::{CollateralError, Shelf};
+use ccnode_bundle::{BundleError, Freshness, Item, KeyError, PublicKey};
+use ccnode_evidence::UnixTime;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+
+/// Why a bundle can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum BundleFault {
+    /// A file can't be read.
+    #[error("{path}: {source}", path = path.display())]
+    Read {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A file is no public key.
+    #[error("{path}: {source}", path = path.display())]
+    Key {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: KeyError,
+    },
+    /// The bundle is not believed.
+    #[error("{path}: {source}", path = path.display())]
+    Bundle {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: BundleError,
+    },
+    /// An item of it is no collateral.
+    #[error("{path}: item {id}: {source}", path = path.display())]
+    Item {
+        /// Which file.
+        path: PathBuf,
+        /// SHA-256 of the item.
+        id: ccnode_evidence::Sha256Digest,
+        /// Why.
+        source: CollateralError,
+    },
+}
+
+/// Reads the bundle that the configuration names, as of `now`; paths are relative to `dir`.
+pub fn load(dir: &Path, config: &CollateralConfig, now: UnixTime) -> Result<Shelf, BundleFault> {
+    let read = |path: &Path| {
+        std::fs::read(path).map_err(|source| BundleFault::Read { path: path.to_owned(), source })
+    };
+    let mut keys = Vec::with_capacity(config.keys.len());
+    for key in &config.keys {
+        let path = dir.join(key);
+        let text = String::from_utf8(read(&path)?).unwrap_or_default();
+        keys.push(PublicKey::from_pem(&text).map_err(|source| BundleFault::Key { path, source })?);
+    }
+    let path = dir.join(&config.bundle);
+    let freshness = Freshness { max_age: config.max_age.map(|age| age.seconds()) };
+    let bundle = ccnode_bundle::open(&read(&path)?, &keys, now, freshness)
+        .map_err(|source| BundleFault::Bundle { path: path.clone(), source })?;
+    let mut shelf = Shelf::default();
+    for item in bundle.items() {
+        match item {
+            Item::Certificate { der } | Item::Crl { der } => shelf.add_snp(&der.0),
+            Item::TdxCollateral { json } => shelf.add_tdx(json),
+        }
+        .map_err(|source| BundleFault::Item { path: path.clone(), id: item.id(), source })?;
+    }
+    Ok(shelf)
+}
 
 /// The shelf in use; a new one takes its place whole, and appraisals under way keep theirs.
 #[derive(Debug, Default)]
@@ -13,8 +82,65 @@ impl Collateral {
         Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Reads the bundle again, as of `now`. One that is not believed any more is dropped with what it held: a platform without
+    /// collateral is refused, and one whose collateral was withheld is not let in by what was known before.
+    pub fn refresh(&self, dir: &Path, config: &CollateralConfig, now: UnixTime) {
+        match load(dir, config, now) {
+            Ok(shelf) => self.replace(shelf),
+            Err(error) => {
+                tracing::error!(%error, "collateral can't be used; there is none until it can");
+                self.replace(Shelf::default());
+            }
+        }
+    }
+
     /// Takes `shelf` in place of what was there.
     pub fn replace(&self, shelf: Shelf) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(shelf);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ccnode_bundle::{Draft, SecretKey};
+    use ccnode_testkit::snp::TestChip;
+
+    const NOW: UnixTime = UnixTime(1_780_272_000);
+
+    fn folder(items: Vec<Item>) -> (tempfile::TempDir, CollateralConfig) {
+        let dir = tempfile::tempdir().unwrap();
+        let key = SecretKey::generate(&mut rand_core::OsRng);
+        let draft = Draft::new(NOW, UnixTime(NOW.0 + 1000), items);
+        std::fs::write(dir.path().join("bundle"), draft.seal(std::slice::from_ref(&key)).unwrap()).unwrap();
+        std::fs::write(dir.path().join("key.pub"), key.public().to_pem().unwrap()).unwrap();
+        let config =
+            CollateralConfig { bundle: "bundle".into(), keys: vec!["key.pub".into()], max_age: None };
+        (dir, config)
+    }
+
+    #[test]
+    fn a_good_bundle_is_at_hand_until_it_ends() {
+        let chip = TestChip::milan();
+        let certificate = |der: Vec<u8>| Item::Certificate { der: der.into() };
+        let (dir, config) = folder(vec![certificate(chip.vek_der()), certificate(chip.ask_der())]);
+        let collateral = Collateral::default();
+        collateral.refresh(dir.path(), &config, NOW);
+        assert!(!collateral.current().is_empty());
+        collateral.refresh(dir.path(), &config, UnixTime(NOW.0 + 1001));
+        assert!(collateral.current().is_empty(), "what has ended is used no more");
+    }
+
+    #[test]
+    fn every_fault_is_named() {
+        let (dir, good) = folder(vec![Item::Certificate { der: vec![0x30, 0].into() }]);
+        let load = |config: &CollateralConfig| load(dir.path(), config, NOW).unwrap_err();
+        assert!(matches!(load(&good), BundleFault::Item { .. }));
+        let other = CollateralConfig { keys: vec!["none".into()], ..good.clone() };
+        assert!(matches!(load(&other), BundleFault::Read { .. }));
+        let other = CollateralConfig { keys: vec!["bundle".into()], ..good.clone() };
+        assert!(matches!(load(&other), BundleFault::Key { .. }));
+        let other = CollateralConfig { keys: Vec::new(), ..good };
+        assert!(matches!(load(&other), BundleFault::Bundle { source: BundleError::Untrusted { .. }, .. }));
     }
 }

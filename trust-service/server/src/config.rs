@@ -64,12 +64,28 @@ pub struct Config {
     /// The cluster of pools that name none.
     #[serde(default)]
     pub cluster: Option<ClusterConfig>,
+    /// Certificates, revocation lists and TCB information beside what evidence brings along.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub collateral: Option<CollateralConfig>,
     /// What a peer may take.
     #[serde(default)]
     pub limits: Limits,
     /// How much is kept of refusals.
     #[serde(default)]
     pub keep: Keep,
+}
+
+/// A signed bundle of collateral (`ccnode bundle make`).
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct CollateralConfig {
+    /// The bundle, relative to the service's folder.
+    pub bundle: PathBuf,
+    /// Public keys (PEM), relative to the service's folder; one of them must have signed it.
+    pub keys: Vec<PathBuf>,
+    /// How old it may be; without it its own end counts alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_age: Option<Lifetime>,
 }
 
 /// Where the kubelets of most pools find their API server.
@@ -202,6 +218,7 @@ impl Config {
             certificate_lifetime: certificate_lifetime(),
             ephemeral_lifetime: ephemeral_lifetime(),
             cluster: None,
+            collateral: None,
             limits: Limits::default(),
             keep: Keep::default(),
         }

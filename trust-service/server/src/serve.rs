@@ -1,5 +1,6 @@
 //! Two listeners, their accept loops with bounds, and an orderly end.
 
+use crate::collateral::{self, BundleFault};
 use crate::finish::{self, Side, finish};
 use crate::problem::Refusal;
 use crate::service::{OpenError, Service, read};
@@ -11,7 +12,7 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{any, get, post};
-use ccnode_evidence::Code;
+use ccnode_evidence::{Code, UnixTime};
 use ccnode_protocol::{ATTEST, AUTH, CERTIFICATE, FORMATTED, GRANTS, READY, REFUSALS};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::ServerConfig;
@@ -45,6 +46,9 @@ pub enum ServeError {
     /// TLS can't be set up.
     #[error(transparent)]
     Tls(TlsError),
+    /// The bundle of collateral can't be used.
+    #[error(transparent)]
+    Collateral(BundleFault),
     /// The address can't be listened on.
     #[error("{address}: {source}")]
     Listen {
@@ -86,6 +90,10 @@ impl Server {
         let node_tls = tls::node(&material).map_err(ServeError::Tls)?;
         let admin_tls = tls::admin(&material).map_err(ServeError::Tls)?;
         crate::expiry::warn(dir, service.now());
+        if let Some(config) = &service.config.collateral {
+            let shelf = collateral::load(dir, config, UnixTime(service.now()));
+            service.collateral.replace(shelf.map_err(ServeError::Collateral)?);
+        }
         let node = Endpoint::bind(service.config.listen, node_tls, node_router(&service)).await?;
         let admin_router = wrap(admin::router(&service), &service, Side::Admin, service.config.limits.body);
         let admin = Endpoint::bind(service.config.admin_listen, admin_tls, admin_router).await?;
@@ -290,6 +298,20 @@ async fn checkpoints(dir: PathBuf, service: Arc<Service<SqliteStore>>, mut end: 
             () = tokio::time::sleep(CHECKPOINT_EVERY) => {}
             () = ended(&mut end) => return,
         }
+        refresh(&dir, &service).await;
+    }
+}
+
+/// Reads the bundle of collateral again, if there is one.
+async fn refresh(dir: &Path, service: &Arc<Service<SqliteStore>>) {
+    let (dir, service) = (dir.to_owned(), service.clone());
+    let work = move || {
+        if let Some(config) = &service.config.collateral {
+            service.collateral.refresh(&dir, config, UnixTime(service.now()));
+        }
+    };
+    if let Err(error) = tokio::task::spawn_blocking(work).await {
+        tracing::error!(%error, "collateral was not read again");
     }
 }
 
