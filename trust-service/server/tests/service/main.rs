@@ -16,6 +16,8 @@ mod fixture;
 #[cfg(test)]
 mod flood;
 #[cfg(test)]
+mod hardware;
+#[cfg(test)]
 mod last_evidence;
 #[cfg(test)]
 mod races;
@@ -25,5 +27,7 @@ mod refusals;
 mod release;
 #[cfg(test)]
 mod session;
+#[cfg(test)]
+mod steps;
 #[cfg(test)]
 mod stock;
