@@ -37,11 +37,11 @@ fn t19_a_revoked_ca_ends_the_chain() {
 fn a_list_counts_for_its_issuer_only() {
     let (milan, genoa) = (TestChip::milan(), TestChip::genoa());
     assert!(!with(&milan, &[genoa.crl(&[ASK])], NOW).unwrap().crl_checked());
-    let got = with(&milan, &[milan.crl_by_ask(&[])], NOW).unwrap_err();
+    let got = with(&milan, &[milan.crl_by_ask(&[], |_| {})], NOW).unwrap_err();
     assert_eq!(got, SnpRejection::CrlSignature { issuer: "ARK-Milan".into() });
     assert_eq!(got.code(), Code::SnpCrl);
-    // An ASK may not sign lists: its key usage does not say so.
-    let ask = milan.crl_with(&[0], |spec| spec.issuer = "SEV-Milan".into());
+    // An ASK may not sign lists: its key usage does not say so, though name and signature are its own.
+    let ask = milan.crl_by_ask(&[], |spec| spec.issuer = "SEV-Milan".into());
     let got = with(&milan, &[ask], NOW).unwrap_err();
     assert_eq!(got, SnpRejection::CrlSignature { issuer: "SEV-Milan".into() });
 }

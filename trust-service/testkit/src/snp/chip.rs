@@ -257,9 +257,9 @@ impl TestChip {
         self.crl_spec(revoked, change).sign(CaKey::Ark)
     }
 
-    /// A revocation list in the ARK's name that the ASK signed.
-    pub fn crl_by_ask(&self, revoked: &[u64]) -> Vec<u8> {
-        self.crl_spec(revoked, |_| {}).sign(CaKey::Ask)
+    /// A revocation list in the ARK's name that the ASK signed, unless `change` gives it another issuer.
+    pub fn crl_by_ask(&self, revoked: &[u64], change: impl FnOnce(&mut CrlSpec)) -> Vec<u8> {
+        self.crl_spec(revoked, change).sign(CaKey::Ask)
     }
 
     fn crl_spec(&self, revoked: &[u64], change: impl FnOnce(&mut CrlSpec)) -> CrlSpec {
