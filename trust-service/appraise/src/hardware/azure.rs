@@ -4,7 +4,7 @@ use super::{Demands, ReportSatisfied, TpmVouched, snp as snp_report, tdx as td_q
 use crate::session::Covered;
 use crate::{Rejection, TpmIdentity};
 use ccnode_hcl::{HardwareReport, HclReport, RuntimeProven};
-use ccnode_snp::Certificates;
+use ccnode_snp::{Certificates, SnpRejection};
 use ccnode_tdx::TdReport;
 
 /// An SEV-SNP report inside, proven by the chip's certificate that was sent, or one at hand.
@@ -24,6 +24,11 @@ pub(super) fn snp(
         certificates.add(vcek).map_err(|e| Rejection::Snp(e.into()))?;
     }
     let proven = snp_report::prove(report, certificates, demands)?;
+    // Below it runs what boots: whatever levels the pool takes from others, only the paravisor's own speaks for the vTPM.
+    let vmpl = proven.report().vmpl;
+    if vmpl != 0 {
+        return Err(Rejection::Snp(SnpRejection::Vmpl { seen: vmpl, wanted: vec![0] }));
+    }
     let runtime = hcl.bound_to(&proven.report().report_data).map_err(Rejection::Hcl)?;
     let vouched = vouches(&runtime, identity, covered, demands)?;
     snp_report::satisfied(&proven, Some(vouched), is_ephemeral(&runtime), demands)
