@@ -41,7 +41,7 @@ pub use ek_cert::EkCertError;
 pub use ek_key::EkPublicError;
 pub use hardware::{
     AzurePolicy, Collateral, CollateralError, Hardware, HardwarePolicy, PolicyError, Shelf, SnpLaunch,
-    TdxLaunch, VtpmKeepers,
+    TdxLaunch, VtpmKeepers, table,
 };
 pub use identity::{TpmIdentity, default_name};
 pub use ima::boot_aggregate_pcrs;

@@ -7,7 +7,9 @@ mod snp;
 mod tdx;
 
 pub use collateral::{Collateral, CollateralError, Shelf};
-pub use policy::{AzurePolicy, Hardware, HardwarePolicy, PolicyError, SnpLaunch, TdxLaunch, VtpmKeepers};
+pub use policy::{
+    AzurePolicy, Hardware, HardwarePolicy, PolicyError, SnpLaunch, TdxLaunch, VtpmKeepers, table,
+};
 
 use crate::sent::{Sent, SentReport};
 use crate::session::{Covered, Session, malformed};

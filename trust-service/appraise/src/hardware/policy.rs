@@ -3,9 +3,14 @@
 use crate::TrustLevel;
 use ccnode_evidence::{EvidenceKind, Sha256Digest};
 use ccnode_snp::{DangerRootError, Hex, Roots, SnpPolicy, SnpProven};
-use ccnode_tdx::{Measurement, Root, RootError, TdxPolicy, TdxProven};
-use serde::{Deserialize, Serialize};
+use ccnode_tdx::attributes::UNDER_DEBUG;
+use ccnode_tdx::{Measurement, Root, RootError, TcbStatus, TdxPolicy, TdxProven};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeSet;
+use std::fmt;
+use std::marker::PhantomData;
 
 /// The demands of a pool, `[hardware]` in its settings.
 ///
@@ -32,13 +37,16 @@ pub struct HardwarePolicy {
     #[serde(skip_serializing_if = "is_false")]
     pub ephemeral_vtpm: bool,
     /// SEV-SNP, with and without Azure's paravisor.
+    #[serde(deserialize_with = "table")]
     pub snp: SnpPolicy,
     /// TDX, with and without Azure's paravisor.
+    #[serde(deserialize_with = "table")]
     pub tdx: TdxPolicy,
     /// Azure's paravisor.
+    #[serde(deserialize_with = "table")]
     pub azure: AzurePolicy,
     /// What may keep a vTPM, so that its word on that vTPM counts.
-    #[serde(skip_serializing_if = "VtpmKeepers::is_empty")]
+    #[serde(skip_serializing_if = "VtpmKeepers::is_empty", deserialize_with = "table")]
     pub vtpm_keepers: VtpmKeepers,
     /// Launch measurements of SEV-SNP that cover an image whole: for nodes without a vTPM.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -46,6 +54,24 @@ pub struct HardwarePolicy {
     /// Measurements of TDX that cover an image whole: for nodes without a vTPM.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub tdx_launches: Vec<TdxLaunch>,
+}
+
+/// Reads a table by its members' names. serde takes a list for one, too, and a list that ends early for one without demands: `[]`
+/// would lift them all.
+pub fn table<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<T, D::Error> {
+    struct Table<T>(PhantomData<T>);
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for Table<T> {
+        type Value = T;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a table")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+            T::deserialize(MapAccessDeserializer::new(map))
+        }
+    }
+    from.deserialize_map(Table(PhantomData))
 }
 
 /// Launches that keep a vTPM at the guest's highest privilege, out of reach of what the guest boots: an SVSM's, a paravisor's.
@@ -134,6 +160,15 @@ pub enum PolicyError {
     /// A root of TDX's `danger-roots`.
     #[error("tdx.danger-roots: {0}")]
     TdxRoot(#[source] RootError),
+    /// A status that is never taken.
+    #[error("tdx.tcb-statuses: a revoked platform is never taken")]
+    TdxRevoked,
+    /// Debug bits among the attributes of TDs.
+    #[error("tdx.attributes-required, tdx.attributes-allowed: debugged TDs are taken by danger-debug alone")]
+    TdxDebug,
+    /// No privilege level of SEV-SNP.
+    #[error("snp.vmpl: {0} is no privilege level; there are 0 to 3")]
+    SnpVmpl(u8),
 }
 
 impl HardwarePolicy {
@@ -154,8 +189,18 @@ pub struct Hardware {
 }
 
 impl Hardware {
-    /// Reads the policy's roots.
+    /// Reads the policy's roots, and refuses demands that don't mean what they say.
     pub fn new(policy: HardwarePolicy) -> Result<Self, PolicyError> {
+        if policy.tdx.tcb_statuses.contains(&TcbStatus::Revoked) {
+            return Err(PolicyError::TdxRevoked);
+        }
+        let attributes = policy.tdx.attributes_required.0 | policy.tdx.attributes_allowed.0;
+        if attributes & UNDER_DEBUG != 0 {
+            return Err(PolicyError::TdxDebug);
+        }
+        if let Some(vmpl) = policy.snp.vmpl.iter().find(|vmpl| **vmpl > 3) {
+            return Err(PolicyError::SnpVmpl(*vmpl));
+        }
         let snp_roots = policy.snp.roots().map_err(PolicyError::SnpRoot)?;
         let tdx_danger_roots = policy.tdx.other_roots().map_err(PolicyError::TdxRoot)?;
         Ok(Self { policy, snp_roots, tdx_root: Root::intel(), tdx_danger_roots })
@@ -215,6 +260,18 @@ mod tests {
         assert!(serde_json::from_str::<HardwarePolicy>(r#"{"least-levle":"tee"}"#).is_err());
         assert_eq!(serde_json::from_str::<HardwarePolicy>("{}").unwrap(), HardwarePolicy::default());
         assert!(Hardware::new(policy).is_ok());
+        for listed in ["{\"snp\":[]}", "{\"tdx\":[]}", "{\"azure\":[true]}", "{\"vtpm-keepers\":[]}"] {
+            assert!(serde_json::from_str::<HardwarePolicy>(listed).is_err(), "{listed}");
+        }
+    }
+
+    #[test]
+    fn a_policy_means_what_it_says() {
+        let of = |text: &str| Hardware::new(serde_json::from_str(text).unwrap()).unwrap_err();
+        assert_eq!(of(r#"{"tdx":{"tcb-statuses":["revoked"]}}"#), PolicyError::TdxRevoked);
+        assert_eq!(of(r#"{"tdx":{"attributes-allowed":"0x1"}}"#), PolicyError::TdxDebug);
+        assert_eq!(of(r#"{"tdx":{"attributes-required":"0x80"}}"#), PolicyError::TdxDebug);
+        assert_eq!(of(r#"{"snp":{"vmpl":[0,4]}}"#), PolicyError::SnpVmpl(4));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use ccnode_appraise::{Hardware, HardwarePolicy};
 use ccnode_evidence::{Code, Sha256Digest};
 use ccnode_protocol::PoolName;
 use ccnode_protocol::admin::{EkRootAdd, NodeFilter, Pair, Pool, PoolCreate, PoolEdit, TrustLevel};
+use serde::Deserialize;
 use serde_json::json;
 use std::sync::Arc;
 
@@ -192,12 +193,17 @@ pub(super) async fn hardware<S: Store>(
     Ok(axum::Json(find(&mut service.store.read().await?, &name).await?.hardware))
 }
 
+/// A hardware policy as the body of a request.
+#[derive(Deserialize)]
+#[serde(transparent)]
+pub(super) struct Demands(#[serde(deserialize_with = "ccnode_appraise::table")] HardwarePolicy);
+
 /// The whole policy takes the place of the one before, once its roots are read and its images are registered.
 pub(super) async fn set_hardware<S: Store>(
     State(service): State<Arc<Service<S>>>,
     admin: Admin,
     Part(name): Part<PoolName>,
-    Json(policy): Json<HardwarePolicy>,
+    Json(Demands(policy)): Json<Demands>,
 ) -> Result<axum::Json<HardwarePolicy>, Refusal> {
     let hardware = Hardware::new(policy).map_err(|e| Refusal::new(Code::MalformedRequest, e))?;
     let mut tx = service.store.write().await?;
