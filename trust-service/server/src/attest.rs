@@ -152,6 +152,8 @@ async fn settle<S: Store>(
     session.unexpired(now)?;
     let lifetime = service.config.ephemeral_lifetime.seconds();
     let facts = facts(session, verdict, now.saturating_add(lifetime));
+    // First, so that a record that has ended is nobody's: its node comes anew.
+    tx.purge(now).await?;
     let known = tx.node(&facts.identity).await?;
     if let Some(node) = known.as_ref().filter(|node| node.pool != pool.name) {
         let text =
@@ -173,6 +175,8 @@ async fn settle<S: Store>(
         tee_pubkey: verdict.tee_pubkey.clone(),
         platform: facts.tpm.as_ref().map(|tpm| tpm.platform),
         image: verdict.image,
+        level: Some(facts.level),
+        kind: Some(facts.kind),
         ephemeral: verdict.ephemeral,
         verity_hash: verdict.verity_hash,
         csr: verdict.csr.as_ref().map(|csr| Sha256Digest::of(csr.der())),
@@ -180,7 +184,6 @@ async fn settle<S: Store>(
     if !tx.insert_session(&session_row(session, facts.identity, accepted)).await? {
         return Err(spent(name));
     }
-    tx.purge(now).await?;
     let (row, action, refused) = match decision {
         Decision::Accept(row) => (Some(row), "session.accepted", None),
         Decision::Hold(row, code, text) => (Some(row), "node.held", Some((code, text))),

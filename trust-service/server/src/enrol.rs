@@ -1,5 +1,6 @@
 //! Whether a proven machine is, or becomes, a node of its pool: a pure decision over its record and its verdict.
 
+use crate::problem::Refusal;
 use crate::store::{NodeRow, PoolRow, Seen};
 use ccnode_evidence::{Code, EvidenceKind, Sha256Digest};
 use ccnode_protocol::NodeName;
@@ -170,6 +171,32 @@ fn returning(node: &NodeRow, tpm: &TpmFacts, facts: &Facts, now: u64) -> Decisio
     Decision::Accept(row)
 }
 
+/// Whether a pool that was edited since a verdict still takes evidence of that kind and level.
+pub fn still_admitted(
+    pool: &PoolRow,
+    kind: Option<EvidenceKind>,
+    level: Option<TrustLevel>,
+) -> Result<(), Refusal> {
+    let demands = &pool.hardware;
+    if let Some(kinds) = &demands.kinds
+        && !kind.is_some_and(|kind| kinds.contains(&kind))
+    {
+        let text = format!("pool {} no longer takes evidence of this kind", pool.name);
+        return Err(Refusal::new(Code::KindNotAllowed, text));
+    }
+    let Some(least) = demands.least_level.map(crate::references::level) else { return Ok(()) };
+    if level.is_some_and(|level| strength(level) >= strength(least)) {
+        return Ok(());
+    }
+    let text = format!(
+        "the session is of level {}, and pool {} now wants {}",
+        level.map_or("?", word),
+        pool.name,
+        word(least)
+    );
+    Err(Refusal::new(Code::LevelTooLow, text))
+}
+
 /// Higher is more.
 fn strength(level: TrustLevel) -> u8 {
     match level {
@@ -202,7 +229,7 @@ fn attested(node: &mut NodeRow, facts: &Facts, now: u64) {
 }
 
 fn refuse_state(state: NodeState, node: &NodeRow) -> Decision {
-    match crate::problem::Refusal::of_state(state, &node.name, node.reason.as_deref()) {
+    match Refusal::of_state(state, &node.name, node.reason.as_deref()) {
         Some(refusal) => Decision::Refuse(refusal.code, refusal.detail),
         None => Decision::Refuse(Code::Internal, format!("{} is active", node.name)),
     }

@@ -119,7 +119,7 @@ pub async fn resource<S: Store>(
     uri: Uri,
 ) -> Result<axum::Json<Jwe>, Refusal> {
     let mut tx = service.store.read().await?;
-    let (node, verdict, pool) = node_api::attested(&mut tx, &session).await?;
+    let (node, verdict, pool) = node_api::attested(&mut tx, &session, service.now()).await?;
     if stock::resource(&method, &uri) != Some(["node", node.name.as_str(), "cluster"]) {
         let path: String = uri.path().chars().take(200).collect();
         let text = format!("{} has nothing by {method} at {path}", node.name);

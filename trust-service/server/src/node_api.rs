@@ -24,22 +24,24 @@ use time::OffsetDateTime;
 /// Longest correlation id that a node may choose.
 const CORRELATION_ID: usize = 64;
 
-/// The active node behind an accepted session.
+/// The active node behind an accepted session, as of `now`.
 pub async fn attested<T: Tx>(
     tx: &mut T,
     session: &Session,
+    now: u64,
 ) -> Result<(NodeRow, SessionVerdict, PoolRow), Refusal> {
     let unknown = || Refusal::new(Code::SessionUnknown, "this session has no accepted attestation");
     let row = tx.session(&session.nonce).await?.ok_or_else(unknown)?;
     let verdict = row.verdict.ok_or_else(unknown)?;
-    let (node, pool) = active(tx, &row.identity).await?;
+    let (node, pool) = active(tx, &row.identity, now).await?;
     Ok((node, verdict, pool))
 }
 
 /// A node that is active now, whatever it was when it attested.
-async fn active<T: Tx>(tx: &mut T, identity: &Sha256Digest) -> Result<(NodeRow, PoolRow), Refusal> {
-    let gone = || Refusal::new(Code::NodeUnknown, "the node's record was deleted").proven();
-    let node = tx.node(identity).await?.ok_or_else(gone)?;
+async fn active<T: Tx>(tx: &mut T, identity: &Sha256Digest, now: u64) -> Result<(NodeRow, PoolRow), Refusal> {
+    let gone = || Refusal::new(Code::NodeUnknown, "the node's record was deleted, or has ended").proven();
+    // What has ended is gone, whether or not somebody has swept since.
+    let node = tx.node(identity).await?.filter(|node| !node.ended(now)).ok_or_else(gone)?;
     if let Some(refusal) = Refusal::of_state(node.state, &node.name, node.reason.as_deref()) {
         return Err(refusal.of(&node.pool, &node.name).proven());
     }
@@ -63,6 +65,7 @@ async fn grant<T: Tx>(
     kind: GrantKind,
     id: &str,
     secret: &Secret<32>,
+    now: u64,
 ) -> Result<(GrantRow, NodeRow), Refusal> {
     let unknown = || Refusal::new(Code::GrantUnknown, "no grant of this id and secret");
     let grant = tx.grant(id).await?.ok_or_else(unknown)?;
@@ -70,7 +73,7 @@ async fn grant<T: Tx>(
     if !same || grant.kind != kind {
         return Err(unknown());
     }
-    let (node, _) = active(tx, &grant.identity).await?;
+    let (node, _) = active(tx, &grant.identity, now).await?;
     Ok((grant, node))
 }
 
@@ -81,9 +84,9 @@ async fn granted<S: Store>(
     id: &str,
     secret: &Secret<32>,
 ) -> Result<(S::Tx, GrantRow, NodeRow), Refusal> {
-    grant(&mut service.store.read().await?, kind, id, secret).await?;
+    grant(&mut service.store.read().await?, kind, id, secret, service.now()).await?;
     let mut tx = service.store.write().await?;
-    let (grant, node) = grant(&mut tx, kind, id, secret).await?;
+    let (grant, node) = grant(&mut tx, kind, id, secret, service.now()).await?;
     Ok((tx, grant, node))
 }
 

@@ -2,6 +2,7 @@
 
 use crate::audit;
 use crate::cookie::Session;
+use crate::enrol;
 use crate::finish::CorrelationId;
 use crate::kbs::tee_key;
 use crate::keys::{random, secret_hash};
@@ -31,9 +32,9 @@ pub async fn grants<S: Store>(
     session: Session,
 ) -> Result<axum::Json<Jwe>, Refusal> {
     // Whoever has no accepted session doesn't get hold of the one writer.
-    attested(&mut service.store.read().await?, &session).await?;
+    attested(&mut service.store.read().await?, &session, service.now()).await?;
     let mut tx = service.store.write().await?;
-    let (node, verdict, pool) = attested(&mut tx, &session).await?;
+    let (node, verdict, pool) = attested(&mut tx, &session, service.now()).await?;
     let about = |refusal: Refusal| refusal.of(&node.pool, &node.name).proven();
     let row = tx.session(&session.nonce).await?.ok_or_else(|| Refusal::internal("the session vanished"))?;
     let (grants, action) = match &row.grants {
@@ -152,6 +153,7 @@ async fn count<T: Tx>(
 
 /// Whether the pool still takes what was attested: it may have been edited between verdict and release.
 async fn still_allowed<T: Tx>(tx: &mut T, pool: &PoolRow, verdict: &SessionVerdict) -> Result<(), Refusal> {
+    enrol::still_admitted(pool, verdict.kind, verdict.level)?;
     let image = verdict.image;
     let Some(platform) = verdict.platform else {
         if pool.hardware.images().any(|listed| listed == image) {

@@ -95,6 +95,13 @@ pub struct NodeRow {
     pub expires: Option<u64>,
 }
 
+impl NodeRow {
+    /// Whether the record of a node of one boot has ended by `now`.
+    pub fn ended(&self, now: u64) -> bool {
+        self.expires.is_some_and(|expires| expires < now)
+    }
+}
+
 /// A volume and its sealed unlock key.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct VolumeRow {
@@ -130,6 +137,12 @@ pub struct SessionVerdict {
     pub platform: Option<Sha256Digest>,
     /// The image that matched.
     pub image: Sha256Digest,
+    /// What the evidence was worth; absent in sessions of before it was kept.
+    #[serde(default)]
+    pub level: Option<TrustLevel>,
+    /// Kind of the evidence.
+    #[serde(default)]
+    pub kind: Option<EvidenceKind>,
     /// Whether the identity ends with this boot: nothing that persists is granted.
     #[serde(default)]
     pub ephemeral: bool,
