@@ -1,12 +1,15 @@
 //! The node's real client against the real service: format, certificate, second boot, a wrong pin.
 
 use crate::fixture::*;
+use crate::machines::*;
 use ccnode_attest_client::{Client, ClockAtLeast, Deadline, Outcome, Settings, Subject};
-use ccnode_evidence::Code;
+use ccnode_evidence::{Code, EvidenceSource};
 use ccnode_protocol::NodeName;
+use ccnode_protocol::admin::Rule;
 use ccnode_protocol::grants::{CertificateRequest, Formatted, Ready, VolumeAction};
 use ccnode_server::pki;
-use ccnode_testkit::{Boot, Seat, SoftTpm, kubelet_csr};
+use ccnode_testkit::snp::TestChip;
+use ccnode_testkit::{Boot, Hardware, Machine, Seat, SoftTpm, kubelet_csr};
 use std::convert::Infallible;
 use std::time::Duration;
 
@@ -30,7 +33,15 @@ fn csr(name: &NodeName) -> Result<Vec<u8>, Infallible> {
 
 async fn attest(client: &mut Client, tpm: &SoftTpm) -> Result<Outcome, Code> {
     let subject = Subject { identity: Some(tpm.offer()), logs: tpm.read_logs() };
-    let outcome = client.attest(&subject, tpm, csr, deadline(), |_| ()).await;
+    attest_of(client, &subject, tpm).await
+}
+
+async fn attest_of<S: EvidenceSource>(
+    client: &mut Client,
+    subject: &Subject,
+    source: &S,
+) -> Result<Outcome, Code> {
+    let outcome = client.attest(subject, source, csr, deadline(), |_| ()).await;
     outcome.map_err(|error| match error {
         ccnode_attest_client::AttestError::Client(error) => error.code(),
         other => panic!("{other}"),
@@ -67,6 +78,31 @@ async fn the_nodes_client_walks_the_whole_way() {
     assert_eq!(again.grants.volume().unwrap().unlock_key, volume.unlock_key);
     tpm.cap();
     assert_eq!(attest(&mut client_a, &tpm).await.unwrap_err(), Code::AlreadyCapped);
+}
+
+#[tokio::test]
+async fn the_nodes_client_joins_with_every_kind_of_report() {
+    let (trust, maker) = confidential(&[Rule::DangerHostIsTrusted]).await;
+    let ca = std::fs::read(trust.dir().join("tls/ca.pem")).unwrap();
+    let mut client = client(&trust, ca);
+    for (machine, persists) in [
+        (svsm(Seat::A), true),
+        (Machine::with(tpm(&maker, Seat::B), Hardware::snp(TestChip::milan())), true),
+        (Machine::with(tpm(&maker, Seat::C), Hardware::tdx(&PLATFORM)), true),
+        (azure(Seat::A, Hardware::az_snp(TestChip::milan())), true),
+        (azure(Seat::B, Hardware::az_tdx(&PLATFORM)), true),
+        (bare_snp(1), false),
+        (bare_tdx(), false),
+    ] {
+        let subject = Subject { identity: machine.offer(), logs: machine.logs() };
+        let Outcome { grants, csr } = attest_of(&mut client, &subject, &machine).await.unwrap();
+        assert_eq!(grants.volume().is_some(), persists, "{machine:?}");
+        let grant = grants.certificate;
+        let request = CertificateRequest { grant: grant.id, secret: grant.secret, csr: csr.into() };
+        let chain = client.certificate(&request, deadline(), |_| ()).await.unwrap().chain;
+        let der = pki::der_of_pem(&chain).unwrap();
+        assert!(pki::parse(&der).unwrap().subject().to_string().ends_with(grants.node.as_str()));
+    }
 }
 
 #[tokio::test]

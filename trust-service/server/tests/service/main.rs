@@ -8,7 +8,11 @@ mod attacks;
 #[cfg(test)]
 mod audit;
 #[cfg(test)]
+mod boots;
+#[cfg(test)]
 mod bounds;
+#[cfg(test)]
+mod claims;
 #[cfg(test)]
 mod client;
 #[cfg(test)]
@@ -18,7 +22,15 @@ mod flood;
 #[cfg(test)]
 mod hardware;
 #[cfg(test)]
+mod hidden;
+#[cfg(test)]
+mod kinds;
+#[cfg(test)]
 mod last_evidence;
+#[cfg(test)]
+mod levels;
+#[cfg(test)]
+mod machines;
 #[cfg(test)]
 mod races;
 #[cfg(test)]
@@ -31,3 +43,5 @@ mod session;
 mod steps;
 #[cfg(test)]
 mod stock;
+#[cfg(test)]
+mod swapped;
