@@ -4,7 +4,7 @@
 use ccnode_bootstrap::boot::Boot;
 use ccnode_bootstrap::console::Console;
 use ccnode_bootstrap::refusal::Refusal;
-use ccnode_bootstrap::{last, pid1, status};
+use ccnode_bootstrap::{last, libcrypto, pid1, status};
 use ccnode_evidence::Code;
 use std::ffi::{c_char, c_int};
 use std::io::{self, Write as _};
@@ -38,6 +38,7 @@ extern "C" fn main(_argc: c_int, _argv: *const *const c_char) -> c_int {
 fn boot() -> ! {
     pid1::open_console();
     pid1::set_environment();
+    libcrypto::begin();
     last::hook_panics();
     let mut boot = Boot::new(Console::new(Box::new(io::stderr()), false));
     let begun =
