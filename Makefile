@@ -5,7 +5,7 @@ SHELL := /bin/bash
 CARGO ?= cargo
 NAME ?=
 
-.PHONY: help deps build init demo test fmt clippy unit doc vm scenario bench
+.PHONY: help deps build init demo test fmt clippy unit doc vm scenario bench fuzz
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -61,3 +61,6 @@ bench: build init ## times and sizes beside cryptsetup and systemd-cryptsetup
 	@mkdir -p target/bench
 	@target/release/ccnode-appraisal-bench > target/bench/appraisal.json
 	@CCNODE_PROGRAMS=$(CURDIR)/target/release target/debug/ccnode-bench
+
+fuzz: ## fuzz every parser of foreign bytes, FUZZ_SECONDS (600) each
+	@fuzz/run
