@@ -4,7 +4,7 @@
 //! (read a configuration, register engines, list every algorithm's old names) took 40 ms of an emulated boot. And each
 //! random number of libtss2-esys took 15 ms: it makes a library context for each, with a provider and a random number
 //! generator of its own, so that a random number generator which asks the TPM can't come into play. Nobody configures
-//! one here, so the process's own context serves.
+//! one here, so the process's own context serves (docs/adr/0006).
 
 use std::ffi::{c_int, c_void};
 
@@ -20,18 +20,29 @@ unsafe extern "C" {
     fn OPENSSL_init_crypto(options: u64, settings: *const c_void) -> c_int;
 }
 
-#[expect(
-    unsafe_code,
-    reason = "a symbol of an exact name, which a function of an executable does not become"
-)]
+#[expect(unsafe_code, reason = "a function that the executable's libraries find, which no Rust function is")]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod context {
+    #[cfg(target_arch = "x86_64")]
+    macro_rules! jump {
+        () => {
+            "jmp OSSL_LIB_CTX_get0_global_default@PLT"
+        };
+    }
+    #[cfg(target_arch = "aarch64")]
+    macro_rules! jump {
+        () => {
+            "b OSSL_LIB_CTX_get0_global_default"
+        };
+    }
+
     // SAFETY: it has the signature of the function that it goes on to.
     std::arch::global_asm!(
         ".pushsection .text.OSSL_LIB_CTX_new,\"ax\",@progbits",
         ".globl OSSL_LIB_CTX_new",
         ".type OSSL_LIB_CTX_new, @function",
         "OSSL_LIB_CTX_new:",
-        "jmp OSSL_LIB_CTX_get0_global_default@PLT",
+        jump!(),
         ".size OSSL_LIB_CTX_new, . - OSSL_LIB_CTX_new",
         ".popsection",
     );
@@ -45,7 +56,7 @@ pub fn begin() {
     let _ = unsafe { OPENSSL_init_crypto(options, std::ptr::null()) };
 }
 
-#[cfg(test)]
+#[cfg(all(test, any(target_arch = "x86_64", target_arch = "aarch64")))]
 mod tests {
     use std::ffi::{CStr, c_void};
 

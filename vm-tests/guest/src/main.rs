@@ -26,6 +26,7 @@ fn main() {
             "exec" => exec(),
             "hygiene" => hygiene(),
             "journal" => journal(),
+            "power-off" => power_off(),
             "status" => Ok(fs::read_to_string("/run/ccnode/status.json").unwrap_or_default()),
             _ => continue,
         };
@@ -152,4 +153,10 @@ fn kernel_log() -> Result<Vec<String>> {
 fn journal() -> Result<String> {
     let output = Command::new("journalctl").args(["-b", "--no-pager", "-o", "cat"]).output()?;
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// As an administrator would; the answer comes before the end.
+fn power_off() -> Result<String> {
+    let status = Command::new("systemctl").args(["--no-block", "poweroff"]).status()?;
+    Ok(format!("systemctl: {status}"))
 }
