@@ -155,7 +155,7 @@ fn journal() -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// As an administrator would; the answer comes before the end.
+/// As an administrator would; the answer may not get out any more.
 fn power_off() -> Result<String> {
     let status = Command::new("systemctl").args(["--no-block", "poweroff"]).status()?;
     Ok(format!("systemctl: {status}"))
