@@ -14,7 +14,6 @@ pub mod gpt;
 pub mod grace;
 pub mod handover;
 pub mod last;
-pub mod libcrypto;
 pub mod modules;
 pub mod net;
 pub mod pid1;

@@ -49,35 +49,9 @@ mod context {
 }
 
 /// Call it before anything else uses the library. A library that can't be set up says so at its first use.
-pub fn begin() {
+pub(crate) fn begin() {
     let options = NO_LOAD_CRYPTO_STRINGS | NO_ADD_ALL_CIPHERS | NO_ADD_ALL_DIGESTS | NO_LOAD_CONFIG;
     #[expect(unsafe_code, reason = "the library is C")]
     // SAFETY: no settings are given, and the function may be called at any time.
     let _ = unsafe { OPENSSL_init_crypto(options, std::ptr::null()) };
-}
-
-#[cfg(all(test, any(target_arch = "x86_64", target_arch = "aarch64")))]
-mod tests {
-    use std::ffi::{CStr, c_void};
-
-    #[expect(unsafe_code, reason = "the library is C")]
-    unsafe extern "C" {
-        fn OSSL_LIB_CTX_new() -> *const c_void;
-        fn OSSL_LIB_CTX_get0_global_default() -> *const c_void;
-    }
-
-    /// What the loader gives to the libraries of this process.
-    #[expect(unsafe_code, reason = "the loader is C")]
-    fn found(name: &CStr) -> *const c_void {
-        // SAFETY: a C string, and no handle of a library.
-        unsafe { nix::libc::dlsym(nix::libc::RTLD_DEFAULT, name.as_ptr()) }
-    }
-
-    #[test]
-    #[expect(unsafe_code, reason = "the library is C")]
-    fn whoever_asks_for_a_new_context_gets_that_of_the_process() {
-        assert_eq!(found(c"OSSL_LIB_CTX_new"), OSSL_LIB_CTX_new as *const c_void);
-        // SAFETY: neither takes anything.
-        assert_eq!(unsafe { OSSL_LIB_CTX_new() }, unsafe { OSSL_LIB_CTX_get0_global_default() });
-    }
 }

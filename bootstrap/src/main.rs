@@ -1,10 +1,12 @@
 //! `ccnode-init`: process 1 of a node's initramfs; on a running node it shows what was attested.
 #![no_main]
 
+mod libcrypto;
+
 use ccnode_bootstrap::boot::Boot;
 use ccnode_bootstrap::console::Console;
 use ccnode_bootstrap::refusal::Refusal;
-use ccnode_bootstrap::{last, libcrypto, pid1, status};
+use ccnode_bootstrap::{last, pid1, status};
 use ccnode_evidence::Code;
 use std::ffi::{c_char, c_int};
 use std::io::{self, Write as _};
