@@ -208,6 +208,8 @@ fn runtime_data_are_judged() {
     let key_fault = |kid, fault| Err(HclRejection::Key { kid, fault });
     let (ak, ek) = ("HCLAkPub", "HCLEkPub");
     assert_eq!(with(&|r| r["keys"] = json!([])), key_fault(ak, KeyFault::Missing));
+    let endorsement = json!([key("HCLEkPub", "encrypt")]);
+    assert_eq!(with(&|r| r["keys"] = endorsement.clone()), key_fault(ak, KeyFault::Missing));
     assert_eq!(with(&|r| r["keys"][1] = key(ak, "sign")), key_fault(ak, KeyFault::Twice));
     assert_eq!(with(&|r| r["keys"][0]["kty"] = json!("EC")), key_fault(ak, KeyFault::Type("EC".into())));
     let encrypt = KeyFault::Use(vec!["encrypt".into()]);
@@ -215,6 +217,8 @@ fn runtime_data_are_judged() {
     for n in ["", "AAAA", "!", "AQAB"] {
         assert_eq!(with(&|r| r["keys"][1]["n"] = json!(n)), key_fault(ek, KeyFault::Modulus));
     }
+    let long = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode([0x91; 1025]);
+    assert_eq!(with(&|r| r["keys"][0]["n"] = json!(long)), key_fault(ak, KeyFault::Modulus));
     for e in ["", "AAAA", "AQAAAAAAAAAA"] {
         assert_eq!(with(&|r| r["keys"][0]["e"] = json!(e)), key_fault(ak, KeyFault::Exponent));
     }
@@ -233,6 +237,22 @@ fn runtime_data_are_judged() {
     let report = HclReport::parse(&bytes).unwrap();
     let proven = report.bound_to(&report_data(&report)).unwrap();
     assert_eq!(proven.names_ek(&[1], &[1]), key_fault(ek, KeyFault::Missing));
+}
+
+#[test]
+fn a_key_is_modulus_and_exponent_as_numbers() {
+    let encode = |bytes: &[u8]| base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(bytes);
+    let mut runtime = runtime();
+    // With leading zeros, as some writers have them.
+    runtime["keys"][0]["n"] = json!(encode(&[&[0, 0][..], &[0x91; 256]].concat()));
+    runtime["keys"][0]["e"] = json!(encode(&[0, 1, 0, 1]));
+    let bytes = made(runtime.to_string().as_bytes(), 2, 1);
+    let report = HclReport::parse(&bytes).unwrap();
+    let proven = report.bound_to(&report_data(&report)).unwrap();
+    proven.names_ak(&[0x91; 256], &[1, 0, 1]).unwrap();
+    let other = Err(HclRejection::OtherKey { kid: "HCLAkPub" });
+    assert_eq!(proven.names_ak(&[0x91; 256], &[3]), other);
+    assert_eq!(proven.names_ak(&[0x91; 255], &[1, 0, 1]), other);
 }
 
 #[test]
