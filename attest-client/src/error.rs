@@ -1,11 +1,9 @@
 //! What can go wrong between node and service, each with its stable code and whether another attempt can cure it.
 
-use ccnode_evidence::{Code, EvidenceKind, SnpFormError};
+use ccnode_evidence::{Code, EvidenceKind, SnpFormError, UnixTime};
 use ccnode_protocol::Problem;
 use rustls::CertificateError;
 use std::time::Duration;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 /// Past a certificate's end by more than this, the clock is at fault rather than the certificate.
 const A_YEAR: u64 = 365 * 24 * 3600;
@@ -30,7 +28,7 @@ pub enum ClientError {
         cause: String,
     },
     /// The certificate ended less than a year before the clock.
-    #[error("{url}: the certificate ended {}, the clock says {}", utc(*.not_after), utc(*.now))]
+    #[error("{url}: the certificate ended {}, the clock says {}", UnixTime(*.not_after), UnixTime(*.now))]
     CertExpired {
         /// The service's base URL.
         url: String,
@@ -40,7 +38,7 @@ pub enum ClientError {
         not_after: u64,
     },
     /// The clock is past the certificate's end by more than a year.
-    #[error("{url}: the clock says {}, the certificate ended {}", utc(*.now), utc(*.not_after))]
+    #[error("{url}: the clock says {}, the certificate ended {}", UnixTime(*.now), UnixTime(*.not_after))]
     ClockAfterCertificate {
         /// The service's base URL.
         url: String,
@@ -294,15 +292,6 @@ fn parse_error(error: &reqwest::Error) -> bool {
 
 fn innermost(error: &reqwest::Error) -> String {
     chain(error).last().map(ToString::to_string).unwrap_or_default()
-}
-
-/// `2026-11-23T06:20:28Z`, or the number where it has no such form.
-fn utc(seconds: u64) -> String {
-    i64::try_from(seconds)
-        .ok()
-        .and_then(|s| OffsetDateTime::from_unix_timestamp(s).ok())
-        .and_then(|t| t.format(&Rfc3339).ok())
-        .unwrap_or_else(|| seconds.to_string())
 }
 
 #[cfg(test)]

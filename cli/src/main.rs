@@ -7,6 +7,7 @@ mod client;
 mod context;
 mod error;
 mod explain;
+mod hardware;
 mod image;
 mod node;
 mod output;

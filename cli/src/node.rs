@@ -3,6 +3,7 @@
 use crate::admin::{confirmed, connect};
 use crate::args::{Global, Node, OnNode};
 use crate::client::Client;
+use crate::hardware;
 use crate::output::{self, or_dash, short, time, word};
 use anyhow::{Context as _, Result};
 use ccnode_protocol::NodeName;
@@ -105,6 +106,7 @@ fn evidence_fields(record: &LastEvidence) -> Vec<(&'static str, String)> {
         ("image", or_dash(verdict.image.as_ref().map(short))),
         ("correlation", verdict.correlation_id.clone()),
     ]);
+    fields.extend(verdict.hardware.iter().flat_map(hardware::proven));
     if record.attestation.is_none() {
         fields.push(("note", "the evidence was larger than the service keeps".to_owned()));
     }
@@ -122,11 +124,16 @@ fn shown(global: &Global, node: &NodeRecord) -> Result<()> {
         ("state", word(&node.state)),
         ("reason", or_dash(node.reason.as_ref())),
         ("level", node.level.as_ref().map_or_else(|| "-".into(), word)),
+        ("evidence", or_dash(node.kind)),
         ("platform", or_dash(node.platform.as_ref().map(short))),
         ("image", or_dash(node.image.as_ref().map(short))),
         ("enrolled", time(node.created)),
         ("attested", or_dash(node.attested.map(time))),
     ];
+    if let Some(expires) = node.expires {
+        fields.push(("ends", time(expires)));
+    }
+    fields.extend(node.hardware.iter().flat_map(hardware::proven));
     if let Some(counters) = &node.counters {
         let text = format!(
             "reset {}, restart {}, clock {} ms",

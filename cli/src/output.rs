@@ -46,11 +46,7 @@ pub(crate) fn fields(pairs: &[(&str, String)]) -> Result<()> {
 
 /// Seconds since 1970 as RFC 3339 in UTC.
 pub(crate) fn time(seconds: u64) -> String {
-    i64::try_from(seconds)
-        .ok()
-        .and_then(|s| time::OffsetDateTime::from_unix_timestamp(s).ok())
-        .and_then(|t| t.format(&time::format_description::well_known::Rfc3339).ok())
-        .unwrap_or_else(|| seconds.to_string())
+    ccnode_evidence::UnixTime(seconds).to_string()
 }
 
 /// A value's name as its JSON says it: `danger-host-is-trusted`.

@@ -4,6 +4,7 @@ use crate::admin::{confirmed, connect, image, one, platform};
 use crate::args::{EkRoot, EkRootArg, ForeignArg, Global, Pool};
 use crate::client::Client;
 use crate::error::Usage;
+use crate::hardware;
 use crate::output::{self, short, time, word};
 use anyhow::{Context as _, Result, bail};
 use ccnode_appraise::HardwarePolicy;
@@ -47,10 +48,10 @@ pub(crate) async fn run(global: &Global, command: Pool) -> Result<()> {
                     }
                 }
             }
-            shown(global, &pool)
+            shown(global, &client, &pool).await
         }
         Pool::List => list(global, &client).await,
-        Pool::Show { name } => shown(global, &get(&client, &name).await?),
+        Pool::Show { name } => shown(global, &client, &get(&client, &name).await?).await,
         Pool::Edit { name, on_unknown, rules, no_rules, on_foreign_disk, .. } => {
             let rules: Vec<Rule> = rules.into_iter().map(Rule::from).collect();
             let edit = PoolEdit {
@@ -59,24 +60,29 @@ pub(crate) async fn run(global: &Global, command: Pool) -> Result<()> {
                 on_foreign_disk: on_foreign_disk.map(Into::into),
                 ..PoolEdit::default()
             };
-            shown(global, &client.patch(&admin::path(admin::POOL, &[&name]), &edit).await?)
+            let pool = client.patch(&admin::path(admin::POOL, &[&name]), &edit).await?;
+            shown(global, &client, &pool).await
         }
         Pool::Delete { name } => client.delete(&admin::path(admin::POOL, &[&name])).await,
         Pool::Allow { name, platform, image } => {
             let pair = pair(&client, &platform, &image).await?;
-            shown(global, &client.post(&admin::path(admin::PAIRS, &[&name]), &pair).await?)
+            let pool = client.post(&admin::path(admin::PAIRS, &[&name]), &pair).await?;
+            shown(global, &client, &pool).await
         }
         Pool::Disallow { name, platform, image } => {
             let pair = pair(&client, &platform, &image).await?;
             client.delete(&admin::path(admin::PAIR, &[&name, &pair.platform, &pair.image])).await
         }
-        Pool::Hardware { name, set } => hardware(global, &client, &name, set.as_deref()).await,
+        Pool::Hardware { name, set } => demands(global, &client, &name, set.as_deref()).await,
         Pool::EkRoot(EkRoot::Add { pool, root }) => {
             let mut last: Option<admin::Pool> = None;
             for root in read_root(&root)? {
                 last = Some(client.post(&admin::path(admin::EK_ROOTS, &[&pool]), &root).await?);
             }
-            last.map_or(Ok(()), |pool| shown(global, &pool))
+            match last {
+                Some(pool) => shown(global, &client, &pool).await,
+                None => Ok(()),
+            }
         }
         Pool::EkRoot(EkRoot::Remove { pool, id }) => {
             let roots = get(&client, &pool).await?.ek_roots;
@@ -150,10 +156,11 @@ async fn list(global: &Global, client: &Client) -> Result<()> {
     output::table(["name", "on-unknown", "nodes", "pairs", "rules"], &rows)
 }
 
-fn shown(global: &Global, pool: &admin::Pool) -> Result<()> {
+async fn shown(global: &Global, client: &Client, pool: &admin::Pool) -> Result<()> {
     if global.json {
         return output::json(pool);
     }
+    let demands: HardwarePolicy = client.get(&admin::path(admin::POOL_HARDWARE, &[&pool.name])).await?;
     let mut fields = vec![
         ("pool", pool.name.to_string()),
         ("on-unknown", word(&pool.on_unknown)),
@@ -161,6 +168,7 @@ fn shown(global: &Global, pool: &admin::Pool) -> Result<()> {
         ("nodes", pool.nodes.to_string()),
     ];
     fields.extend(pool.rules.iter().map(|rule| ("rule", word(rule))));
+    fields.extend(hardware::demanded(&demands));
     for root in &pool.ek_roots {
         let until = time(root.not_after);
         fields.push((
@@ -185,7 +193,7 @@ fn shown(global: &Global, pool: &admin::Pool) -> Result<()> {
 }
 
 /// The policy that is in force, after `set` took its place.
-async fn hardware(global: &Global, client: &Client, name: &PoolName, set: Option<&Path>) -> Result<()> {
+async fn demands(global: &Global, client: &Client, name: &PoolName, set: Option<&Path>) -> Result<()> {
     let path = admin::path(admin::POOL_HARDWARE, &[name]);
     let policy: HardwarePolicy = match set {
         None => client.get(&path).await?,

@@ -30,6 +30,9 @@ pub use wire::{
 };
 
 use serde::{Deserialize, Serialize};
+use std::fmt;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 /// The 32 random bytes of a challenge; hashed as their standard base64 text in the transcripts.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
@@ -44,8 +47,23 @@ impl Nonce {
 }
 
 /// Seconds since 1970-01-01 00:00:00 UTC; time is data in this project's judgements, never a call.
+///
+/// Text meant for people has it as RFC 3339 in UTC: `2026-11-23T06:20:28Z`; beyond the year 9999, as its number.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct UnixTime(pub u64);
+
+impl fmt::Display for UnixTime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = i64::try_from(self.0)
+            .ok()
+            .and_then(|seconds| OffsetDateTime::from_unix_timestamp(seconds).ok())
+            .and_then(|time| time.format(&Rfc3339).ok());
+        match text {
+            Some(text) => f.write_str(&text),
+            None => write!(f, "{}", self.0),
+        }
+    }
+}
 
 /// SHA-384 over a transcript (48 bytes); carriers take all of it or its first 32 bytes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -98,5 +116,21 @@ impl ExtraData {
             Self::Short(bytes) => bytes,
             Self::Whole(bytes) => bytes,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn people_read_times_as_rfc_3339() {
+        let text = |seconds| UnixTime(seconds).to_string();
+        assert_eq!(text(0), "1970-01-01T00:00:00Z");
+        assert_eq!(text(1_795_414_828), "2026-11-23T06:20:28Z");
+        assert_eq!(text(951_782_400), "2000-02-29T00:00:00Z");
+        assert_eq!(text(253_402_300_799), "9999-12-31T23:59:59Z");
+        assert_eq!(text(253_402_300_800), "253402300800");
+        assert_eq!(text(u64::MAX), "18446744073709551615");
     }
 }

@@ -101,6 +101,8 @@ pub(crate) struct Report {
     title: String,
     branches: Vec<Branch>,
     reasons: Vec<Reason>,
+    /// Reasons that leave the verdict alone: told after those that made it.
+    weaknesses: Vec<Reason>,
     claims: Map<String, Value>,
     verdict: Verdict,
 }
@@ -113,6 +115,7 @@ impl Report {
             title: printable(&title.into()),
             branches: Vec::new(),
             reasons: Vec::new(),
+            weaknesses: Vec::new(),
             claims: Map::new(),
             verdict: Verdict::Valid,
         }
@@ -145,11 +148,22 @@ impl Report {
         self.branches.push(Branch::new(Standing::Unproven, text));
     }
 
+    /// It holds, and is worth less than it looks: the verdict stays, and machines are told by a code as well.
+    pub(crate) fn weak(&mut self, code: impl ToString, detail: impl ToString) {
+        let reason = self.reason(Standing::Unproven, code, detail);
+        self.weaknesses.push(reason);
+    }
+
     fn because(&mut self, standing: Standing, verdict: Verdict, code: impl ToString, detail: impl ToString) {
+        let reason = self.reason(standing, code, detail);
+        self.reasons.push(reason);
+        self.verdict = self.verdict.worse(verdict);
+    }
+
+    fn reason(&mut self, standing: Standing, code: impl ToString, detail: impl ToString) -> Reason {
         let (code, detail) = (code.to_string(), printable(&detail.to_string()));
         self.branches.push(Branch::new(standing, format!("{code}: {detail}")));
-        self.reasons.push(Reason { code, detail });
-        self.verdict = self.verdict.worse(verdict);
+        Reason { code, detail }
     }
 
     pub(crate) fn claim(&mut self, name: &str, value: impl Serialize) {
@@ -162,6 +176,7 @@ impl Report {
         branch.below = part.branches;
         self.branches.push(branch);
         self.reasons.extend(part.reasons);
+        self.weaknesses.extend(part.weaknesses);
         self.verdict = self.verdict.worse(part.verdict);
         self.claims.insert(name.to_owned(), Value::Object(part.claims));
     }
@@ -178,8 +193,9 @@ impl Report {
 
     /// The machines' form, version 1.
     pub(crate) fn json(&self) -> Value {
+        let reasons: Vec<&Reason> = self.reasons.iter().chain(&self.weaknesses).collect();
         json!({
-            "version": 1, "kind": self.kind, "verdict": self.verdict, "reasons": self.reasons, "claims": self.claims,
+            "version": 1, "kind": self.kind, "verdict": self.verdict, "reasons": reasons, "claims": self.claims,
         })
     }
 

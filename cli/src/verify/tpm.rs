@@ -119,7 +119,8 @@ pub(crate) fn tell(found: &QuoteReport, report: &mut Report) {
             Status::Proven => report.push(Branch::proven(&finding.text)),
             Status::Refuted => report.wrong(code, &finding.text),
             Status::Unproven if finding.subject == Subject::Signature => report.missing(code, &finding.text),
-            Status::Weak | Status::Unproven => report.unproven(&finding.text),
+            Status::Weak => report.weak(code, &finding.text),
+            Status::Unproven => report.unproven(&finding.text),
         }
     }
     let Some(claims) = &found.claims else { return };

@@ -145,7 +145,7 @@ pub enum Rejection {
         fault: ChainFault,
     },
     /// The certificate, or one above it, is outside its validity.
-    #[error("certificate of `{subject}` is valid from {} to {}, and now is {}", not_before.0, not_after.0, now.0)]
+    #[error("certificate of `{subject}` is valid from {not_before} to {not_after}, and now is {now}")]
     EkCertExpired {
         /// Whose certificate.
         subject: String,

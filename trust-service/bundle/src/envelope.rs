@@ -50,7 +50,7 @@ pub enum BundleError {
     #[error("bundle of version {0}; version 1 is read")]
     Version(u32),
     /// Made after now.
-    #[error("made at {made}, and now is {now}: correct the clock of whoever is wrong", made = made.0, now = now.0)]
+    #[error("made at {made}, and now is {now}: correct the clock of whoever is wrong")]
     Future {
         /// When it says that it was made.
         made: UnixTime,
@@ -58,7 +58,7 @@ pub enum BundleError {
         now: UnixTime,
     },
     /// Past its own end.
-    #[error("ended at {expires}, and now is {now}: make a new one with `ccnode bundle make`", expires = expires.0, now = now.0)]
+    #[error("ended at {expires}, and now is {now}: make a new one with `ccnode bundle make`")]
     Expired {
         /// Its end.
         expires: UnixTime,

@@ -4,7 +4,7 @@ use crate::keys::{KeyError, Sealer};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as B64;
 use ccnode_appraise::{Offered, Rejection, TpmIdentity};
-use ccnode_evidence::{Ek, EvidenceKind, Identity, Nonce, Secret, Sha256Digest};
+use ccnode_evidence::{Ek, EvidenceKind, Identity, Nonce, Secret, Sha256Digest, UnixTime};
 use ccnode_protocol::{COOKIE, NodeName, PoolName};
 use zeroize::Zeroizing;
 
@@ -48,7 +48,7 @@ pub enum CookieError {
     #[error("the cookie `{COOKIE}` was not made by this service, or was changed")]
     Unknown,
     /// Sealed by this service, too long ago.
-    #[error("the session ended at {expires} (seconds since 1970), and now is {now}")]
+    #[error("the session ended at {}, and now is {}", UnixTime(*expires), UnixTime(*now))]
     Expired {
         /// Its end.
         expires: u64,

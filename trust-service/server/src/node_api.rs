@@ -12,7 +12,7 @@ use crate::store::{AuditEntry, GrantKind, GrantRow, NodeRow, PoolRow, SessionVer
 use axum::extract::State;
 use axum::http::StatusCode;
 use ccnode_evidence::codes::By;
-use ccnode_evidence::{Code, Secret, Sha256Digest};
+use ccnode_evidence::{Code, Secret, Sha256Digest, UnixTime};
 use ccnode_protocol::NodeRefusal;
 use ccnode_protocol::admin::{RefusedBy, VolumeRecord, VolumeState};
 use ccnode_protocol::grants::{Certificate, CertificateRequest, Cluster, Formatted, Ready};
@@ -94,7 +94,7 @@ fn unexpired(grant: &GrantRow, now: u64) -> Result<(), Refusal> {
     match grant.expires < now {
         true => Err(Refusal::new(
             Code::GrantExpired,
-            format!("the grant ended at {} (seconds since 1970), and now is {now}", grant.expires),
+            format!("the grant ended at {}, and now is {}", UnixTime(grant.expires), UnixTime(now)),
         )),
         false => Ok(()),
     }

@@ -63,7 +63,7 @@ pub enum SnpRejection {
         issuer: String,
     },
     /// A certificate of the chain is outside its validity.
-    #[error("the certificate of `{subject}` is valid from {} to {}, and now is {}", not_before.0, not_after.0, now.0)]
+    #[error("the certificate of `{subject}` is valid from {not_before} to {not_after}, and now is {now}")]
     CertExpired {
         /// Whose certificate.
         subject: String,
@@ -87,7 +87,7 @@ pub enum SnpRejection {
         issuer: String,
     },
     /// All revocation lists of a CA are outside their dates.
-    #[error("the revocation list of `{issuer}` holds from {} to {}, and now is {}", this_update.0, next_update.0, now.0)]
+    #[error("the revocation list of `{issuer}` holds from {this_update} to {next_update}, and now is {now}")]
     CrlExpired {
         /// Whose list.
         issuer: String,

@@ -130,7 +130,7 @@ pub enum ChainError {
         error: webpki::Error,
     },
     /// A certificate is outside its validity.
-    #[error("`{subject}` is valid from {} to {}, and now is {}", not_before.0, not_after.0, now.0)]
+    #[error("`{subject}` is valid from {not_before} to {not_after}, and now is {now}")]
     Validity {
         /// Whose certificate.
         subject: String,

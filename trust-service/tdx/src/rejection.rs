@@ -88,7 +88,7 @@ pub enum Rejection {
     #[error("{0}: the signature does not verify")]
     CollateralSignature(CollateralItem),
     /// An item is past its end.
-    #[error("{item}: the next one was due at {}, and now is {}", next_update.0, now.0)]
+    #[error("{item}: the next one was due at {next_update}, and now is {now}")]
     CollateralExpired {
         /// Which.
         item: CollateralItem,
@@ -98,7 +98,7 @@ pub enum Rejection {
         now: UnixTime,
     },
     /// An item is of the future.
-    #[error("{item}: issued at {}, and now is {}", issued.0, now.0)]
+    #[error("{item}: issued at {issued}, and now is {now}")]
     CollateralNotYetValid {
         /// Which.
         item: CollateralItem,
@@ -108,7 +108,7 @@ pub enum Rejection {
         now: UnixTime,
     },
     /// An item is older than the policy takes.
-    #[error("{item}: issued at {}, now is {}, and the policy takes {max_age_days} days", issued.0, now.0)]
+    #[error("{item}: issued at {issued}, now is {now}, and the policy takes {max_age_days} days")]
     CollateralTooOld {
         /// Which.
         item: CollateralItem,
