@@ -89,7 +89,10 @@ impl LaunchMatched {
         {
             return Err(Rejection::RtmrCapped { value: crate::quote::hex(rtmr3) });
         }
-        let unknown = || Rejection::LaunchUnknown { launch: report.launch.describe() };
+        let unknown = || Rejection::LaunchUnknown {
+            launch: report.launch.describe(),
+            listed: report.launch.listed(policy),
+        };
         let id = report.launch.image(policy).ok_or_else(unknown)?;
         let image =
             images.iter().find(|tuple| tuple.id() == id).ok_or(Rejection::LaunchImage { image: id })?;

@@ -208,10 +208,12 @@ pub enum Rejection {
         offered: String,
     },
     /// A report alone of a launch that the pool lists for no image.
-    #[error("the pool lists no image for this launch: {launch}")]
+    #[error("the pool lists no image for this launch: {launch} is {listed}")]
     LaunchUnknown {
         /// The measurements.
         launch: String,
+        /// Those that it lists, in words.
+        listed: String,
     },
     /// The pool lists a launch for an image that is not registered.
     #[error("the pool lists this launch for image {image}, which is not registered")]

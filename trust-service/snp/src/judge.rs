@@ -1,6 +1,7 @@
 //! A policy's judgement over a proven report: every demand is asked, each has its own rejection.
 
 use crate::hex::{ChipId, Hex};
+use crate::listed::Listed;
 use crate::policy::{SnpPolicy, TcbFloor};
 use crate::prove::SnpProven;
 use crate::rejection::SnpRejection;
@@ -150,7 +151,7 @@ impl SnpPolicy {
             let seen = proven.author_key().map(Hex);
             if seen.is_none_or(|key| !listed.contains(&key)) {
                 let seen = seen.map(|key| key.to_string());
-                faults.push(SnpRejection::AuthorKey { seen, listed: listed.len() });
+                faults.push(SnpRejection::AuthorKey { seen, listed: Listed::of(listed) });
             }
         }
         let (seen, wanted) = (report.guest_svn, self.minimum_guest_svn);
@@ -177,8 +178,8 @@ impl TcbFloor {
     }
 }
 
-/// The value as text and the length of a list that does not have it.
-fn unlisted<const N: usize>(value: [u8; N], listed: Option<&[Hex<N>]>) -> Option<(String, usize)> {
+/// The value as text and the list that does not have it.
+fn unlisted<const N: usize>(value: [u8; N], listed: Option<&[Hex<N>]>) -> Option<(String, Listed)> {
     let value = Hex(value);
-    listed.filter(|listed| !listed.contains(&value)).map(|listed| (value.to_string(), listed.len()))
+    listed.filter(|listed| !listed.contains(&value)).map(|listed| (value.to_string(), Listed::of(listed)))
 }

@@ -2,6 +2,7 @@
 
 use crate::bits::{GuestPolicy, KeyKind};
 use crate::certificates::CertificatesError;
+use crate::listed::Listed;
 use crate::policy::Flag;
 use crate::product::{Cpuid, Product};
 use crate::report::ReportError;
@@ -287,46 +288,46 @@ pub enum SnpRejection {
         wanted: u32,
     },
     /// The launch measurement is not listed.
-    #[error("launch measurement {seen} is none of the {listed} that the policy lists")]
+    #[error("launch measurement {seen} is {listed}")]
     Measurement {
         /// The report's.
         seen: String,
-        /// How many are listed.
-        listed: usize,
+        /// What is listed.
+        listed: Listed,
     },
     /// HOST_DATA is not listed.
-    #[error("HOST_DATA {seen} is none of the {listed} that the policy lists")]
+    #[error("HOST_DATA {seen} is {listed}")]
     HostData {
         /// The report's.
         seen: String,
-        /// How many are listed.
-        listed: usize,
+        /// What is listed.
+        listed: Listed,
     },
     /// FAMILY_ID or IMAGE_ID is not listed.
-    #[error("{field} {seen} is none of the {listed} that the policy lists")]
+    #[error("{field} {seen} is {listed}")]
     GuestId {
         /// `FAMILY_ID` or `IMAGE_ID`.
         field: &'static str,
         /// The report's.
         seen: String,
-        /// How many are listed.
-        listed: usize,
+        /// What is listed.
+        listed: Listed,
     },
     /// The ID key is not listed.
-    #[error("ID key digest {seen} is none of the {listed} that the policy lists")]
+    #[error("ID key digest {seen} is {listed}")]
     IdKey {
         /// The report's; zeros where the guest had no ID block.
         seen: String,
-        /// How many are listed.
-        listed: usize,
+        /// What is listed.
+        listed: Listed,
     },
     /// The author key is not listed, or there is none.
-    #[error("author key {} is none of the {listed} that the policy lists", seen.as_deref().unwrap_or("(none)"))]
+    #[error("author key {} is {listed}", seen.as_deref().unwrap_or("(none)"))]
     AuthorKey {
         /// The report's; `None` where the ID key was not certified by an author key.
         seen: Option<String>,
-        /// How many are listed.
-        listed: usize,
+        /// What is listed.
+        listed: Listed,
     },
     /// The chip is denied.
     #[error("chip {seen} is denied")]

@@ -16,6 +16,7 @@ use crate::session::{Covered, Session, malformed};
 use crate::{Rejection, TpmIdentity, UnixTime};
 use ccnode_evidence::Sha256Digest;
 use ccnode_protocol::admin::HardwareClaims;
+use ccnode_snp::Listed;
 
 /// What a report is judged by.
 #[derive(Clone, Copy)]
@@ -62,6 +63,18 @@ impl Launched {
                 };
                 policy.tdx_launches.iter().find(same).map(|l| l.image)
             }
+        }
+    }
+
+    /// The launches of this kind that the pool lists, in words.
+    pub(crate) fn listed(&self, policy: &HardwarePolicy) -> String {
+        match self {
+            Self::Snp { .. } => {
+                let listed: Vec<_> = policy.snp_launches.iter().map(|launch| launch.measurement).collect();
+                Listed::of(&listed).to_string()
+            }
+            // Four registers each: more than a refusal's sentence holds.
+            Self::Tdx { .. } => format!("none of the {} that the policy lists", policy.tdx_launches.len()),
         }
     }
 

@@ -23,7 +23,15 @@ fn a_launch_that_is_not_listed_is_refused() {
     // One register that differs is another launch.
     let world = World::with_launches();
     let other = snp().hardware.reporting(|spec| spec.measurement[47] ^= 1);
-    assert!(matches!(world.rejection(&Machine::bare(other)), Rejection::LaunchUnknown { .. }));
+    let rejection = world.rejection(&Machine::bare(other));
+    assert!(matches!(rejection, Rejection::LaunchUnknown { .. }), "{rejection}");
+    // Who launched it sees what it is, and what it should be.
+    let text = format!(
+        "launch measurement {}10 is none of the 1 that the policy lists: {}",
+        "11".repeat(47),
+        "11".repeat(48)
+    );
+    assert!(rejection.to_string().contains(&text), "{rejection}");
     for register in 0..3 {
         let other = Hardware::tdx(&PLATFORM).quoting(move |td| td.rtmr[register][0] ^= 1);
         assert!(matches!(world.rejection(&Machine::bare(other)), Rejection::LaunchUnknown { .. }));

@@ -143,6 +143,8 @@ fn the_guests_launch_is_listed() {
         assert!(listed.judge(&milan(change)).is_ok(), "{member}");
         let got = fault(&listed, &milan(|_| {}));
         assert_eq!(got.code(), code, "{got:?}");
+        let due = format!("none of the 2 that the policy lists: {}, {}", hex(0x99, len), hex(0xaa, len));
+        assert!(got.to_string().contains(&due), "{got}");
         let none = policy(&format!("{member} = []"));
         assert_eq!(fault(&none, &milan(change)).code(), code);
     }
@@ -154,7 +156,7 @@ fn an_author_key_counts_only_where_it_is_enabled() {
     let enabled = |s: &mut ReportSpec| (s.key_info, s.author_key_digest) = (1, [0xaa; 48]);
     assert!(listed.judge(&milan(enabled)).is_ok());
     let got = fault(&listed, &milan(|s| s.author_key_digest = [0xaa; 48]));
-    assert_eq!(got, SnpRejection::AuthorKey { seen: None, listed: 1 });
+    assert!(matches!(got, SnpRejection::AuthorKey { seen: None, .. }), "{got:?}");
     let got = fault(&listed, &milan(|s| (s.key_info, s.author_key_digest) = (1, [0xab; 48])));
     assert_eq!(got.code(), Code::SnpAuthorKey);
 }
