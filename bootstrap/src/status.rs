@@ -3,6 +3,7 @@
 use crate::boot::Cap;
 use crate::console::{Step, now_ms};
 use crate::prover::Sent;
+use ccnode_protocol::admin::TrustLevel;
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -28,6 +29,9 @@ pub struct Status {
     /// What was sent to prove the machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evidence: Option<Sent>,
+    /// What that was worth to the service, by its own word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub level: Option<TrustLevel>,
     /// What keeps a second release of this boot away.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cap: Option<Cap>,
@@ -106,6 +110,9 @@ impl Status {
         if let Some(sent) = &self.evidence {
             text.push_str(&format!("sent     {sent}\n"));
         }
+        if let Some(level) = self.level {
+            text.push_str(&format!("level    {}\n", level.as_str()));
+        }
         for warning in &self.warnings {
             text.push_str(&format!("warning  {warning}\n"));
         }
@@ -152,10 +159,12 @@ mod tests {
         let path = dir.path().join("status.json");
         let mut status = Status { node: "workers-a".into(), finished: 2000, started: 500, ..Status::begin() };
         status.step(Step::Attest, 12);
+        status.level = Some(TrustLevel::TeeBoundVtpm);
         status.warnings.push("the clock could not be set: EPERM".into());
         status.write(&path).unwrap();
         assert_eq!(Status::read(&path).unwrap(), status);
         assert!(status.text().contains("attest       12 ms"), "{}", status.text());
+        assert!(status.text().contains("level    tee-bound-vtpm\n"), "{}", status.text());
         assert!(status.text().contains("warning  the clock could not be set: EPERM\n"), "{}", status.text());
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o644);
     }

@@ -268,6 +268,7 @@ pub(crate) fn grants(node: &str) -> Grants {
     Grants {
         version: 1,
         node: node.parse().unwrap(),
+        level: None,
         time: 1,
         root: RootGrant::Volume(VolumeGrant {
             id: "n/root".into(),

@@ -72,6 +72,7 @@ impl Boot {
         let outcome = result.map_err(|error| refusal(error, &deadline))?;
         self.status.node = outcome.grants.node.to_string();
         self.status.service = client.url().to_owned();
+        self.status.level = outcome.grants.level;
         let clock = match clock::set(outcome.grants.time) {
             Ok(None) => String::new(),
             Ok(Some(off)) => format!(", clock set by {off} s"),
@@ -80,7 +81,8 @@ impl Boot {
                 String::new()
             }
         };
-        let words = format!("node {} at {}{clock}", self.status.node, self.status.service);
+        let level = self.status.level.map_or(String::new(), |level| format!(", level {}", level.as_str()));
+        let words = format!("node {} at {}{level}{clock}", self.status.node, self.status.service);
         let ms = millis(since);
         self.status.step(Step::Attest, ms);
         Ok(Attested { config, cmdline, device, hardware, sent, client, outcome, key, words, ms })

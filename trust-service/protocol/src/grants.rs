@@ -1,6 +1,7 @@
 //! What an attested node is given: the JWE's plaintext, and the messages that spend its grants.
 
 use crate::NodeName;
+use crate::admin::TrustLevel;
 use ccnode_evidence::{Base64Url, Secret, Sha256Digest};
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +13,9 @@ pub struct Grants {
     pub version: u32,
     /// The name that the service chose.
     pub node: NodeName,
+    /// What the evidence was worth to the service: for the node's console, nothing on the node depends on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub level: Option<TrustLevel>,
     /// The service's clock, seconds since 1970; the node sets its own from it.
     pub time: u64,
     /// The root.
@@ -172,6 +176,7 @@ mod tests {
         let grants = Grants {
             version: 1,
             node: "workers-a".parse().unwrap(),
+            level: Some(TrustLevel::TeeBoundVtpm),
             time: 1,
             root: RootGrant::Volume(VolumeGrant {
                 id: "v".into(),
@@ -190,6 +195,10 @@ mod tests {
         let text = serde_json::to_string(&grants).unwrap();
         assert_eq!(serde_json::from_str::<Grants>(&text).unwrap(), grants);
         assert!(text.contains("\"on-foreign-disk\":\"refuse\""), "{text}");
+        assert!(text.contains("\"level\":\"tee-bound-vtpm\""), "{text}");
+        // A service that says no level is understood as well.
+        let older = text.replace("\"level\":\"tee-bound-vtpm\",", "");
+        assert_eq!(serde_json::from_str::<Grants>(&older).unwrap(), Grants { level: None, ..grants.clone() });
         assert_eq!(grants.volume().unwrap().id, "v");
         let debug = format!("{grants:?}");
         assert!(!debug.contains("171, 171") && !debug.contains("q6ur"), "{debug}");

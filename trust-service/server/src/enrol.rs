@@ -163,7 +163,12 @@ fn returning(node: &NodeRow, tpm: &TpmFacts, facts: &Facts, now: u64) -> Decisio
     if let Some(last) = node.level.filter(|last| strength(facts.level) < strength(*last)) {
         return hold(
             Code::LevelDropped,
-            format!("{} attests at level {}, and {} is on record", node.name, word(facts.level), word(last)),
+            format!(
+                "{} attests at level {}, and {} is on record",
+                node.name,
+                facts.level.as_str(),
+                last.as_str()
+            ),
         );
     }
     let mut row = node.clone();
@@ -190,9 +195,9 @@ pub fn still_admitted(
     }
     let text = format!(
         "the session is of level {}, and pool {} now wants {}",
-        level.map_or("?", word),
+        level.map_or("?", TrustLevel::as_str),
         pool.name,
-        word(least)
+        least.as_str()
     );
     Err(Refusal::new(Code::LevelTooLow, text))
 }
@@ -204,15 +209,6 @@ fn strength(level: TrustLevel) -> u8 {
         TrustLevel::DiscreteTpm => 1,
         TrustLevel::Tee => 2,
         TrustLevel::TeeBoundVtpm => 3,
-    }
-}
-
-fn word(level: TrustLevel) -> &'static str {
-    match level {
-        TrustLevel::HypervisorVtpm => "hypervisor-vtpm",
-        TrustLevel::DiscreteTpm => "discrete-tpm",
-        TrustLevel::Tee => "tee",
-        TrustLevel::TeeBoundVtpm => "tee-bound-vtpm",
     }
 }
 

@@ -194,6 +194,7 @@ async fn release<S: Store>(
     let grants = Grants {
         version: 1,
         node: node.name.clone(),
+        level: node.level,
         time: now,
         root,
         certificate,

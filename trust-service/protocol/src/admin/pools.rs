@@ -20,6 +20,18 @@ pub enum TrustLevel {
     TeeBoundVtpm,
 }
 
+impl TrustLevel {
+    /// As it is printed and stored: `hypervisor-vtpm`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::HypervisorVtpm => "hypervisor-vtpm",
+            Self::DiscreteTpm => "discrete-tpm",
+            Self::Tee => "tee",
+            Self::TeeBoundVtpm => "tee-bound-vtpm",
+        }
+    }
+}
+
 /// What a pool does with a TPM that it does not know.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
