@@ -48,7 +48,7 @@ pub async fn attest<S: Store>(
         None => (session.pool.clone(), default.clone()),
     };
     let about = |refusal: Refusal| refusal.of(&pool_name, &name);
-    let collateral = service.collateral.current();
+    let collateral = service.collateral.current(UnixTime(service.now()));
     let pool = tx.pool(&pool_name).await?;
     let references = match &pool {
         Some(pool) => References::load(&mut tx, pool, collateral).await?,

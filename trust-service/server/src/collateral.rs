@@ -46,8 +46,23 @@ pub enum BundleFault {
     },
 }
 
+/// What a bundle held, and until when it may be used.
+#[derive(Debug, Default)]
+pub struct Loaded {
+    /// What was in it.
+    pub shelf: Shelf,
+    /// Its end, or that of the age which the configuration allows; `None` for what has no end.
+    pub until: Option<UnixTime>,
+}
+
+impl From<Shelf> for Loaded {
+    fn from(shelf: Shelf) -> Self {
+        Self { shelf, until: None }
+    }
+}
+
 /// Reads the bundle that the configuration names, as of `now`; paths are relative to `dir`.
-pub fn load(dir: &Path, config: &CollateralConfig, now: UnixTime) -> Result<Shelf, BundleFault> {
+pub fn load(dir: &Path, config: &CollateralConfig, now: UnixTime) -> Result<Loaded, BundleFault> {
     let read = |path: &Path| {
         std::fs::read(path).map_err(|source| BundleFault::Read { path: path.to_owned(), source })
     };
@@ -69,24 +84,30 @@ pub fn load(dir: &Path, config: &CollateralConfig, now: UnixTime) -> Result<Shel
         }
         .map_err(|source| BundleFault::Item { path: path.clone(), id: item.id(), source })?;
     }
-    Ok(shelf)
+    let aged = config.max_age.map(|age| bundle.created().0.saturating_add(age.seconds()));
+    let until = aged.map_or(bundle.expires(), |aged| UnixTime(aged.min(bundle.expires().0)));
+    Ok(Loaded { shelf, until: Some(until) })
 }
 
 /// The shelf in use; a new one takes its place whole, and appraisals under way keep theirs.
 #[derive(Debug, Default)]
-pub struct Collateral(Mutex<Arc<Shelf>>);
+pub struct Collateral(Mutex<(Arc<Shelf>, Option<UnixTime>)>);
 
 impl Collateral {
-    /// What is at hand now.
-    pub fn current(&self) -> Arc<Shelf> {
-        Arc::clone(&self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    /// What is at hand at `now`: nothing of a bundle that has ended, read again or not.
+    pub fn current(&self, now: UnixTime) -> Arc<Shelf> {
+        let (shelf, until) = &*self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match until {
+            Some(until) if now > *until => Arc::default(),
+            _ => Arc::clone(shelf),
+        }
     }
 
     /// Reads the bundle again, as of `now`. One that is not believed any more is dropped with what it held: a platform without
     /// collateral is refused, and one whose collateral was withheld is not let in by what was known before.
     pub fn refresh(&self, dir: &Path, config: &CollateralConfig, now: UnixTime) {
         match load(dir, config, now) {
-            Ok(shelf) => self.replace(shelf),
+            Ok(loaded) => self.replace(loaded),
             Err(error) => {
                 tracing::error!(%error, "collateral can't be used; there is none until it can");
                 self.replace(Shelf::default());
@@ -94,15 +115,17 @@ impl Collateral {
         }
     }
 
-    /// Takes `shelf` in place of what was there.
-    pub fn replace(&self, shelf: Shelf) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(shelf);
+    /// Takes this in place of what was there, and of what was verified of that.
+    pub fn replace(&self, with: impl Into<Loaded>) {
+        let Loaded { shelf, until } = with.into();
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = (Arc::new(shelf), until);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Lifetime;
     use ccnode_bundle::{Draft, SecretKey};
     use ccnode_testkit::snp::TestChip;
 
@@ -126,9 +149,17 @@ mod tests {
         let (dir, config) = folder(vec![certificate(chip.vek_der()), certificate(chip.ask_der())]);
         let collateral = Collateral::default();
         collateral.refresh(dir.path(), &config, NOW);
-        assert!(!collateral.current().is_empty());
+        assert!(!collateral.current(UnixTime(NOW.0 + 1000)).is_empty());
+        assert!(
+            collateral.current(UnixTime(NOW.0 + 1001)).is_empty(),
+            "nobody has read it again, and it has ended"
+        );
         collateral.refresh(dir.path(), &config, UnixTime(NOW.0 + 1001));
-        assert!(collateral.current().is_empty(), "what has ended is used no more");
+        assert!(collateral.current(NOW).is_empty(), "what has ended is used no more");
+        let aged = CollateralConfig { max_age: Some(Lifetime(std::time::Duration::from_secs(60))), ..config };
+        collateral.refresh(dir.path(), &aged, NOW);
+        assert!(!collateral.current(UnixTime(NOW.0 + 60)).is_empty());
+        assert!(collateral.current(UnixTime(NOW.0 + 61)).is_empty(), "older than the configuration allows");
     }
 
     #[test]

@@ -1,8 +1,11 @@
 //! Certificates, revocation lists and TCB information that do not come with the evidence.
 
+use crate::UnixTime;
+use ccnode_evidence::Sha256Digest;
 use ccnode_snp::{Certificates, CertificatesError, Report};
-use ccnode_tdx::Collateral as TdxCollateral;
+use ccnode_tdx::{Collateral as TdxCollateral, CollateralAge, CollateralValid, Rejection, Root};
 use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Where appraisal looks for what the evidence lacks.
 ///
@@ -13,6 +16,20 @@ pub trait Collateral: Send + Sync {
 
     /// The collateral of the platform model of this FMSPC.
     fn tdx(&self, fmspc: &[u8; 6]) -> Option<&TdxCollateral>;
+
+    /// The same, verified under `root` and in date at `now` as `age` says.
+    ///
+    /// # Errors
+    /// What is wrong with it now, whatever was right before.
+    fn tdx_valid(
+        &self,
+        fmspc: &[u8; 6],
+        root: &Root,
+        age: &CollateralAge,
+        now: UnixTime,
+    ) -> Option<Result<Arc<CollateralValid>, Rejection>> {
+        self.tdx(fmspc).map(|collateral| collateral.verify(root, now, age).map(Arc::new))
+    }
 }
 
 /// Why something is no collateral.
@@ -30,10 +47,69 @@ pub enum CollateralError {
 }
 
 /// Collateral in memory, sorted for look-up.
+///
+/// What was verified of it is kept beside it: its signatures are looked at once, its dates each time. A new shelf begins anew.
 #[derive(Clone, Debug, Default)]
 pub struct Shelf {
     snp: Certificates,
-    tdx: BTreeMap<[u8; 6], TdxCollateral>,
+    tdx: BTreeMap<[u8; 6], Model>,
+}
+
+/// Collateral of one platform model.
+#[derive(Debug)]
+struct Model {
+    collateral: TdxCollateral,
+    verified: Mutex<Vec<Verified>>,
+}
+
+/// Collateral that was verified for pools of one root and one leniency about its age.
+#[derive(Debug)]
+struct Verified {
+    root: Sha256Digest,
+    age: CollateralAge,
+    valid: Arc<CollateralValid>,
+}
+
+/// Roots and leniencies that a model's collateral is kept for; pools seldom differ in them.
+const KEPT: usize = 16;
+
+impl Model {
+    fn new(collateral: TdxCollateral) -> Self {
+        Self { collateral, verified: Mutex::default() }
+    }
+
+    fn valid(
+        &self,
+        root: &Root,
+        age: &CollateralAge,
+        now: UnixTime,
+    ) -> Result<Arc<CollateralValid>, Rejection> {
+        let same = |kept: &Verified| kept.root == root.key() && kept.age == *age;
+        let kept = self.kept().iter().find(|kept| same(kept)).map(|kept| Arc::clone(&kept.valid));
+        if let Some(valid) = kept {
+            valid.current(now)?;
+            return Ok(valid);
+        }
+        // Not under the lock: others need not wait for signatures.
+        let valid = Arc::new(self.collateral.verify(root, now, age)?);
+        let mut kept = self.kept();
+        kept.retain(|kept| !same(kept));
+        if kept.len() >= KEPT {
+            kept.remove(0);
+        }
+        kept.push(Verified { root: root.key(), age: *age, valid: Arc::clone(&valid) });
+        Ok(valid)
+    }
+
+    fn kept(&self) -> std::sync::MutexGuard<'_, Vec<Verified>> {
+        self.verified.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Clone for Model {
+    fn clone(&self) -> Self {
+        Self::new(self.collateral.clone())
+    }
 }
 
 impl Shelf {
@@ -46,7 +122,7 @@ impl Shelf {
     pub fn add_tdx(&mut self, json: &str) -> Result<(), CollateralError> {
         let collateral: TdxCollateral = serde_json::from_str(json).map_err(CollateralError::Tdx)?;
         let fmspc = collateral.unproven_fmspc().ok_or(CollateralError::NoFmspc)?;
-        self.tdx.insert(fmspc, collateral);
+        self.tdx.insert(fmspc, Model::new(collateral));
         Ok(())
     }
 
@@ -66,6 +142,16 @@ impl Collateral for Shelf {
     }
 
     fn tdx(&self, fmspc: &[u8; 6]) -> Option<&TdxCollateral> {
-        self.tdx.get(fmspc)
+        self.tdx.get(fmspc).map(|model| &model.collateral)
+    }
+
+    fn tdx_valid(
+        &self,
+        fmspc: &[u8; 6],
+        root: &Root,
+        age: &CollateralAge,
+        now: UnixTime,
+    ) -> Option<Result<Arc<CollateralValid>, Rejection>> {
+        self.tdx.get(fmspc).map(|model| model.valid(root, age, now))
     }
 }

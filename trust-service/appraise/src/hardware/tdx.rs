@@ -28,23 +28,29 @@ pub(super) fn judge(
 pub(super) fn prove(bytes: &[u8], demands: &Demands<'_>) -> Result<TdxProven, Rejection> {
     let quote = Quote::parse(bytes).map_err(|e| Rejection::Tdx(TdxRejection::Malformed(e)))?;
     let (intel, others) = demands.hardware.tdx_roots();
-    under(&quote, intel, demands)
-        .or_else(|rejection| {
-            // Where no root takes it, what holds against it under Intel's is said.
-            others.iter().find_map(|root| under(&quote, root, demands).ok()).ok_or(rejection)
-        })
-        .map_err(Rejection::Tdx)
+    let mut due = match under(&quote, intel, demands) {
+        Ok(proven) => return Ok(proven),
+        Err(rejection) => rejection,
+    };
+    for root in others {
+        match under(&quote, root, demands) {
+            Ok(proven) => return Ok(proven),
+            // Of its own root, what holds against it is said; where none is its own, what does under Intel's.
+            Err(rejection) if ccnode_tdx::verify(&quote, root, None, demands.now).is_ok() => due = rejection,
+            Err(_) => {}
+        }
+    }
+    Err(Rejection::Tdx(due))
 }
 
 fn under(quote: &Quote<'_>, root: &Root, demands: &Demands<'_>) -> Result<TdxProven, TdxRejection> {
     let age = &demands.hardware.policy().tdx.collateral;
-    let collateral = demands.collateral.tdx(&quote.unproven_fmspc()?);
-    let valid =
-        collateral.map(|items| items.verify(root, demands.now, age)).transpose().map_err(|error| {
-            // What is wrong with the quote itself is said before what is wrong with the collateral.
-            ccnode_tdx::verify(quote, root, None, demands.now).err().unwrap_or(error)
-        })?;
-    ccnode_tdx::verify(quote, root, valid.as_ref(), demands.now)
+    let valid = demands.collateral.tdx_valid(&quote.unproven_fmspc()?, root, age, demands.now);
+    let valid = valid.transpose().map_err(|error| {
+        // What is wrong with the quote itself is said before what is wrong with the collateral.
+        ccnode_tdx::verify(quote, root, None, demands.now).err().unwrap_or(error)
+    })?;
+    ccnode_tdx::verify(quote, root, valid.as_deref(), demands.now)
 }
 
 pub(super) fn satisfied(

@@ -180,7 +180,7 @@ async fn t19_old_debugged_and_denied_hardware_has_codes_of_its_own() {
         let honest = with(hardware);
         shelve(&trust, "OutOfDate");
         assert_eq!(refused(&trust, &honest).await, Code::TdxTcbStatus);
-        trust.service().collateral.replace(Default::default());
+        trust.service().collateral.replace(ccnode_appraise::Shelf::default());
         assert_eq!(refused(&trust, &honest).await, Code::TdxCollateralMissing);
         shelve(&trust, "UpToDate");
     }

@@ -16,6 +16,8 @@ mod claims;
 #[cfg(test)]
 mod client;
 #[cfg(test)]
+mod collateral;
+#[cfg(test)]
 mod fixture;
 #[cfg(test)]
 mod flood;
