@@ -14,9 +14,11 @@ use crate::store::{AuditEntry, NodeRow, PoolRow, SessionRow, SessionVerdict, Sto
 use axum::extract::State;
 use ccnode_appraise::{TpmIdentity, UnixTime, Verdict, activated, appraise};
 use ccnode_evidence::{Code, Sha256Digest};
+use ccnode_mirror::AtHand;
 use ccnode_protocol::{AttestResponse, Attestation, NodeName, jwe};
 use serde_json::json;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// `POST /kbs/v0/attest`: the verdict over a session's evidence, once per nonce.
 pub async fn attest<S: Store>(
@@ -48,11 +50,10 @@ pub async fn attest<S: Store>(
         None => (session.pool.clone(), default.clone()),
     };
     let about = |refusal: Refusal| refusal.of(&pool_name, &name);
-    let collateral = service.collateral.current(UnixTime(service.now()));
     let pool = tx.pool(&pool_name).await?;
     let references = match &pool {
-        Some(pool) => References::load(&mut tx, pool, collateral).await?,
-        None => References::of_no_pool(collateral),
+        Some(pool) => References::load(&mut tx, pool, service.at_hand()).await?,
+        None => References::of_no_pool(AtHand::shelf(service.collateral.current(UnixTime(service.now())))),
     };
     drop(tx);
     let unknown = || Refusal::new(Code::PoolUnknown, format!("there is no pool `{pool_name}`"));
@@ -86,7 +87,7 @@ pub async fn attest<S: Store>(
     }
 }
 
-/// Appraisal on a thread of its own; so many at a time.
+/// Appraisal, once more where a mirror has what the first one missed.
 async fn judge<S: Store>(
     service: &Service<S>,
     session: &Session,
@@ -94,16 +95,44 @@ async fn judge<S: Store>(
     attestation: Attestation,
     references: References,
 ) -> Result<(Attestation, Result<Verdict, Refusal>), Refusal> {
-    let permit = service.appraisals.clone().acquire_owned().await.map_err(Refusal::internal)?;
-    let session = session.clone();
-    let now = UnixTime(service.now());
-    let work = move || {
-        let _permit = permit;
-        let verdict =
-            appraise(&session.challenge(identity.as_ref()), &attestation, &references.borrow(), now);
-        (attestation, verdict.map_err(|r| Refusal::appraised(*r)))
+    let case = Case { session: session.clone(), identity, attestation, references };
+    let (mut case, verdict) = case.appraised(service).await?;
+    let missed = case.references.collateral.missed(verdict.is_err());
+    let Some(mirror) = service.mirror.as_ref().filter(|_| !missed.is_empty()) else {
+        return Ok((case.attestation, verdict));
     };
-    tokio::task::spawn_blocking(work).await.map_err(Refusal::internal)
+    if !mirror.sessions.take(Instant::now()) || !mirror.mirror.fetch(&missed, UnixTime(service.now())).await {
+        return Ok((case.attestation, verdict));
+    }
+    case.references.collateral = service.at_hand();
+    let (case, verdict) = case.appraised(service).await?;
+    Ok((case.attestation, verdict))
+}
+
+/// All that an appraisal looks at.
+struct Case {
+    session: Session,
+    identity: Option<TpmIdentity>,
+    attestation: Attestation,
+    references: References,
+}
+
+impl Case {
+    /// On a thread of its own; so many at a time.
+    async fn appraised<S: Store>(
+        self,
+        service: &Service<S>,
+    ) -> Result<(Self, Result<Verdict, Refusal>), Refusal> {
+        let permit = service.appraisals.clone().acquire_owned().await.map_err(Refusal::internal)?;
+        let now = UnixTime(service.now());
+        let work = move || {
+            let _permit = permit;
+            let challenge = self.session.challenge(self.identity.as_ref());
+            let verdict = appraise(&challenge, &self.attestation, &self.references.borrow(), now);
+            (self, verdict.map_err(|r| Refusal::appraised(*r)))
+        };
+        tokio::task::spawn_blocking(work).await.map_err(Refusal::internal)
+    }
 }
 
 /// Spends the nonce of refused evidence, which a known node's record keeps.

@@ -67,6 +67,9 @@ pub struct Config {
     /// Certificates, revocation lists and TCB information beside what evidence brings along.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub collateral: Option<CollateralConfig>,
+    /// Where what neither evidence nor bundle holds is fetched; without it, nowhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mirror: Option<MirrorConfig>,
     /// What a peer may take.
     #[serde(default)]
     pub limits: Limits,
@@ -86,6 +89,26 @@ pub struct CollateralConfig {
     /// How old it may be; without it its own end counts alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_age: Option<Lifetime>,
+}
+
+/// Mirrors of AMD's and Intel's services, in the administrator's own network.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct MirrorConfig {
+    /// Base URL of a mirror of AMD's Key Distribution Service.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snp: Option<String>,
+    /// Base URL of a PCCS, version 4.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tdx: Option<String>,
+    /// CAs above the mirrors' certificates (PEM), relative to the service's folder.
+    pub cas: Vec<PathBuf>,
+    /// How long an answer is used before the mirror is asked again.
+    #[serde(default = "mirror_keep")]
+    pub keep: Lifetime,
+    /// Sessions that may have the mirrors asked, of all together.
+    #[serde(default = "mirror_per_minute")]
+    pub sessions_per_minute: u32,
 }
 
 /// Where the kubelets of most pools find their API server.
@@ -207,6 +230,14 @@ fn ephemeral_lifetime() -> Lifetime {
     Lifetime(Duration::from_secs(24 * 3600))
 }
 
+fn mirror_keep() -> Lifetime {
+    Lifetime(Duration::from_secs(24 * 3600))
+}
+
+fn mirror_per_minute() -> u32 {
+    300
+}
+
 impl Config {
     /// The defaults at these addresses.
     pub fn new(listen: SocketAddr, admin_listen: SocketAddr) -> Self {
@@ -219,6 +250,7 @@ impl Config {
             ephemeral_lifetime: ephemeral_lifetime(),
             cluster: None,
             collateral: None,
+            mirror: None,
             limits: Limits::default(),
             keep: Keep::default(),
         }

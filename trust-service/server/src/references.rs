@@ -1,10 +1,10 @@
 //! A pool's references as appraisal wants them, and appraisal's words as the store keeps them.
 
 use crate::store::{PoolRow, StoreError, Tx};
-use ccnode_appraise::{EkRoot, Hardware, Shelf};
+use ccnode_appraise::{EkRoot, Hardware};
 use ccnode_evidence::{ImageTuple, PlatformTuple, Sha256Digest};
+use ccnode_mirror::AtHand;
 use ccnode_protocol::admin::{Counters, TrustLevel};
-use std::sync::Arc;
 
 /// All that one appraisal compares with.
 #[derive(Debug, Default)]
@@ -15,12 +15,13 @@ pub struct References {
     ek_roots: Vec<EkRoot>,
     allow_init_data: bool,
     hardware: Hardware,
-    collateral: Arc<Shelf>,
+    /// What is at hand besides the evidence; an appraisal may be made again with more.
+    pub collateral: AtHand,
 }
 
 impl References {
     /// Reads them in the transaction's snapshot. Tuples are known to every pool; pairs and roots are the pool's own.
-    pub async fn load<T: Tx>(tx: &mut T, pool: &PoolRow, collateral: Arc<Shelf>) -> Result<Self, StoreError> {
+    pub async fn load<T: Tx>(tx: &mut T, pool: &PoolRow, collateral: AtHand) -> Result<Self, StoreError> {
         let root = |root: ccnode_protocol::admin::EkRoot| EkRoot {
             // The store has just made this PEM of its own DER.
             cert_der: crate::pki::der_of_pem(&root.certificate).unwrap_or_default(),
@@ -47,7 +48,7 @@ impl References {
     }
 
     /// Those of no pool: they take nothing, and say what a report proves all the same.
-    pub fn of_no_pool(collateral: Arc<Shelf>) -> Self {
+    pub fn of_no_pool(collateral: AtHand) -> Self {
         Self { collateral, ..Self::default() }
     }
 
@@ -60,7 +61,7 @@ impl References {
             ek_roots: &self.ek_roots,
             allow_init_data: self.allow_init_data,
             hardware: &self.hardware,
-            collateral: self.collateral.as_ref(),
+            collateral: &self.collateral,
         }
     }
 }

@@ -1,14 +1,15 @@
 //! What every request sees: configuration, store, keys and the bounds on what unproven peers may cause.
 
 use crate::collateral::Collateral;
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, MirrorConfig};
 use crate::issuer::ClusterCa;
 use crate::keys::{Kek, KeyError, Sealer};
 use crate::pki::PkiError;
 use crate::shares::Shares;
 use crate::store::{SqliteStore, Store, StoreError, VolumeRow};
 use crate::token::{TokenKey, TokenKeyError};
-use ccnode_evidence::Secret;
+use ccnode_evidence::{Secret, UnixTime};
+use ccnode_mirror::{AtHand, Mirror, MirrorError};
 use ccnode_protocol::NodeName;
 use ccnode_protocol::grants::Cluster;
 use std::collections::{BTreeMap, HashMap};
@@ -46,6 +47,9 @@ pub enum OpenError {
     /// The token key can't be used.
     #[error("token/key.pem: {0}")]
     Token(#[source] TokenKeyError),
+    /// The mirrors can't be used.
+    #[error("mirror: {0}")]
+    Mirror(#[source] MirrorError),
 }
 
 /// A trust service over a store.
@@ -71,6 +75,8 @@ pub struct Service<S> {
     pub attestations: Shares,
     /// Certificates, revocation lists and TCB information beside the evidence.
     pub collateral: Collateral,
+    /// Where more of them is fetched.
+    pub mirror: Option<Mirrors>,
     /// The time.
     pub clock: Clock,
     /// Records of unproven peers.
@@ -123,6 +129,7 @@ impl Service<SqliteStore> {
             appraisals: Arc::new(Semaphore::new(config.limits.appraisals)),
             attestations: Shares::new(config.limits.attestations, config.limits.attestations_per_address),
             collateral: Collateral::default(),
+            mirror: config.mirror.as_ref().map(|mirror| Mirrors::open(dir, mirror)).transpose()?,
             clock: Clock::default(),
             unproven: Bucket::new(config.limits.unproven_per_minute),
             proven: Buckets::new(config.limits.proven_per_minute),
@@ -132,7 +139,40 @@ impl Service<SqliteStore> {
     }
 }
 
+/// The mirrors, and how often they may be asked.
+#[derive(Debug)]
+pub struct Mirrors {
+    /// What asks them.
+    pub mirror: Mirror,
+    /// Sessions that may have them asked.
+    pub sessions: Bucket,
+}
+
+impl Mirrors {
+    fn open(dir: &Path, config: &MirrorConfig) -> Result<Self, OpenError> {
+        let cas = config.cas.iter().map(|ca| Ok(read(dir.join(ca))?.as_bytes().to_vec()));
+        let settings = ccnode_mirror::Settings {
+            snp: config.snp.clone(),
+            tdx: config.tdx.clone(),
+            cas: cas.collect::<Result<_, OpenError>>()?,
+            keep: config.keep.0,
+        };
+        let mirror = Mirror::new(settings).map_err(OpenError::Mirror)?;
+        Ok(Self { mirror, sessions: Bucket::new(config.sessions_per_minute) })
+    }
+}
+
 impl<S: Store> Service<S> {
+    /// What appraisal finds besides the evidence now.
+    pub fn at_hand(&self) -> AtHand {
+        let now = UnixTime(self.now());
+        let shelf = self.collateral.current(now);
+        match &self.mirror {
+            Some(mirrors) => AtHand::with_mirror(shelf, mirrors.mirror.memory(), now),
+            None => AtHand::shelf(shelf),
+        }
+    }
+
     /// The unlock key of a volume; `None` once it is forgotten.
     pub fn unlock_key(&self, volume: &VolumeRow) -> Result<Option<Secret<32>>, KeyError> {
         let Some(sealed) = &volume.unlock_key else { return Ok(None) };

@@ -120,7 +120,11 @@ impl Shelf {
 
     /// Adds the TDX collateral of one platform model, JSON; a later one takes the place of an earlier.
     pub fn add_tdx(&mut self, json: &str) -> Result<(), CollateralError> {
-        let collateral: TdxCollateral = serde_json::from_str(json).map_err(CollateralError::Tdx)?;
+        self.put_tdx(serde_json::from_str(json).map_err(CollateralError::Tdx)?)
+    }
+
+    /// The same, read.
+    pub fn put_tdx(&mut self, collateral: TdxCollateral) -> Result<(), CollateralError> {
         let fmspc = collateral.unproven_fmspc().ok_or(CollateralError::NoFmspc)?;
         self.tdx.insert(fmspc, Model::new(collateral));
         Ok(())

@@ -34,6 +34,8 @@ mod levels;
 #[cfg(test)]
 mod machines;
 #[cfg(test)]
+mod mirror;
+#[cfg(test)]
 mod races;
 #[cfg(test)]
 mod refusals;

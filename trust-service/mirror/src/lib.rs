@@ -1,0 +1,119 @@
+//! Collateral that neither evidence nor bundle holds, from a mirror that an administrator runs: of AMD's Key Distribution
+//! Service (KDS), and of Intel's provisioning certification service, a PCCS.
+//!
+//! Appraisal looks into memory alone ([`AtHand`], which notes what it missed); what it missed is fetched between two
+//! appraisals ([`Mirror::fetch`]). A mirror can withhold, never forge: all that it says is judged under AMD's and Intel's roots.
+
+mod at_hand;
+mod http;
+mod kds;
+mod memory;
+mod pcs;
+mod want;
+
+pub use at_hand::AtHand;
+pub use http::{MAX_ANSWER, MirrorError};
+pub use memory::{MAX_CHIPS, Memory};
+pub use want::Want;
+
+use ccnode_evidence::UnixTime;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::Semaphore;
+
+/// Fetches at a time.
+const TURNS: usize = 4;
+/// How long a session waits for all that it wants: its node waits for the verdict.
+const PATIENCE: Duration = Duration::from_secs(8);
+/// How long a mirror that failed, or has no such thing, is not asked for it again: seconds.
+const AGAIN: u64 = 60;
+
+/// Where the mirrors are.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Base URL with the paths of the KDS (`/vcek/v1/…`), `https://` alone.
+    pub snp: Option<String>,
+    /// Base URL of a PCCS (`/sgx/certification/v4/…`), `https://` alone.
+    pub tdx: Option<String>,
+    /// PEM files of the CAs above the mirrors' certificates.
+    pub cas: Vec<Vec<u8>>,
+    /// How long what was fetched is used before the mirror is asked again.
+    pub keep: Duration,
+}
+
+/// The mirrors, and what they said.
+#[derive(Debug)]
+pub struct Mirror {
+    http: http::Http,
+    settings: Settings,
+    memory: Mutex<Arc<Memory>>,
+    turns: Semaphore,
+}
+
+impl Mirror {
+    /// Reads the settings; nothing is asked yet.
+    ///
+    /// # Errors
+    /// When a CA is no certificate, or a URL is not `https://`.
+    pub fn new(settings: Settings) -> Result<Self, MirrorError> {
+        for url in [&settings.snp, &settings.tdx].into_iter().flatten() {
+            http::check(url)?;
+        }
+        let http = http::Http::new(&settings.cas)?;
+        Ok(Self { http, settings, memory: Mutex::default(), turns: Semaphore::new(TURNS) })
+    }
+
+    /// What was fetched so far.
+    pub fn memory(&self) -> Arc<Memory> {
+        Arc::clone(&self.memory.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Fetches what is wanted and not there yet, each thing once; says whether anything new is at hand. What a mirror does not
+    /// give is logged, and not asked for again for a minute.
+    pub async fn fetch(&self, wants: &BTreeSet<Want>, now: UnixTime) -> bool {
+        let all = async {
+            for want in wants {
+                // Never closed.
+                let Ok(_turn) = self.turns.acquire().await else { return };
+                // Another session may have fetched it while this one waited.
+                if self.memory().lacks(want, now) {
+                    self.one(want, now).await;
+                }
+            }
+        };
+        if tokio::time::timeout(PATIENCE, all).await.is_err() {
+            tracing::warn!("the mirror takes longer than {} s", PATIENCE.as_secs());
+        }
+        let memory = self.memory();
+        wants.iter().any(|want| memory.has(want, now))
+    }
+
+    async fn one(&self, want: &Want, now: UnixTime) {
+        let until = |seconds: u64| UnixTime(now.0.saturating_add(seconds));
+        let keep = until(self.settings.keep.as_secs());
+        let fetched = match (want, &self.settings.snp, &self.settings.tdx) {
+            (Want::Chip(chip), Some(base), _) => kds::chip(&self.http, base, chip)
+                .await
+                .map(|held| self.change(|m| m.put_chip(*chip, held, keep))),
+            (Want::Line(product, key), Some(base), _) => kds::line(&self.http, base, *product, *key)
+                .await
+                .map(|held| self.change(|m| m.put_line((*product, *key), held, keep))),
+            (Want::Platform(fmspc), _, Some(base)) => pcs::platform(&self.http, base, *fmspc)
+                .await
+                .map(|held| self.change(|m| m.put_platform(*fmspc, held, keep))),
+            _ => return,
+        };
+        match fetched {
+            Ok(()) => tracing::info!(%want, "fetched from the mirror"),
+            Err(error) => {
+                tracing::warn!(%want, %error, "the mirror does not give it");
+                self.change(|memory| memory.put_nothing(want, until(AGAIN)));
+            }
+        }
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Memory)) {
+        change(Arc::make_mut(&mut self.memory.lock().unwrap_or_else(PoisonError::into_inner)));
+    }
+}
