@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result, bail};
 use ccnode_evidence::Sha256Digest;
-use ccnode_vm_harness::machine::Qemu;
+use ccnode_vm_harness::machine::{Firmware, Qemu, Start};
 use ccnode_vm_harness::{Disk, Image, Machine, Story, TpmState, Vm};
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::Path;
@@ -25,12 +25,16 @@ pub const SERIAL: &str = "ccnode-root";
 pub struct Node {
     /// Its disk.
     pub disk: Image,
-    /// Its TPM.
-    pub tpm: TpmState,
+    /// Its TPM; a node may have none.
+    pub tpm: Option<TpmState>,
     /// What is plugged in besides.
     pub extra: Vec<Disk>,
     /// What runs it.
     pub qemu: Qemu,
+    /// What runs first.
+    pub start: Start,
+    /// What its host says by SMBIOS.
+    pub smbios: Vec<String>,
 }
 
 /// How a boot ended.
@@ -113,9 +117,11 @@ impl Node {
     pub fn new(story: &Story, image: &Built, tpm: &TpmState) -> Result<Self> {
         Ok(Self {
             disk: image.disk().copy_to(story.path("disk.img"))?,
-            tpm: tpm.copy_to(story.path("tpm"))?,
+            tpm: Some(tpm.copy_to(story.path("tpm"))?),
             extra: Vec::new(),
             qemu: Qemu::default(),
+            start: Start::Uefi(Firmware::plain()),
+            smbios: Vec::new(),
         })
     }
 
@@ -127,9 +133,8 @@ impl Node {
         std::fs::create_dir_all(dir)?;
         Ok(Self {
             disk: self.disk.copy_to(dir.join("disk.img"))?,
-            tpm: self.tpm.copy_to(dir.join("tpm"))?,
-            extra: self.extra.clone(),
-            qemu: self.qemu.clone(),
+            tpm: self.tpm.as_ref().map(|tpm| tpm.copy_to(dir.join("tpm"))).transpose()?,
+            ..self.clone()
         })
     }
 
@@ -137,12 +142,13 @@ impl Node {
     #[must_use]
     pub fn machine(&self, trust_port: u16, api_port: u16) -> Machine {
         let guest = |host, port| SocketAddrV4::new(Ipv4Addr::new(10, 0, 2, host), port);
-        let machine = Machine::uefi()
+        let machine = Machine::start(self.start.clone())
             .qemu(self.qemu.clone())
-            .tpm(&self.tpm)
             .disk(Disk::boot(self.disk.path(), SERIAL))
             .forward(guest(100, 443), trust_port)
             .forward(guest(101, 6443), api_port);
+        let machine = self.tpm.iter().fold(machine, Machine::tpm);
+        let machine = self.smbios.iter().fold(machine, |machine, text| machine.smbios(text));
         self.extra.iter().fold(machine, |machine, disk| machine.disk(disk.clone()))
     }
 

@@ -101,26 +101,23 @@ impl Stage {
     /// # Errors
     /// When the service or the tool fails.
     pub fn trust(&self, story: &Story) -> Result<(Trust, Cluster)> {
+        self.service(story, &self.image, &["--rule", "danger-host-is-trusted"])
+    }
+
+    /// The same for any image, with these rules of the pool.
+    pub(crate) fn service(&self, story: &Story, image: &Built, rules: &[&str]) -> Result<(Trust, Cluster)> {
         let trust = self.keys.copy_to(story.path("trust"))?.serve()?;
         let cluster = Cluster::start(trust.dir(), story.dir())?;
         let ek_root = story.path("ek-ca.pem");
         fs::write(&ek_root, self.tpms.ca_bundle_pem()?)?;
-        trust.cli(&[
-            "pool",
-            "create",
-            "workers",
-            "--on-unknown",
-            "enrol",
-            "--rule",
-            "danger-host-is-trusted",
-            "--ek-root",
-            &format!("{}:hypervisor-vtpm", ek_root.display()),
-            "--cluster-server",
-            "https://10.0.2.101:6443",
-            "--cluster-ca",
-            &cluster.ca_file.to_string_lossy(),
-        ])?;
-        trust.cli(&["image", "register", &self.image.tuple().to_string_lossy()])?;
+        let (ek_root, ca) = (
+            format!("{}:hypervisor-vtpm", ek_root.display()),
+            cluster.ca_file.to_string_lossy().into_owned(),
+        );
+        let pool = ["pool", "create", "workers", "--on-unknown", "enrol", "--ek-root", &ek_root];
+        let api = ["--cluster-server", "https://10.0.2.101:6443", "--cluster-ca", &ca];
+        trust.cli(&[&pool, rules, &api].concat())?;
+        trust.cli(&["image", "register", &image.tuple().to_string_lossy()])?;
         Ok((trust, cluster))
     }
 
@@ -165,24 +162,48 @@ impl Stage {
             let file = dir().join("platform-tuple.json");
             let cluster = Cluster::start(trust.dir(), story.dir())?;
             let mut probe = node.copy_to(&story.path("probe"))?;
-            let outcome = probe.boot(story, "unknown-platform", trust, &cluster)?;
-            ensure!(outcome.code() == Some("platform-unknown"), "an unknown platform was {outcome:?}");
-            let id = trust.last_refusal()?.get("id").context("a refusal has an id")?.to_string();
-            let path = file.to_string_lossy().into_owned();
-            trust.cli(&["platform", "record", "--refusal", &id, "--name", "qemu-q35-ovmf", "-o", &path])?;
+            platform_of(story, &mut probe, trust, &cluster, &file)?;
             *known = Some(file);
         }
-        let file = known.clone().context("no platform")?;
-        let platform = trust.cli(&["platform", "register", &file.to_string_lossy()])?;
-        let images = trust.cli(&["image", "list"])?;
-        let id = |value: &serde_json::Value| value.get("id").and_then(|v| v.as_str()).map(str::to_owned);
-        let platform = id(&platform).context("a platform has an id")?;
-        for image in images.as_array().into_iter().flatten() {
-            let image = id(image).context("an image has an id")?;
-            trust.cli(&["pool", "allow", "workers", "--platform", &platform, "--image", &image])?;
-        }
-        Ok(())
+        allow_platform(trust, known.as_ref().context("no platform")?)
     }
+}
+
+/// Boots a node whose platform nobody knows, and records it in `file` as an administrator would; how that boot ended.
+pub(crate) fn platform_of(
+    story: &Story,
+    node: &mut Node,
+    trust: &Trust,
+    cluster: &Cluster,
+    file: &Path,
+) -> Result<Outcome> {
+    let outcome = node.boot(story, "unknown-platform", trust, cluster)?;
+    ensure!(outcome.code() == Some("platform-unknown"), "an unknown platform was {outcome:?}");
+    let id = trust.last_refusal()?.get("id").context("a refusal has an id")?.to_string();
+    trust.cli(&[
+        "platform",
+        "record",
+        "--refusal",
+        &id,
+        "--name",
+        "qemu-q35-ovmf",
+        "-o",
+        &file.to_string_lossy(),
+    ])?;
+    Ok(outcome)
+}
+
+/// Registers a platform, and lets the pool take it with every image.
+pub(crate) fn allow_platform(trust: &Trust, file: &Path) -> Result<()> {
+    let platform = trust.cli(&["platform", "register", &file.to_string_lossy()])?;
+    let images = trust.cli(&["image", "list"])?;
+    let id = |value: &serde_json::Value| value.get("id").and_then(|v| v.as_str()).map(str::to_owned);
+    let platform = id(&platform).context("a platform has an id")?;
+    for image in images.as_array().into_iter().flatten() {
+        let image = id(image).context("an image has an id")?;
+        trust.cli(&["pool", "allow", "workers", "--platform", &platform, "--image", &image])?;
+    }
+    Ok(())
 }
 
 /// The API server of one scenario, which trusts the service's cluster CA.

@@ -6,8 +6,10 @@
 mod fuse;
 mod platform;
 mod state;
+mod told;
 mod tree;
 
 pub use fuse::mount;
 pub use platform::{Blobs, Platform, Request, Snp, Svsm, Tdx};
 pub use state::{Emulator, Interloper};
+pub use told::{TABLES, says, told};

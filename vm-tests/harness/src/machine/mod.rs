@@ -198,21 +198,23 @@ impl Machine {
     /// A machine that starts Debian's OVMF without Secure Boot.
     #[must_use]
     pub fn uefi() -> Self {
-        Self::new(Start::Uefi(Firmware::plain()))
+        Self::start(Start::Uefi(Firmware::plain()))
     }
 
     /// A machine that starts other firmware.
     #[must_use]
     pub fn firmware(firmware: Firmware) -> Self {
-        Self::new(Start::Uefi(firmware))
+        Self::start(Start::Uefi(firmware))
     }
 
     /// A machine that starts a kernel directly.
     pub fn kernel(kernel: impl Into<PathBuf>, initrd: impl Into<PathBuf>, append: &str) -> Self {
-        Self::new(Start::Kernel { kernel: kernel.into(), initrd: initrd.into(), append: append.to_owned() })
+        Self::start(Start::Kernel { kernel: kernel.into(), initrd: initrd.into(), append: append.to_owned() })
     }
 
-    fn new(start: Start) -> Self {
+    /// A machine that starts this.
+    #[must_use]
+    pub fn start(start: Start) -> Self {
         let accel = std::env::var("CCNODE_ACCEL").unwrap_or_else(|_| "tcg".to_owned());
         Self {
             qemu: Qemu::default(),

@@ -88,7 +88,7 @@ impl Demo {
 
         say("6. the disk, moved to a machine with another TPM");
         let mut foreign = node.copy_to(&demo.story.path("foreign-tpm-disk"))?;
-        foreign.tpm = stage.tpms.template("b")?.copy_to(demo.story.path("tpm-b"))?;
+        foreign.tpm = Some(stage.tpms.template("b")?.copy_to(demo.story.path("tpm-b"))?);
         let before = std::fs::read(foreign.disk.path())?;
         demo.boot("foreign-tpm", &mut foreign, Some("disk-not-blank"))?;
         demo.unchanged(before == std::fs::read(foreign.disk.path())?);

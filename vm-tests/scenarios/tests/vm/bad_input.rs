@@ -14,13 +14,13 @@ pub(crate) fn no_tpm(story: &Story) -> Result<()> {
 pub(crate) fn tpm_without_certificate(story: &Story) -> Result<()> {
     let stage = Stage::get()?;
     let (mut node, trust, cluster, _) = stage.ready(story)?;
-    node.tpm = stage.tpms.template_without_ek_cert("bare")?.copy_to(story.path("bare"))?;
+    node.tpm = Some(stage.tpms.template_without_ek_cert("bare")?.copy_to(story.path("bare"))?);
     node.boot(story, "boot", &trust, &cluster)?.refused("ek-cert-missing")
 }
 
 pub(crate) fn tpm_of_another_maker(story: &Story) -> Result<()> {
     let (mut node, trust, cluster, _) = Stage::get()?.ready(story)?;
-    node.tpm = TpmMaker::open(story.path("other-maker"))?.template("x")?;
+    node.tpm = Some(TpmMaker::open(story.path("other-maker"))?.template("x")?);
     node.boot(story, "boot", &trust, &cluster)?.refused("ek-untrusted")
 }
 

@@ -1,11 +1,12 @@
 //! The first process of a test's initramfs: it puts the emulator where the kernel's reports would be, and becomes ccnode-init.
 //!
-//! What the emulated guest is made of lies in `/tsm`: `modules` (paths, in load order), `certificates` (the host's table),
-//! `manifest` (of the SVSM's vTPM; a guest without one has no SVSM), `measurement` (48 bytes, for a launch of another kind).
+//! In `/tsm` lie `modules` (paths, in load order) and `certificates` (the host's table). What is the launch's own the host says
+//! by SMBIOS, so that one image boots as any guest: `manifest` (of the SVSM's vTPM; a guest without one has no SVSM) and
+//! `measurement` (48 bytes, for a launch of another kind). Each boot has a REPORT_ID of its own.
 #![no_main]
 
 use ccnode_testkit::snp::TestChip;
-use ccnode_tsm_emulator::{Emulator, Snp, mount};
+use ccnode_tsm_emulator::{Emulator, Snp, TABLES, mount, told};
 use nix::kmod::{ModuleInitFlags, finit_module};
 use nix::mount::{MsFlags, mount as mount_fs};
 use nix::unistd::{dup2_stderr, dup2_stdin, dup2_stdout, execve};
@@ -58,28 +59,22 @@ fn boot() -> Never {
 }
 
 fn serve() -> Never {
-    let file = |name: &str| fs::read(Path::new(FOLDER).join(name));
-    let optional = |name: &str| {
-        file(name).map(Some).or_else(|e| match e.kind() {
-            io::ErrorKind::NotFound => Ok(None),
-            _ => Err(e),
-        })
-    };
+    let tables = fs::read(TABLES)?;
+    let said = |name| told(&tables, name).map_err(io::Error::other);
+    let measurement = said("measurement")?.map(<[u8; 48]>::try_from).transpose();
+    let measurement = measurement.map_err(|_| io::Error::other("a measurement has 48 bytes"))?;
+    let mut report_id = [0; 32];
+    File::open("/dev/urandom")?.read_exact(&mut report_id)?;
     let chip = TestChip::milan();
-    let measurement = match optional("measurement")? {
-        Some(bytes) => {
-            Some(<[u8; 48]>::try_from(bytes).map_err(|_| io::Error::other("a measurement has 48 bytes"))?)
-        }
-        None => None,
-    };
     let platform = Snp {
         sign: Box::new(move |data, level| {
             let mut spec = chip.spec(*data, level);
             spec.measurement = measurement.unwrap_or(spec.measurement);
+            spec.report_id = report_id;
             chip.sign(&spec)
         }),
-        certificates: file("certificates")?,
-        manifest: optional("manifest")?,
+        certificates: fs::read(format!("{FOLDER}/certificates"))?,
+        manifest: said("manifest")?,
         svsm_has_certificates: false,
     };
     let _session = mount(Emulator::on(Some(Box::new(platform))), Path::new(REPORTS))?;
