@@ -211,3 +211,20 @@ async fn demands(global: &Global, client: &Client, name: &PoolName, set: Option<
         false => output::line(toml::to_string_pretty(&policy)?.trim_end()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_documented_policy_is_one() {
+        let page = include_str!("../../docs/configuration.md");
+        let example = page.split("```toml").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+        let digits = |n: usize| (format!("<{n} hex digits>"), "1".repeat(n));
+        let text =
+            [digits(64), digits(96)].iter().fold(example.to_owned(), |t, (from, to)| t.replace(from, to));
+        let policy: HardwarePolicy = toml::from_str(&text).unwrap();
+        assert_eq!((policy.snp_launches.len(), policy.vtpm_keepers.snp_measurements.len()), (1, 1));
+        assert!(ccnode_appraise::Hardware::new(policy).is_ok());
+    }
+}
