@@ -1,25 +1,10 @@
 //! `ccnode explain` on every recorded log: what it prints for machines is what is known of the log.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "helpers of tests fail by panicking")]
+#![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
+use ccnode_vectors::stated as vectors;
 use serde_json::Value;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
-
-fn vectors(kind: &str) -> Option<(PathBuf, Value)> {
-    let root = std::env::var_os("CCNODE_VECTORS")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/vectors"), PathBuf::from);
-    let dir = root.join(kind);
-    match std::fs::read(dir.join("expected.json")) {
-        Ok(text) => Some((dir, serde_json::from_slice(&text).unwrap())),
-        Err(error) if std::env::var_os("CCNODE_REQUIRE_VECTORS").is_some_and(|v| v == "1") => {
-            panic!("vectors not found in {}: {error}", dir.display())
-        }
-        Err(_) => {
-            eprintln!("skipped: vectors not found");
-            None
-        }
-    }
-}
 
 fn explain(args: &[&Path]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_ccnode")).args(["--json", "explain"]).args(args).output().unwrap()

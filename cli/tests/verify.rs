@@ -7,25 +7,13 @@
     reason = "helpers of tests fail by panicking, and skip aloud"
 )]
 
+use ccnode_vectors::root as vectors;
 use serde_json::Value;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 /// Where all certificates of the set are valid, unless a case says otherwise.
 const AT: &str = "2026-06-01";
-
-fn vectors() -> Option<PathBuf> {
-    let dir = std::env::var_os("CCNODE_VECTORS").map_or_else(
-        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/vectors")),
-        PathBuf::from,
-    );
-    if dir.is_dir() {
-        return Some(dir);
-    }
-    assert!(std::env::var_os("CCNODE_REQUIRE_VECTORS").is_none_or(|v| v != "1"), "vectors not found");
-    println!("skipped: vectors not found");
-    None
-}
 
 /// Verdict, exit code and codes of the reasons.
 fn verify(dir: &Path, args: &[String]) -> (String, i32, Vec<String>, Value) {

@@ -7,6 +7,7 @@ mod digest;
 mod encoding;
 mod kind;
 mod pcr;
+mod reader;
 mod secret;
 mod source;
 pub mod transcript;
@@ -18,6 +19,7 @@ pub use digest::{DigestParseError, HashAlg, Sha256Digest};
 pub use encoding::{Base64Std, Base64Url, Base64UrlPadded, Hex};
 pub use kind::{EvidenceKind, UnknownKind};
 pub use pcr::{PcrIndex, PcrIndexError, PcrSet, PcrValues};
+pub use reader::Reader;
 pub use secret::{Secret, SecretBytes};
 pub use source::{
     Absent, Activated, Ek, EvidenceSource, Identity, QuoteParts, ReportParts, ReportSource, TpmSource,

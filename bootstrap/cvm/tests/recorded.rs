@@ -1,21 +1,7 @@
 //! Recorded reports: what the node takes out of them is what was recorded.
-#![expect(clippy::unwrap_used, reason = "a test that panics has failed, as it should")]
 
 use ccnode_cvm::{HclKind, HclReport};
-use std::path::PathBuf;
-
-/// The file's bytes; `None` (after saying so) where there are no vectors.
-fn read(path: &str) -> Option<Vec<u8>> {
-    let beside = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/vectors");
-    let dir = std::env::var_os("CCNODE_VECTORS").map_or_else(|| PathBuf::from(beside), PathBuf::from);
-    if !dir.is_dir() {
-        let required = std::env::var_os("CCNODE_REQUIRE_VECTORS").is_some_and(|v| v == "1");
-        assert!(!required, "vectors not found in {}", dir.display());
-        eprintln!("skipped: vectors not found");
-        return None;
-    }
-    Some(std::fs::read(dir.join(path)).unwrap())
-}
+use ccnode_vectors::read;
 
 #[test]
 fn hcl_reports_of_both_kinds() {

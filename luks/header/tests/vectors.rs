@@ -1,7 +1,6 @@
 //! The parser against images whose outcome with cryptsetup is known.
 
 #![expect(
-    clippy::print_stdout,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::indexing_slicing,
@@ -14,14 +13,7 @@ use std::process::Command;
 use ccnode_luks_header::{Allowlist, Header, ParseError, examine};
 
 fn vectors() -> Option<PathBuf> {
-    let own = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/vectors");
-    let root = std::env::var_os("CCNODE_VECTORS").map_or_else(|| own.into(), PathBuf::from);
-    if root.join("luks2").is_dir() {
-        return Some(root.join("luks2"));
-    }
-    assert!(std::env::var_os("CCNODE_REQUIRE_VECTORS").is_none_or(|v| v != "1"), "vectors not found");
-    println!("skipped: vectors not found");
-    None
+    ccnode_vectors::folder("luks2")
 }
 
 fn unpack(path: &Path, member: Option<&str>) -> Vec<u8> {

@@ -1,8 +1,8 @@
 //! UEFI device paths as text (UEFI specification, section 10.6.1.6), as far as boot events use them.
 
 use crate::payload::Guid;
-use crate::reader::Reader;
 use crate::text;
+use ccnode_evidence::Reader;
 
 /// Renders a device path; empty for an empty one, `None` where the bytes are no device path.
 pub(crate) fn render(bytes: &[u8]) -> Option<String> {
@@ -31,7 +31,7 @@ fn node(kind: u8, sub: u8, body: &[u8]) -> Option<String> {
             let (memory, start, end) = (r.u32()?, r.u64()?, r.u64()?);
             format!("MemoryMapped({memory:#x},{start:#x},{end:#x})")
         }
-        (1, 4) => format!("VenHw({})", Guid(r.guid()?)),
+        (1, 4) => format!("VenHw({})", Guid(*r.array()?)),
         (2, 1) => match (r.u32()?, r.u32()?) {
             (0x0a03_41d0, uid) => format!("PciRoot({uid:#x})"),
             (0x0a08_41d0, uid) => format!("PcieRoot({uid:#x})"),
@@ -42,7 +42,7 @@ fn node(kind: u8, sub: u8, body: &[u8]) -> Option<String> {
         (3, 1) => format!("Ata({:#x},{:#x},{:#x})", r.u8()?, r.u8()?, r.u16()?),
         (3, 2) => format!("Scsi({:#x},{:#x})", r.u16()?, r.u16()?),
         (3, 5) => format!("USB({:#x},{:#x})", r.u8()?, r.u8()?),
-        (3, 10) => format!("VenMsg({})", Guid(r.guid()?)),
+        (3, 10) => format!("VenMsg({})", Guid(*r.array()?)),
         (3, 11) => format!("MAC({})", hex::encode(r.take(6)?)),
         (3, 12) => "IPv4()".to_owned(),
         (3, 13) => "IPv6()".to_owned(),
@@ -54,17 +54,17 @@ fn node(kind: u8, sub: u8, body: &[u8]) -> Option<String> {
         (3, 24) => format!("Uri({})", text::any(body)?),
         (4, 1) => {
             let (number, _start, _size) = (r.u32()?, r.u64()?, r.u64()?);
-            let signature = Guid(r.guid()?);
+            let signature = Guid(*r.array()?);
             match (r.u8()?, r.u8()?) {
                 (_, 2) => format!("HD({number},GPT,{signature})"),
                 _ => format!("HD({number},MBR)"),
             }
         }
         (4, 2) => format!("CDROM({:#x})", r.u32()?),
-        (4, 3) => format!("VenMedia({})", Guid(r.guid()?)),
+        (4, 3) => format!("VenMedia({})", Guid(*r.array()?)),
         (4, 4) => text::utf16(body)?,
-        (4, 6) => format!("FvFile({})", Guid(r.guid()?)),
-        (4, 7) => format!("Fv({})", Guid(r.guid()?)),
+        (4, 6) => format!("FvFile({})", Guid(*r.array()?)),
+        (4, 7) => format!("Fv({})", Guid(*r.array()?)),
         (4, 8) => {
             let (_reserved, start, end) = (r.u32()?, r.u64()?, r.u64()?);
             format!("Offset({start:#x},{end:#x})")

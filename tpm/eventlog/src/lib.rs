@@ -19,7 +19,6 @@ mod hash;
 pub mod own;
 mod parse;
 mod payload;
-mod reader;
 pub mod render;
 mod replay;
 mod spdm;

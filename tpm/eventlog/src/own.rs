@@ -4,8 +4,7 @@ use crate::error::LogError;
 use crate::event::{EventLog, Format, Registers};
 use crate::event_type::EV_IPL;
 use crate::parse::{Bank, event2};
-use crate::reader::Reader;
-use ccnode_evidence::{HashAlg, PcrIndex, Sha256Digest};
+use ccnode_evidence::{HashAlg, PcrIndex, Reader, Sha256Digest};
 
 /// Where a node keeps this log.
 pub const PATH: &str = "/run/ccnode/eventlog";

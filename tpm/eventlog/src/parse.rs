@@ -4,8 +4,7 @@ use crate::digests::Digests;
 use crate::error::{LogError, MAX_DIGEST};
 use crate::event::{Event, EventLog, Format, NO_REGISTER, Registers};
 use crate::event_type::EV_NO_ACTION;
-use crate::reader::Reader;
-use ccnode_evidence::HashAlg;
+use ccnode_evidence::{HashAlg, Reader};
 
 /// What a Spec ID Event03 begins with (PC Client Platform Firmware Profile, section 10.4.5.1).
 const SPEC_ID_03: &[u8; 16] = b"Spec ID Event03\0";
@@ -178,7 +177,7 @@ fn old_event<'a>(r: &mut Reader<'a>, index: usize, registers: Registers) -> Resu
     let (register, event_type) = start(r, index, registers)?;
     let at = |r: &Reader<'_>, what| LogError::Truncated { offset: r.offset(), what };
     let digest = r.take(20).ok_or_else(|| at(r, "a digest"))?;
-    let data = r.sized().ok_or_else(|| at(r, "an event's data"))?;
+    let data = r.sized_u32().ok_or_else(|| at(r, "an event's data"))?;
     Ok(Event { index, register, event_type, digests: Digests::one(HashAlg::Sha1, digest), data })
 }
 
@@ -192,7 +191,7 @@ pub(crate) fn event2<'a>(
     let (register, event_type) = start(r, index, registers)?;
     let digests = digests(r, index, banks)?;
     let offset = r.offset();
-    let data = r.sized().ok_or(LogError::Truncated { offset, what: "an event's data" })?;
+    let data = r.sized_u32().ok_or(LogError::Truncated { offset, what: "an event's data" })?;
     Ok(Event { index, register, event_type, digests, data })
 }
 

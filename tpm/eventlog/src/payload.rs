@@ -2,9 +2,9 @@
 
 use crate::event::Event;
 use crate::event_type::*;
-use crate::reader::Reader;
 use crate::spdm::Device;
 use crate::{device_path, text, windows};
+use ccnode_evidence::Reader;
 use std::fmt;
 
 /// A GUID in UEFI's mixed-endian byte order.
@@ -212,7 +212,7 @@ fn decode(event_type: u32, data: &[u8]) -> Option<Payload> {
             }
             let mut r = Reader::new(data);
             let tag = r.u32()?;
-            Payload::Tagged { tag, text: text::any(r.sized()?) }
+            Payload::Tagged { tag, text: text::any(r.sized_u32()?) }
         }
         // Some firmware logs an address and a length where others log a name.
         EV_POST_CODE if data.len() == 16 && text::any(data).is_none() => blob(data, false)?,
@@ -223,7 +223,7 @@ fn decode(event_type: u32, data: &[u8]) -> Option<Payload> {
 /// GUID, UTF-16 name, contents.
 fn variable_parts(data: &[u8]) -> Option<(Guid, &[u8], &[u8])> {
     let mut r = Reader::new(data);
-    let guid = Guid(r.guid()?);
+    let guid = Guid(*r.array()?);
     let (name_len, data_len) = (r.u64()?, r.u64()?);
     let name = r.take_u64(name_len.checked_mul(2)?)?;
     let contents = r.take_u64(data_len)?;
@@ -251,7 +251,7 @@ fn tables(data: &[u8], named: bool) -> Option<Payload> {
     let count = r.u64()?;
     let mut tables = Vec::new();
     for _ in 0..count {
-        tables.push(TableRef { guid: Guid(r.guid()?), address: r.u64()? });
+        tables.push(TableRef { guid: Guid(*r.array()?), address: r.u64()? });
     }
     Some(Payload::Tables { name, tables })
 }
@@ -270,7 +270,7 @@ fn gpt(data: &[u8]) -> Option<Payload> {
     }
     // Revision to last usable LBA.
     r.take(48)?;
-    let disk = Guid(r.guid()?);
+    let disk = Guid(*r.array()?);
     r.u64()?;
     let (_entries, entry_size, _crc) = (r.u32()?, r.u32()?, r.u32()?);
     let count = r.u64()?;
@@ -278,7 +278,7 @@ fn gpt(data: &[u8]) -> Option<Payload> {
     let mut partitions = Vec::new();
     for _ in 0..count {
         let mut e = Reader::new(r.take(entry_size)?);
-        let (kind, guid) = (Guid(e.guid()?), Guid(e.guid()?));
+        let (kind, guid) = (Guid(*e.array()?), Guid(*e.array()?));
         let (first, last, _attributes) = (e.u64()?, e.u64()?, e.u64()?);
         partitions.push(Partition { kind, guid, first, last, name: text::utf16(e.take(72)?)? });
     }

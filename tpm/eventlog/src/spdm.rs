@@ -2,7 +2,7 @@
 //! section 10.2.7).
 
 use crate::device_path;
-use crate::reader::Reader;
+use ccnode_evidence::Reader;
 
 /// Device type of a PCI function.
 const PCI: u32 = 1;

@@ -1,6 +1,6 @@
 //! What Windows measures: the events of its boot configuration log (WBCL) by their names.
 
-use crate::reader::Reader;
+use ccnode_evidence::Reader;
 
 /// Set in the tag of an event that holds others.
 const AGGREGATION: u32 = 0x4000_0000;
@@ -88,7 +88,7 @@ fn name(tag: u32) -> Option<String> {
 /// The events in the data of EV_EVENT_TAG in words, `None` where they are not Windows'. One that holds others names them.
 pub(crate) fn describe(data: &[u8]) -> Option<String> {
     let mut r = Reader::new(data);
-    let (first, contents) = (r.u32()?, r.sized()?);
+    let (first, contents) = (r.u32()?, r.sized_u32()?);
     let outer = name(first)?;
     let inner = if first & AGGREGATION == 0 { r.rest() } else { contents };
     let names = inside(inner);
@@ -102,7 +102,7 @@ pub(crate) fn describe(data: &[u8]) -> Option<String> {
 fn inside(data: &[u8]) -> Vec<String> {
     let mut r = Reader::new(data);
     let mut names = Vec::new();
-    while let (Some(tag), Some(_)) = (r.u32(), r.sized()) {
+    while let (Some(tag), Some(_)) = (r.u32(), r.sized_u32()) {
         if names.len() == NAMED {
             names.push("…".to_owned());
             break;

@@ -46,9 +46,9 @@ fn expected(event: &Event) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::vectors;
     use ccnode_evidence::{PcrIndex, PcrSet};
     use ccnode_tpm_eventlog::EventLog;
+    use ccnode_vectors as vectors;
 
     const LOGS: &[&str] = &[
         "gce/coreos_36_shielded_vm_no_secure_boot_eventlog",

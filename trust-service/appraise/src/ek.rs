@@ -117,7 +117,7 @@ fn untrusted(leaf: &X509Certificate<'_>, fault: Option<ChainFault>) -> Rejection
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::vectors;
+    use ccnode_vectors as vectors;
 
     #[test]
     fn clouds_cas_are_taken() {

@@ -25,8 +25,6 @@ mod sent;
 mod session;
 pub mod standalone;
 mod tpm;
-#[cfg(test)]
-mod vectors;
 mod verdict;
 mod x509;
 

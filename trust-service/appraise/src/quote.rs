@@ -123,7 +123,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::vectors;
+    use ccnode_vectors as vectors;
 
     fn key(public: &[u8]) -> (SigningKey, AkGuarded) {
         let key = SigningKey::parse(public).unwrap();

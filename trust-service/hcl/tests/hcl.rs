@@ -1,10 +1,5 @@
 //! HCL reports: the recorded ones as stated, and one mutation for each field that must be refused by its own name.
-#![expect(
-    clippy::unwrap_used,
-    clippy::indexing_slicing,
-    clippy::print_stdout,
-    reason = "helpers of tests fail by panicking, and skip aloud"
-)]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "helpers of tests fail by panicking")]
 
 use base64::Engine as _;
 use ccnode_hcl::{Field, HardwareReport, HclRejection, HclReport, KeyFault};
@@ -13,16 +8,7 @@ use sha2::{Digest as _, Sha256, Sha384, Sha512};
 use std::path::PathBuf;
 
 fn vectors() -> Option<PathBuf> {
-    let dir = std::env::var_os("CCNODE_VECTORS").map_or_else(
-        || PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/vectors")),
-        PathBuf::from,
-    );
-    if dir.is_dir() {
-        return Some(dir.join("azure-hcl"));
-    }
-    assert!(std::env::var_os("CCNODE_REQUIRE_VECTORS").is_none_or(|v| v != "1"), "vectors not found");
-    println!("skipped: vectors not found");
-    None
+    ccnode_vectors::folder("azure-hcl")
 }
 
 /// The HCL report that a file is or holds; `None` for files of another kind.

@@ -1,7 +1,7 @@
 //! The body of a TD quote: TD 1.0 (584 bytes), TD 1.5 (648) and TD 1.5 with service TD extensions (885).
 
-use crate::reader::Reader;
 use crate::{Flags, Measurement, TcbSvn};
+use ccnode_evidence::Reader;
 use serde::Serialize;
 
 /// Bits of the TD's attributes (TDX Module ABI Specification, section on ATTRIBUTES).

@@ -15,7 +15,6 @@ mod pck;
 mod policy;
 mod qe;
 mod quote;
-mod reader;
 mod rejection;
 mod report_data;
 mod root;

@@ -1,8 +1,8 @@
 //! The quoting enclave's report, and whether the enclave is Intel's (QE identity; SGX ECDSA QVL specification, section 4.1.2.9).
 
 use crate::json::{Date, Hex};
-use crate::reader::Reader;
 use crate::tcb_info::{SvnLevel, svn_level};
+use ccnode_evidence::Reader;
 use serde::{Deserialize, Serialize};
 
 /// What a QE report says, as far as it is judged; its signature is checked in [`crate::verify`].

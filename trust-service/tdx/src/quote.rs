@@ -1,8 +1,8 @@
 //! The parser of TD quotes, versions 4 and 5: bounded, strict, and believing nothing.
 
 use crate::body::BodyKind;
-use crate::reader::Reader;
 use crate::{QeFacts, TdBody};
+use ccnode_evidence::Reader;
 
 /// More bytes than any buffer that a quote comes in; longer ones are not read.
 pub const MAX_QUOTE: usize = 64 * 1024;

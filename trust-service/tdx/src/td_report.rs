@@ -3,8 +3,8 @@
 //! The report's MAC can be checked on its own machine alone, so a report is believed as far as a proven quote repeats it.
 
 use crate::body::{measurement, svn};
-use crate::reader::Reader;
 use crate::{Flags, Measurement, Rejection, TcbSvn, TdxProven};
+use ccnode_evidence::Reader;
 use sha2::{Digest as _, Sha384};
 
 /// Length of a TDREPORT_STRUCT.

@@ -8,28 +8,11 @@ use crate::*;
 use base64::Engine as _;
 use ccnode_evidence::{HashAlg, UnixTime};
 use ccnode_tpm_eventlog::EventLog;
+pub(crate) use ccnode_vectors::stated as vectors;
 use serde_json::Value;
-use std::path::PathBuf;
 
 /// 2026-03-01: every PCK certificate of the vectors is valid.
 const NOW: UnixTime = UnixTime(1_772_323_200);
-
-/// The folder of one kind and its expected.json; `None` (after saying so) where there are no vectors.
-pub(crate) fn vectors(kind: &str) -> Option<(PathBuf, Value)> {
-    let beside = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/vectors");
-    let root = std::env::var_os("CCNODE_VECTORS").map_or_else(|| PathBuf::from(beside), PathBuf::from);
-    let dir = root.join(kind);
-    match std::fs::read(dir.join("expected.json")) {
-        Ok(text) => Some((dir, serde_json::from_slice(&text).unwrap())),
-        Err(error) if std::env::var_os("CCNODE_REQUIRE_VECTORS").is_some_and(|v| v == "1") => {
-            panic!("vectors not found in {}: {error}", dir.display())
-        }
-        Err(_) => {
-            eprintln!("skipped: vectors not found");
-            None
-        }
-    }
-}
 
 fn read(name: &str) -> Vec<u8> {
     std::fs::read(vectors("tdx").unwrap().0.join(name)).unwrap()

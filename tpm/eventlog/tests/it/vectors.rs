@@ -2,27 +2,9 @@
 
 use ccnode_evidence::{HashAlg, Sha256Digest};
 use ccnode_tpm_eventlog::{EventLog, LogError, Payload, Replay, ReplayError, event_type::*, render};
+pub(crate) use ccnode_vectors::stated as vectors;
 use serde_json::{Map, Value};
-use std::path::{Path, PathBuf};
-
-/// The folder with the vectors of one kind and its expected.json.
-pub(crate) fn vectors(kind: &str) -> Option<(PathBuf, Value)> {
-    let root = std::env::var_os("CCNODE_VECTORS").map_or_else(
-        || Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/vectors")).to_owned(),
-        PathBuf::from,
-    );
-    let dir = root.join(kind);
-    match std::fs::read(dir.join("expected.json")) {
-        Ok(text) => Some((dir, serde_json::from_slice(&text).unwrap())),
-        Err(error) if std::env::var_os("CCNODE_REQUIRE_VECTORS").is_some_and(|v| v == "1") => {
-            panic!("vectors not found in {}: {error}", dir.display())
-        }
-        Err(_) => {
-            eprintln!("skipped: vectors not found");
-            None
-        }
-    }
-}
+use std::path::Path;
 
 pub(crate) fn read(path: &Path) -> &'static [u8] {
     std::fs::read(path).unwrap_or_else(|e| panic!("{}: {e}", path.display())).leak()

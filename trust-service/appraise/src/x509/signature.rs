@@ -102,12 +102,12 @@ fn pss(signed: &AlgorithmIdentifier<'_>) -> Option<Algorithm> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{vectors, x509};
+    use crate::x509;
 
     #[test]
     fn pss_of_a_real_chain() {
         // A processor maker's intermediate and root: RSA-4096, RSASSA-PSS with SHA-384.
-        let Some(pem) = vectors::read("snp/ca/ask_ark_milan.pem") else { return };
+        let Some(pem) = ccnode_vectors::read("snp/ca/ask_ark_milan.pem") else { return };
         let ders: Vec<Vec<u8>> =
             x509_parser::pem::Pem::iter_from_buffer(&pem).map(|block| block.unwrap().contents).collect();
         let [below, above] = ders.as_slice() else { panic!("{} certificates", ders.len()) };

@@ -89,6 +89,20 @@ fn t12_what_may_keep_a_vtpm_is_the_pools_to_say() {
     };
     assert_eq!(world.run(&signed([0x1d; 48])).unwrap().level, TrustLevel::TeeBoundVtpm);
     assert!(world.run(&signed([0x2d; 48])).is_err());
+
+    // By who certified whoever signed it; a digest without the bit that says so is nobody's word.
+    world.policy.vtpm_keepers.snp_author_key_digests = vec![Hex([0xad; 48])];
+    let certified = |digest: [u8; 48], key_info: u32| {
+        let tpm = world.tpm().without_certificate();
+        let hardware = Hardware::svsm(TestChip::milan(), tpm.ek_public()).reporting(move |spec| {
+            spec.author_key_digest = digest;
+            spec.key_info |= key_info;
+        });
+        world.run(&Machine::with(tpm, hardware))
+    };
+    assert_eq!(certified([0xad; 48], 1).unwrap().level, TrustLevel::TeeBoundVtpm);
+    assert!(certified([0xae; 48], 1).is_err());
+    assert!(certified([0xad; 48], 0).is_err());
 }
 
 #[test]

@@ -14,15 +14,7 @@ const AT: UnixTime = UnixTime(1_640_995_200);
 
 /// The folder of the kind; `None` (after saying so) where there are no vectors.
 pub(crate) fn folder() -> Option<PathBuf> {
-    let beside = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/vectors");
-    let dir = std::env::var_os("CCNODE_VECTORS").map_or_else(|| PathBuf::from(beside), PathBuf::from);
-    if !dir.is_dir() {
-        let required = std::env::var_os("CCNODE_REQUIRE_VECTORS").is_some_and(|v| v == "1");
-        assert!(!required, "vectors not found in {}", dir.display());
-        eprintln!("skipped: vectors not found");
-        return None;
-    }
-    Some(dir.join("tpm-quote"))
+    ccnode_vectors::folder("tpm-quote")
 }
 
 struct Vectors(PathBuf);

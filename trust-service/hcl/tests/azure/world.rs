@@ -3,23 +3,10 @@
 use ccnode_hcl::{HardwareReport, HclRejection, HclReport, RuntimeProven};
 use ccnode_testkit::hcl::{HclSpec, runtime_data};
 use ccnode_testkit::snp::TestChip;
+pub(crate) use ccnode_vectors::read as vector;
 use rsa::RsaPublicKey;
 use rsa::pkcs1::DecodeRsaPrivateKey as _;
 use serde_json::Value;
-use std::path::PathBuf;
-
-/// A file of the shared vectors; `None` (after saying so) where there are none.
-pub(crate) fn vector(path: &str) -> Option<Vec<u8>> {
-    let beside = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/vectors");
-    let dir = std::env::var_os("CCNODE_VECTORS").map_or_else(|| PathBuf::from(beside), PathBuf::from);
-    if !dir.is_dir() {
-        let required = std::env::var_os("CCNODE_REQUIRE_VECTORS").is_some_and(|v| v == "1");
-        assert!(!required, "vectors not found in {}", dir.display());
-        eprintln!("skipped: vectors not found");
-        return None;
-    }
-    Some(std::fs::read(dir.join(path)).unwrap_or_else(|e| panic!("{path}: {e}")))
-}
 
 fn key(der: &[u8]) -> RsaPublicKey {
     rsa::RsaPrivateKey::from_pkcs1_der(der).unwrap().to_public_key()

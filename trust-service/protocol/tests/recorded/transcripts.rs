@@ -8,18 +8,10 @@ use ccnode_protocol::jwe::{EphemeralKey, Jwe};
 use ccnode_protocol::{ATTEST, AUTH, Attestation, AuthRequest, TeePubKey};
 use serde::Deserialize;
 use serde_json::Value;
-use std::path::PathBuf;
 
 fn read(file: &str) -> Option<String> {
-    let beside = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/vectors");
-    let dir = std::env::var_os("CCNODE_VECTORS").map_or_else(|| PathBuf::from(beside), PathBuf::from);
-    if !dir.is_dir() {
-        let required = std::env::var_os("CCNODE_REQUIRE_VECTORS").is_some_and(|v| v == "1");
-        assert!(!required, "vectors not found in {}", dir.display());
-        eprintln!("skipped: vectors not found");
-        return None;
-    }
-    Some(std::fs::read_to_string(dir.join("kbs-transcripts").join(file)).unwrap())
+    let bytes = ccnode_vectors::read(&format!("kbs-transcripts/{file}"))?;
+    Some(String::from_utf8(bytes).unwrap())
 }
 
 #[derive(Deserialize)]

@@ -6,7 +6,6 @@ use ccnode_protocol::{PROBLEM_TYPE_BASE, Problem};
 use ccnode_testkit::Seat;
 use reqwest::Method;
 use std::collections::BTreeSet;
-use std::path::PathBuf;
 
 /// A recorded request with its answer.
 #[derive(Default, Debug)]
@@ -36,15 +35,7 @@ const DIFFERS: [(&str, &str, u16, &str); 2] = [
 ];
 
 fn recordings() -> Option<Vec<Recorded>> {
-    let beside = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/vectors");
-    let dir = std::env::var_os("CCNODE_VECTORS").map_or_else(|| PathBuf::from(beside), PathBuf::from);
-    if !dir.is_dir() {
-        let required = std::env::var_os("CCNODE_REQUIRE_VECTORS").is_some_and(|v| v == "1");
-        assert!(!required, "vectors not found in {}", dir.display());
-        eprintln!("skipped: vectors not found");
-        return None;
-    }
-    let text = std::fs::read_to_string(dir.join("kbs-transcripts/negative.txt")).unwrap();
+    let text = String::from_utf8(ccnode_vectors::read("kbs-transcripts/negative.txt")?).unwrap();
     let mut found: Vec<Recorded> = Vec::new();
     for line in text.lines() {
         let words: Vec<&str> = line.split(' ').collect();

@@ -3,23 +3,10 @@
 use ccnode_evidence::UnixTime;
 use ccnode_snp::{Certificates, Product, ReportParsed, Roots, SnpProven, SnpRejection};
 use ccnode_testkit::snp::{ChipModel, TestChip};
-use std::path::PathBuf;
+pub(crate) use ccnode_vectors::read as vector;
 
 /// Within the validity of everything that the testkit makes.
 pub(crate) const NOW: UnixTime = UnixTime(ccnode_testkit::NOW);
-
-/// A file of the shared vectors; `None` (after saying so) where there are none.
-pub(crate) fn vector(path: &str) -> Option<Vec<u8>> {
-    let beside = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/vectors");
-    let dir = std::env::var_os("CCNODE_VECTORS").map_or_else(|| PathBuf::from(beside), PathBuf::from);
-    if !dir.is_dir() {
-        let required = std::env::var_os("CCNODE_REQUIRE_VECTORS").is_some_and(|v| v == "1");
-        assert!(!required, "vectors not found in {}", dir.display());
-        eprintln!("skipped: vectors not found");
-        return None;
-    }
-    Some(std::fs::read(dir.join(path)).unwrap_or_else(|e| panic!("{path}: {e}")))
-}
 
 pub(crate) fn product(model: ChipModel) -> Product {
     match model {

@@ -9,18 +9,7 @@ use serde_json::Value;
 use std::path::PathBuf;
 
 fn vectors() -> Option<(PathBuf, Value)> {
-    let beside = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/vectors");
-    let root = std::env::var_os("CCNODE_VECTORS").map_or_else(|| PathBuf::from(beside), PathBuf::from);
-    match std::fs::read(root.join("tcg-eventlog/expected.json")) {
-        Ok(text) => Some((root.join("tcg-eventlog"), serde_json::from_slice(&text).unwrap())),
-        Err(error) if std::env::var_os("CCNODE_REQUIRE_VECTORS").is_some_and(|v| v == "1") => {
-            panic!("vectors not found in {}: {error}", root.display())
-        }
-        Err(_) => {
-            eprintln!("skipped: vectors not found");
-            None
-        }
-    }
+    ccnode_vectors::stated("tcg-eventlog")
 }
 
 /// A proven quote with these RTMRs.
