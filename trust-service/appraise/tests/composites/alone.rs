@@ -2,10 +2,12 @@
 
 use crate::world::{PLATFORM, World};
 use ccnode_appraise::Rejection;
-use ccnode_evidence::{Code, Nonce, Secret};
+use ccnode_evidence::transcript::Transcript;
+use ccnode_evidence::{Code, Nonce, ReportParts, Secret, Sha256Digest, SnpEvidence};
 use ccnode_snp::SnpRejection;
 use ccnode_testkit::snp::TestChip;
 use ccnode_testkit::{Hardware, Machine};
+use serde_json::json;
 
 fn snp() -> Machine {
     Machine::bare(Hardware::snp(TestChip::milan()))
@@ -90,6 +92,22 @@ fn nothing_measures_init_data_without_a_tpm() {
     slipped.init_data = serde_json::from_str(r#"{"format":"toml","body":"x = 1"}"#).unwrap();
     let rejection = world.judge(&challenge, &slipped).unwrap_err().rejection;
     assert!(matches!(rejection, Rejection::TranscriptMismatch { .. }), "{rejection}");
+
+    // Bound by the report and all, nothing says that they were measured before they were used.
+    let body = "x = 1";
+    let mut bound = challenge.answer(&machine);
+    bound.init_data = serde_json::from_value(json!({"format": "toml", "body": body})).unwrap();
+    let ext = bound.runtime_data.ccnode.as_mut().unwrap();
+    ext.bound.init_data = Some(Sha256Digest::of(body.as_bytes()));
+    let tee_pubkey = challenge.key.public();
+    let transcript =
+        Transcript { additional_evidence: Some(""), nonce: &challenge.nonce, tee_pubkey: &tee_pubkey };
+    let covered = transcript.cover(ext).unwrap().report_data();
+    let ReportParts::Snp { report, certs, .. } = machine.report_over(covered) else { panic!() };
+    let snp = serde_json::to_value(SnpEvidence::new(&report, &certs).unwrap()).unwrap();
+    bound.tee_evidence.primary_evidence["attestation_report"] = snp["attestation_report"].clone();
+    let rejection = world.judge(&challenge, &bound).unwrap_err().rejection;
+    assert!(matches!(&rejection, Rejection::MalformedRequest { member: "init-data", .. }), "{rejection}");
 }
 
 #[test]

@@ -106,6 +106,16 @@ fn t12_what_may_keep_a_vtpm_is_the_pools_to_say() {
 }
 
 #[test]
+fn t12_no_maker_of_tpms_makes_one_more_than_a_tpm() {
+    let mut world = World::new();
+    let machine = of(&world, Hardware::snp(TestChip::milan()));
+    for said in [TrustLevel::TeeBoundVtpm, TrustLevel::Tee, TrustLevel::DiscreteTpm] {
+        world.ek_level = said;
+        assert_eq!(world.run(&machine).unwrap().level, TrustLevel::DiscreteTpm, "said to be {said}");
+    }
+}
+
+#[test]
 fn t12_a_pool_may_want_a_level() {
     let mut world = World::with_launches();
     let azure = of(&world, Hardware::az_snp(TestChip::milan()));

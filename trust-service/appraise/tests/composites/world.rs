@@ -37,6 +37,8 @@ pub(crate) struct World {
     pub(crate) policy: HardwarePolicy,
     pub(crate) shelf: Shelf,
     pub(crate) now: UnixTime,
+    /// What the maker's TPMs are said to be worth.
+    pub(crate) ek_level: TrustLevel,
 }
 
 /// A challenge to one machine.
@@ -72,6 +74,7 @@ impl World {
             policy,
             shelf,
             now: UnixTime(NOW),
+            ek_level: TrustLevel::HypervisorVtpm,
         }
     }
 
@@ -120,7 +123,7 @@ impl World {
     ) -> Result<Verdict, Box<Refused>> {
         let hardware = Compiled::new(self.policy.clone()).unwrap();
         let roots = [self.maker.root(), self.maker.intermediate()];
-        let roots = roots.map(|der| EkRoot::parse(der, TrustLevel::HypervisorVtpm).unwrap());
+        let roots = roots.map(|der| EkRoot::parse(der, self.ek_level).unwrap());
         let pairs = [(self.platforms[0].id(), self.images[0].id())];
         let references = References {
             platforms: &self.platforms,
