@@ -1,13 +1,14 @@
 //! What was recorded of a real key broker service and its clients: read, hashed and opened alike.
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use ccnode_evidence::transcript::Transcript;
 use ccnode_evidence::{Nonce, Secret};
-use ccnode_protocol::jwe::{EphemeralKey, Jwe};
+use ccnode_protocol::jwe::{EphemeralKey, Jwe, P521Key, RsaKey, seal};
 use ccnode_protocol::{ATTEST, AUTH, Attestation, AuthRequest, TeePubKey};
 use serde::Deserialize;
 use serde_json::Value;
+use std::collections::BTreeSet;
 
 fn read(file: &str) -> Option<String> {
     let bytes = ccnode_vectors::read(&format!("kbs-transcripts/{file}"))?;
@@ -37,23 +38,46 @@ fn recorded_sessions_hash_and_open_alike() {
     let Some(text) = read("sessions-with-keys.json") else { return };
     let value: Value = serde_json::from_str(&text).unwrap();
     let sessions: Vec<Recorded> = serde_json::from_value(value["sessions"].clone()).unwrap();
-    let mut opened = 0;
+    let mut kinds = BTreeSet::new();
     for session in &sessions {
         let runtime: Value = serde_json::from_str(&session.runtime_data_jcs).unwrap();
         let nonce: Nonce = serde_json::from_value(runtime["nonce"].clone()).unwrap();
         let transcript =
             Transcript { additional_evidence: Some(""), nonce: &nonce, tee_pubkey: &session.tee_pubkey };
         assert_eq!(hex::encode(transcript.stock().unwrap().0), session.report_data_sha384_hex);
-        if matches!(&session.tee_pubkey, TeePubKey::EC { crv, .. } if crv == "P-256") {
-            let key = EphemeralKey::from_scalar(&scalar(&session.tee_private_key_pkcs8_pem)).unwrap();
-            let public = |key| serde_json::to_value(key).unwrap();
-            assert_eq!(public(&key.public()), public(&session.tee_pubkey));
-            let plain = key.open(&session.resource_response).unwrap();
-            assert_eq!(hex::encode(plain.expose()), session.plaintext_hex);
-            opened += 1;
-        }
+        let pem = session.tee_private_key_pkcs8_pem.as_str();
+        let (public, plain) = match &session.tee_pubkey {
+            TeePubKey::EC { crv, .. } if crv == "P-256" => {
+                let key = EphemeralKey::from_scalar(&scalar(pem)).unwrap();
+                (key.public(), key.open(&session.resource_response).unwrap())
+            }
+            TeePubKey::EC { .. } => {
+                let key = P521Key::from_pem(pem).unwrap();
+                (key.public(), key.open(&session.resource_response).unwrap())
+            }
+            _ => {
+                let key = RsaKey::from_pem(pem).unwrap();
+                (key.public(), key.open(&session.resource_response).unwrap())
+            }
+        };
+        assert_eq!(hex::encode(plain.expose()), session.plaintext_hex);
+        let json = |key: &TeePubKey| serde_json::to_value(key).unwrap();
+        assert_eq!(json(&public), json(&session.tee_pubkey));
+        // What is sealed here has the recorded form, but for what is random.
+        let sealed = seal(&session.tee_pubkey, plain.expose()).unwrap();
+        let header = |jwe: &Jwe| URL_SAFE_NO_PAD.decode(&jwe.protected).unwrap();
+        assert_eq!(shape(&header(&sealed)), shape(&header(&session.resource_response)));
+        assert_eq!(sealed.encrypted_key.0.len(), session.resource_response.encrypted_key.0.len());
+        kinds.insert(shape(&header(&sealed)));
     }
-    assert_eq!((sessions.len(), opened), (3, 1));
+    assert_eq!((sessions.len(), kinds.len()), (3, 3));
+}
+
+/// A header's text with the coordinates of its key left out.
+fn shape(header: &[u8]) -> String {
+    let text = std::str::from_utf8(header).unwrap();
+    let (before, after) = text.split_once("\"x\"").unwrap_or((text, ""));
+    format!("{before}{}", after.len())
 }
 
 /// Path, body and status of each exchange.
