@@ -21,6 +21,7 @@ pub mod keys;
 pub mod last;
 pub mod node_api;
 pub mod pki;
+pub mod probes;
 pub mod problem;
 pub mod references;
 pub mod release;

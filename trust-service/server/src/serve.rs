@@ -7,7 +7,7 @@ use crate::service::{OpenError, Service, read};
 use crate::shares::network;
 use crate::store::{SqliteStore, Store};
 use crate::tls::{self, Client, Material, Peer, TlsError};
-use crate::{admin, attest, audit, kbs, node_api, release};
+use crate::{admin, attest, audit, kbs, node_api, probes, release};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
@@ -143,6 +143,9 @@ fn node_router<S: Store>(service: &Arc<Service<S>>) -> Router {
         .route(READY, post(node_api::ready::<S>))
         .route(CERTIFICATE, post(node_api::certificate::<S>))
         .route(REFUSALS, post(node_api::refusals::<S>))
+        .route(probes::LIVE, get(probes::live))
+        .route(probes::READY, get(probes::ready::<S>))
+        .route(probes::JWKS, get(probes::jwks::<S>))
         .fallback(unknown)
         .method_not_allowed_fallback(unknown)
         .with_state(service.clone());

@@ -9,6 +9,7 @@ use p256::ecdsa::signature::{Signer as _, Verifier as _};
 use p256::ecdsa::{Signature, SigningKey, VerifyingKey};
 use p256::pkcs8::DecodePrivateKey as _;
 use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
 const PROFILE: &str = "tag:github.com,2024:confidential-containers/Trustee";
 // AR4SI trustworthiness tiers: a recognized instance; a recognized, approved set of boot-time executables; an approved
@@ -41,9 +42,18 @@ impl TokenKey {
         let key = SigningKey::from_pkcs8_pem(pem).map_err(TokenKeyError)?;
         let point = VerifyingKey::from(&key).to_encoded_point(false);
         let part = |c: Option<&p256::FieldBytes>| c.map(|bytes| B64.encode(bytes)).unwrap_or_default();
+        let (x, y) = (part(point.x()), part(point.y()));
+        // The key's thumbprint (RFC 7638): SHA-256 of its required members in this very form.
+        let thumbprint = format!(r#"{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}"#);
+        let kid = B64.encode(Sha256::digest(thumbprint));
         let jwk =
-            json!({"kty": "EC", "crv": "P-256", "alg": "ES256", "x": part(point.x()), "y": part(point.y())});
+            json!({"kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig", "kid": kid, "x": x, "y": y});
         Ok(Self { key, jwk })
+    }
+
+    /// The public half as a JWK, by whose `kid` tokens name it.
+    pub fn jwk(&self) -> &Value {
+        &self.jwk
     }
 
     /// ECDSA P-256 with SHA-256, 64 bytes.
@@ -62,7 +72,7 @@ impl TokenKey {
     pub fn issue(&self, verdict: &Verdict, pool: &PoolName, now: u64, expires: u64) -> String {
         let tee_pubkey = serde_json::to_value(&verdict.tee_pubkey).unwrap_or(Value::Null);
         let hardware = if verdict.hardware.is_some() { GENUINE_HARDWARE } else { 0 };
-        let header = json!({"typ": "JWT", "alg": "ES256", "jwk": self.jwk});
+        let header = json!({"typ": "JWT", "alg": "ES256", "kid": self.jwk.get("kid"), "jwk": self.jwk});
         let claims = json!({
             "eat_profile": PROFILE,
             "iss": "ccnode-trust",

@@ -36,6 +36,8 @@ mod machines;
 #[cfg(test)]
 mod mirror;
 #[cfg(test)]
+mod probes;
+#[cfg(test)]
 mod races;
 #[cfg(test)]
 mod refusals;
