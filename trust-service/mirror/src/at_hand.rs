@@ -53,12 +53,8 @@ impl AtHand {
 }
 
 impl AtHand {
-    /// Where the platform model's collateral lies: the mirror's is newer.
-    fn platform(&self, fmspc: &[u8; 6]) -> Option<&Shelf> {
-        let shelf = Some(self.shelf.as_ref()).filter(|shelf| shelf.tdx(fmspc).is_some());
-        let want = Want::Platform(*fmspc);
-        self.note(want, |missed| if shelf.is_some() { &mut missed.perhaps } else { &mut missed.needed });
-        self.memory.as_ref().and_then(|(memory, _)| memory.tdx(fmspc)).or(shelf)
+    fn mirrors(&self, fmspc: &[u8; 6]) -> Option<&Shelf> {
+        self.memory.as_ref().and_then(|(memory, _)| memory.tdx(fmspc))
     }
 }
 
@@ -66,19 +62,21 @@ impl Collateral for AtHand {
     fn snp(&self, report: &Report) -> Certificates {
         let mut found = self.shelf.snp(report);
         for want in of(report) {
-            // The evidence brings its chip's certificate along, mostly.
-            self.note(want, |missed| &mut missed.perhaps);
-            if let Some(held) = self.memory.as_ref().and_then(|(memory, _)| memory.snp(&want)) {
-                found.extend(held.clone());
-            }
+            let held = self.memory.as_ref().and_then(|(memory, _)| memory.snp(&want));
+            // A list that was believed until now is asked for again once its time is over. A chip's certificate does not change, and
+            // the evidence brings it along, mostly.
+            let aged = held.is_some() && matches!(want, Want::Line(..));
+            self.note(want, |missed| if aged { &mut missed.needed } else { &mut missed.perhaps });
+            found.extend(held.cloned().unwrap_or_default());
         }
         found
     }
 
     fn tdx(&self, fmspc: &[u8; 6]) -> Option<&TdxCollateral> {
-        self.platform(fmspc)?.tdx(fmspc)
+        self.mirrors(fmspc).unwrap_or(&self.shelf).tdx(fmspc)
     }
 
+    /// The newer of the bundle's and the mirror's. What a mirror says that can't be proven does not take the place of what can.
     fn tdx_valid(
         &self,
         fmspc: &[u8; 6],
@@ -86,6 +84,28 @@ impl Collateral for AtHand {
         age: &CollateralAge,
         now: UnixTime,
     ) -> Option<Result<Arc<CollateralValid>, Rejection>> {
-        self.platform(fmspc)?.tdx_valid(fmspc, root, age, now)
+        let of = |shelf: &Shelf| shelf.tdx_valid(fmspc, root, age, now);
+        match (self.mirrors(fmspc).and_then(of), of(&self.shelf)) {
+            (Some(Ok(mirrors)), Some(Ok(bundles))) => {
+                Some(Ok(if mirrors.is_no_older_than(&bundles) { mirrors } else { bundles }))
+            }
+            // That a signer is revoked is proven by the root's list.
+            (Some(Err(error)), _) | (_, Some(Err(error))) if is_revocation(&error) => Some(Err(error)),
+            (Some(Ok(valid)), _) | (_, Some(Ok(valid))) => Some(Ok(valid)),
+            (mirrors, bundles) => mirrors.or(bundles),
+        }
     }
+
+    fn genuine(&self, fmspc: &[u8; 6]) {
+        // The bundle's stands alone until the mirror was asked once; from then on the mirror's is kept new.
+        let enough = self.mirrors(fmspc).is_none() && self.shelf.tdx(fmspc).is_some();
+        self.note(
+            Want::Platform(*fmspc),
+            |missed| if enough { &mut missed.perhaps } else { &mut missed.needed },
+        );
+    }
+}
+
+fn is_revocation(error: &Rejection) -> bool {
+    matches!(error, Rejection::Revoked { .. })
 }

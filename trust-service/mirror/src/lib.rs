@@ -22,7 +22,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Semaphore;
 
-/// Fetches at a time.
+/// Fetches at a time, of chips' certificates and of all else.
 const TURNS: usize = 4;
 /// How long a session waits for all that it wants: its node waits for the verdict.
 const PATIENCE: Duration = Duration::from_secs(8);
@@ -48,7 +48,8 @@ pub struct Mirror {
     http: http::Http,
     settings: Settings,
     memory: Mutex<Arc<Memory>>,
-    turns: Semaphore,
+    /// Of what anybody can make up, and of all else: neither waits for the other.
+    turns: [Semaphore; 2],
 }
 
 impl Mirror {
@@ -61,7 +62,7 @@ impl Mirror {
             http::check(url)?;
         }
         let http = http::Http::new(&settings.cas)?;
-        Ok(Self { http, settings, memory: Mutex::default(), turns: Semaphore::new(TURNS) })
+        Ok(Self { http, settings, memory: Mutex::default(), turns: [TURNS, TURNS].map(Semaphore::new) })
     }
 
     /// What was fetched so far.
@@ -73,20 +74,28 @@ impl Mirror {
     /// give is logged, and not asked for again for a minute.
     pub async fn fetch(&self, wants: &BTreeSet<Want>, now: UnixTime) -> bool {
         let all = async {
-            for want in wants {
-                // Never closed.
-                let Ok(_turn) = self.turns.acquire().await else { return };
-                // Another session may have fetched it while this one waited.
-                if self.memory().lacks(want, now) {
-                    self.one(want, now).await;
-                }
-            }
+            let [unbounded, bounded] = &self.turns;
+            let each = |turns, is_unbounded: bool| {
+                self.each(turns, wants.iter().filter(move |want| want.is_unbounded() == is_unbounded), now)
+            };
+            tokio::join!(each(unbounded, true), each(bounded, false))
         };
         if tokio::time::timeout(PATIENCE, all).await.is_err() {
             tracing::warn!("the mirror takes longer than {} s", PATIENCE.as_secs());
         }
         let memory = self.memory();
         wants.iter().any(|want| memory.has(want, now))
+    }
+
+    async fn each(&self, turns: &Semaphore, wants: impl Iterator<Item = &Want>, now: UnixTime) {
+        for want in wants {
+            // Never closed.
+            let Ok(_turn) = turns.acquire().await else { return };
+            // Another session may have fetched it while this one waited.
+            if self.memory().lacks(want, now) {
+                self.one(want, now).await;
+            }
+        }
     }
 
     async fn one(&self, want: &Want, now: UnixTime) {

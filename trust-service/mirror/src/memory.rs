@@ -7,7 +7,8 @@ use ccnode_snp::{Certificates, KeyKind, Product};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Chips, and platform models, that are remembered. One more, and all are forgotten: each is fetched anew where it is wanted.
+/// Chips, and platform models, that are remembered. One more, and those are forgotten that a mirror did not give, for anybody can ask
+/// for chips that there are not; were all given, all are, and each is fetched anew where it is wanted.
 pub const MAX_CHIPS: usize = 4096;
 
 /// Collateral by what it is for.
@@ -91,6 +92,9 @@ impl Memory {
 
 fn put<K: Ord, T>(map: &mut BTreeMap<K, Kept<T>>, key: K, held: Option<T>, until: UnixTime) {
     if map.len() >= MAX_CHIPS && !map.contains_key(&key) {
+        map.retain(|_, kept| kept.held.is_some());
+    }
+    if map.len() >= MAX_CHIPS && !map.contains_key(&key) {
         map.clear();
     }
     let kept = map.entry(key).or_insert(Kept { held: None, until });
@@ -123,12 +127,22 @@ mod tests {
 
     #[test]
     fn it_does_not_grow_without_bound() {
-        let mut memory = Memory::default();
-        for n in 0..=MAX_CHIPS as u64 {
+        let chip = |n: u64| {
             let mut id = [0; 64];
             id[..8].copy_from_slice(&n.to_be_bytes());
-            memory.put_nothing(&Want::Chip(Chip { product: Product::Genoa, id, tcb: [0; 8] }), NOW);
+            Chip { product: Product::Genoa, id, tcb: [0; 8] }
+        };
+        let mut memory = Memory::default();
+        let good = chip(u64::MAX);
+        memory.put_chip(good, Certificates::default(), UnixTime(2000));
+        for n in 0..MAX_CHIPS as u64 {
+            memory.put_nothing(&Want::Chip(chip(n)), NOW);
         }
-        assert_eq!(memory.chips.len(), 1);
+        assert_eq!(memory.chips.len(), 2);
+        assert!(memory.has(&Want::Chip(good), NOW), "made-up chips don't put a real one out");
+        for n in 0..MAX_CHIPS as u64 {
+            memory.put_chip(chip(n), Certificates::default(), UnixTime(2000));
+        }
+        assert!(memory.chips.len() <= MAX_CHIPS);
     }
 }

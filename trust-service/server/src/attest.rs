@@ -101,7 +101,8 @@ async fn judge<S: Store>(
     let Some(mirror) = service.mirror.as_ref().filter(|_| !missed.is_empty()) else {
         return Ok((case.attestation, verdict));
     };
-    if !mirror.sessions.take(Instant::now()) || !mirror.mirror.fetch(&missed, UnixTime(service.now())).await {
+    let wants = mirror.admitted(missed, Instant::now());
+    if !mirror.mirror.fetch(&wants, UnixTime(service.now())).await {
         return Ok((case.attestation, verdict));
     }
     case.references.collateral = service.at_hand();

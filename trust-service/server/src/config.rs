@@ -106,7 +106,8 @@ pub struct MirrorConfig {
     /// How long an answer is used before the mirror is asked again.
     #[serde(default = "mirror_keep")]
     pub keep: Lifetime,
-    /// Sessions that may have the mirrors asked, of all together.
+    /// Sessions that may have the mirrors asked for a chip's certificate, of all together: anybody can name chips. What else is asked for
+    /// is little: CAs and lists of a line, and the collateral of platforms whose quotes are genuine.
     #[serde(default = "mirror_per_minute")]
     pub sessions_per_minute: u32,
 }

@@ -9,10 +9,10 @@ use crate::shares::Shares;
 use crate::store::{SqliteStore, Store, StoreError, VolumeRow};
 use crate::token::{TokenKey, TokenKeyError};
 use ccnode_evidence::{Secret, UnixTime};
-use ccnode_mirror::{AtHand, Mirror, MirrorError};
+use ccnode_mirror::{AtHand, Mirror, MirrorError, Want};
 use ccnode_protocol::NodeName;
 use ccnode_protocol::grants::Cluster;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -144,11 +144,19 @@ impl Service<SqliteStore> {
 pub struct Mirrors {
     /// What asks them.
     pub mirror: Mirror,
-    /// Sessions that may have them asked.
+    /// Sessions that may have them asked for what anybody can make up.
     pub sessions: Bucket,
 }
 
 impl Mirrors {
+    /// Those of `wants` that a session may have them asked for at `now`. Made-up ones use up nothing of the others.
+    pub fn admitted(&self, mut wants: BTreeSet<Want>, now: Instant) -> BTreeSet<Want> {
+        if wants.iter().any(Want::is_unbounded) && !self.sessions.take(now) {
+            wants.retain(|want| !want.is_unbounded());
+        }
+        wants
+    }
+
     fn open(dir: &Path, config: &MirrorConfig) -> Result<Self, OpenError> {
         let cas = config.cas.iter().map(|ca| Ok(read(dir.join(ca))?.as_bytes().to_vec()));
         let settings = ccnode_mirror::Settings {

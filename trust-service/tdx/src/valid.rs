@@ -103,6 +103,13 @@ impl CollateralValid {
         ]
     }
 
+    /// Whether nothing of it is older than in `other`: no date of issue, no TCB evaluation data number.
+    pub fn is_no_older_than(&self, other: &Self) -> bool {
+        let dated = self.dates().iter().zip(&other.dates()).all(|(own, others)| own.issued >= others.issued);
+        let number = |valid: &Self| valid.tcb_info.tcb_evaluation_data_number;
+        dated && number(self) >= number(other)
+    }
+
     pub(crate) fn is_under(&self, root: &Root) -> Result<(), Rejection> {
         if self.root == root.key() {
             return Ok(());

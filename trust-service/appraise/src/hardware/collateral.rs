@@ -30,6 +30,9 @@ pub trait Collateral: Send + Sync {
     ) -> Option<Result<Arc<CollateralValid>, Rejection>> {
         self.tdx(fmspc).map(|collateral| collateral.verify(root, now, age).map(Arc::new))
     }
+
+    /// Told that a quote of this platform model is genuine, whatever came of it: an FMSPC alone anybody can write.
+    fn genuine(&self, _fmspc: &[u8; 6]) {}
 }
 
 /// Why something is no collateral.

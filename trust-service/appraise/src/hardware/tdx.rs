@@ -44,13 +44,18 @@ pub(super) fn prove(bytes: &[u8], demands: &Demands<'_>) -> Result<TdxProven, Re
 }
 
 fn under(quote: &Quote<'_>, root: &Root, demands: &Demands<'_>) -> Result<TdxProven, TdxRejection> {
+    let fmspc = quote.unproven_fmspc()?;
+    let alone = || ccnode_tdx::verify(quote, root, None, demands.now);
     let age = &demands.hardware.policy().tdx.collateral;
-    let valid = demands.collateral.tdx_valid(&quote.unproven_fmspc()?, root, age, demands.now);
-    let valid = valid.transpose().map_err(|error| {
+    let outcome = match demands.collateral.tdx_valid(&fmspc, root, age, demands.now).transpose() {
+        Ok(valid) => ccnode_tdx::verify(quote, root, valid.as_deref(), demands.now),
         // What is wrong with the quote itself is said before what is wrong with the collateral.
-        ccnode_tdx::verify(quote, root, None, demands.now).err().unwrap_or(error)
-    })?;
-    ccnode_tdx::verify(quote, root, valid.as_deref(), demands.now)
+        Err(error) => Err(alone().err().unwrap_or(error)),
+    };
+    if outcome.is_ok() || alone().is_ok() {
+        demands.collateral.genuine(&fmspc);
+    }
+    outcome
 }
 
 pub(super) fn satisfied(

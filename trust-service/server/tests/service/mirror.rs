@@ -252,9 +252,101 @@ async fn a_mirror_is_asked_so_often_and_by_its_own_ca_alone() {
     let mirror = TestMirror::of(TestChip::milan(), &[]).await;
     let (_files, trust) = behind(&mirror, |config| config.sessions_per_minute = 0).await;
     assert_eq!(sends(&trust, &svsm(Seat::A), without_certificates).await, Err(Code::SnpCertMissing));
-    assert!(mirror.asked().is_empty());
+    assert!(!mirror.asked().iter().any(|path| path.contains('?')), "chips are what anybody can make up");
     let impostor = TestMirror { ca: TestMirror::new(|_| none()).await.ca, ..mirror.clone() };
     let (_files, trust) = behind(&impostor, |_| ()).await;
     assert_eq!(sends(&trust, &svsm(Seat::A), without_certificates).await, Err(Code::SnpCertMissing));
     assert!(mirror.asked().is_empty());
+}
+
+/// Collateral of the platform, by which it has this status, made `days` from now.
+fn made(status: &str, days: i64) -> Value {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    tdx::Collateral::with_status_at(status, now.saturating_add_signed(days * 24 * 3600)).sign(&PLATFORM)
+}
+
+fn shelve_made(trust: &Trust, made: &Value) {
+    let mut shelf = ccnode_appraise::Shelf::default();
+    shelf.add_tdx(&made.to_string()).unwrap();
+    trust.service().collateral.replace(shelf);
+}
+
+/// A PCCS whose TCB information can be changed.
+async fn changing(first: Value) -> (TestMirror, Arc<Mutex<Value>>) {
+    let says = Arc::new(Mutex::new(first));
+    let now = says.clone();
+    (TestMirror::new(move |path| pccs(&now.lock().unwrap(), path).unwrap_or_else(none)).await, says)
+}
+
+async fn of_tdx(trust: &Trust) -> Result<(), Code> {
+    sends(trust, &azure(Seat::A, Hardware::az_tdx(&PLATFORM)), |_| ()).await
+}
+
+#[tokio::test]
+async fn t19_the_newer_of_bundle_and_mirror_counts() {
+    let (mirror, says) = changing(made("UpToDate", 0)).await;
+    let (_files, trust) = behind(&mirror, |_| ()).await;
+    assert_eq!(of_tdx(&trust).await, Ok(()));
+    shelve_made(&trust, &made("OutOfDate", 1));
+    assert_eq!(
+        of_tdx(&trust).await,
+        Err(Code::TdxTcbStatus),
+        "the bundle is newer than what the mirror said"
+    );
+    shelve_made(&trust, &made("OutOfDate", -1));
+    assert_eq!(of_tdx(&trust).await, Ok(()), "the mirror's is");
+
+    *says.lock().unwrap() = made("UpToDate", -40);
+    let (_files, trust) = behind(&mirror, |_| ()).await;
+    assert_eq!(of_tdx(&trust).await, Err(Code::TdxCollateralExpired));
+    shelve_made(&trust, &made("UpToDate", 0));
+    assert_eq!(of_tdx(&trust).await, Ok(()), "what the mirror said proves nothing, the bundle does");
+}
+
+#[tokio::test]
+async fn t19_what_a_mirror_said_is_asked_for_again_before_it_is_believed_longer() {
+    let (mirror, says) = changing(made("UpToDate", 0)).await;
+    let (_files, trust) = behind(&mirror, |_| ()).await;
+    assert_eq!(of_tdx(&trust).await, Ok(()));
+    shelve_made(&trust, &made("UpToDate", -1));
+    *says.lock().unwrap() = made("OutOfDate", 1);
+    assert_eq!(of_tdx(&trust).await, Ok(()), "not asked again yet");
+    trust.service().clock.at(trust.service().now() + 3601);
+    assert_eq!(of_tdx(&trust).await, Err(Code::TdxTcbStatus));
+
+    let revoked = Arc::new(Mutex::new(Vec::new()));
+    let (chip, now) = (TestChip::milan(), revoked.clone());
+    let mirror =
+        TestMirror::new(move |path| kds(&chip, &now.lock().unwrap(), path).unwrap_or_else(none)).await;
+    let (_files, trust) = behind(&mirror, |_| ()).await;
+    edit_demands(&trust, |policy| policy["snp"]["require-crl"] = json!(true)).await;
+    assert_eq!(sends(&trust, &svsm(Seat::A), |_| ()).await, Ok(()));
+    revoked.lock().unwrap().push(0x10001);
+    assert_eq!(sends(&trust, &svsm(Seat::A), |_| ()).await, Ok(()), "not asked again yet");
+    trust.service().clock.at(trust.service().now() + 3601);
+    assert_eq!(sends(&trust, &svsm(Seat::A), |_| ()).await, Err(Code::SnpRevoked));
+}
+
+#[tokio::test]
+async fn t25_forged_evidence_uses_up_nothing_of_others() {
+    let mirror = TestMirror::of(TestChip::milan(), &[]).await;
+    let (_files, trust) = behind(&mirror, |config| config.sessions_per_minute = 1).await;
+    let forge = |attestation: &mut Attestation| {
+        let quote = &mut attestation.tee_evidence.primary_evidence["td_quote"];
+        let mut text = quote.as_str().unwrap().as_bytes().to_vec();
+        // In the TD's measurements, which the quote's signature covers.
+        text[400] = if text[400] == b'A' { b'B' } else { b'A' };
+        *quote = json!(String::from_utf8(text).unwrap());
+    };
+    let code = sends(&trust, &azure(Seat::A, Hardware::az_tdx(&PLATFORM)), forge).await;
+    assert_eq!(code, Err(Code::TdxChain));
+    assert!(mirror.asked().is_empty(), "anybody can write an FMSPC");
+    // A report that nobody signed, of a chip that there is not: it has the one turn of this minute.
+    let made_up = |attestation: &mut Attestation| {
+        without_certificates(attestation);
+        attestation.tee_evidence.primary_evidence["attestation_report"]["chip_id"] = json!([7; 32].repeat(2));
+    };
+    assert!(sends(&trust, &svsm(Seat::B), made_up).await.is_err());
+    assert!(mirror.asked().iter().any(|path| path.contains("0707")));
+    assert_eq!(of_tdx(&trust).await, Ok(()));
 }
