@@ -182,6 +182,7 @@ async fn settle<S: Store>(
     session.unexpired(now)?;
     let lifetime = service.config.ephemeral_lifetime.seconds();
     let facts = facts(session, verdict, now.saturating_add(lifetime));
+    let judged_by = Some(enrol::judged_by(&pool.hardware)?);
     // First, so that a record that has ended is nobody's: its node comes anew.
     tx.purge(now).await?;
     let known = tx.node(&facts.identity).await?;
@@ -210,6 +211,7 @@ async fn settle<S: Store>(
         ephemeral: verdict.ephemeral,
         verity_hash: verdict.verity_hash,
         csr: verdict.csr.as_ref().map(|csr| Sha256Digest::of(csr.der())),
+        judged_by,
     });
     if !tx.insert_session(&session_row(session, facts.identity, accepted)).await? {
         return Err(spent(name));

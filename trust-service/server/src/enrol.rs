@@ -2,6 +2,7 @@
 
 use crate::problem::Refusal;
 use crate::store::{NodeRow, PoolRow, Seen};
+use ccnode_appraise::HardwarePolicy;
 use ccnode_evidence::{Code, EvidenceKind, Sha256Digest};
 use ccnode_protocol::NodeName;
 use ccnode_protocol::admin::{Counters, HardwareRecord, NodeState, OnUnknown, Rule, TrustLevel};
@@ -200,6 +201,13 @@ pub fn still_admitted(
         least.as_str()
     );
     Err(Refusal::new(Code::LevelTooLow, text))
+}
+
+/// What of a pool's demands nothing but the evidence can be judged by once more; kinds and level are in the verdict, see
+/// [`still_admitted`].
+pub fn judged_by(demands: &HardwarePolicy) -> Result<Sha256Digest, Refusal> {
+    let rest = HardwarePolicy { least_level: None, kinds: None, ..demands.clone() };
+    serde_json::to_vec(&rest).map(|json| Sha256Digest::of(&json)).map_err(Refusal::internal)
 }
 
 /// Higher is more.

@@ -155,19 +155,25 @@ async fn count<T: Tx>(
 async fn still_allowed<T: Tx>(tx: &mut T, pool: &PoolRow, verdict: &SessionVerdict) -> Result<(), Refusal> {
     enrol::still_admitted(pool, verdict.kind, verdict.level)?;
     let image = verdict.image;
-    let Some(platform) = verdict.platform else {
-        if pool.hardware.images().any(|listed| listed == image) {
-            return Ok(());
+    match verdict.platform {
+        None if !pool.hardware.images().any(|listed| listed == image) => {
+            let text = format!("pool {} no longer lists a launch for image {image}", pool.name);
+            return Err(Refusal::new(Code::LaunchUnknown, text));
         }
-        let text = format!("pool {} no longer lists a launch for image {image}", pool.name);
-        return Err(Refusal::new(Code::LaunchUnknown, text));
-    };
-    let pair = Pair { platform, image };
-    if tx.pairs(Some(&pool.name)).await?.iter().any(|(_, allowed)| *allowed == pair) {
-        return Ok(());
+        Some(platform) => {
+            let pair = Pair { platform, image };
+            if !tx.pairs(Some(&pool.name)).await?.iter().any(|(_, allowed)| *allowed == pair) {
+                let text = format!("pool {} no longer allows this platform and image together", pool.name);
+                return Err(Refusal::new(Code::PairNotAllowed, text));
+            }
+        }
+        None => {}
     }
-    let text = format!("pool {} no longer allows this platform and image together", pool.name);
-    Err(Refusal::new(Code::PairNotAllowed, text))
+    if verdict.judged_by != Some(enrol::judged_by(&pool.hardware)?) {
+        let text = format!("pool {} demands something else of hardware than when this was judged", pool.name);
+        return Err(Refusal::new(Code::SessionExpired, text));
+    }
+    Ok(())
 }
 
 async fn release<S: Store>(

@@ -150,6 +150,10 @@ pub struct SessionVerdict {
     pub verity_hash: Sha256Digest,
     /// Digest of the bound certificate request.
     pub csr: Option<Sha256Digest>,
+    /// What of the pool's demands the hardware was judged by, see [`crate::enrol::judged_by`]; absent in sessions of before it was kept,
+    /// which are given nothing.
+    #[serde(default)]
+    pub judged_by: Option<Sha256Digest>,
 }
 
 /// A spent nonce.

@@ -103,3 +103,24 @@ async fn t12_a_pool_that_wants_more_takes_no_less_not_even_at_the_release() {
     waiting[2].grants().await.unwrap();
     let _: Value = trust.admin().get(admin::NODES).await;
 }
+
+#[tokio::test]
+async fn t19_demands_that_were_edited_since_the_verdict_hold_at_the_release() {
+    let (trust, maker) = confidential(&[Rule::DangerHostIsTrusted]).await;
+    let plain = Machine::with(tpm(&maker, Seat::A), Hardware::snp(TestChip::milan()));
+    let mut waiting = Vec::new();
+    for machine in [&svsm(Seat::B), &plain, &bare_snp(1)] {
+        let session = offer(&trust, machine).await;
+        session.attest(&session.reply(machine).0).await.unwrap();
+        waiting.push(session);
+    }
+    // The chip's owner is found to have opened it, say.
+    let chip = hex::encode(TestChip::milan().chip_id());
+    edit_demands(&trust, |policy| policy["snp"]["chip-ids-denied"] = json!([chip])).await;
+    assert_eq!(refused(&trust, &bare_snp(2)).await, Code::SnpChip);
+    for session in &waiting {
+        assert_eq!(code(session.grants().await), Code::SessionExpired);
+    }
+    edit_demands(&trust, |policy| policy["snp"]["chip-ids-denied"] = json!([])).await;
+    waiting[0].grants().await.unwrap();
+}
