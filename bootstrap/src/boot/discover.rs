@@ -120,7 +120,11 @@ impl Boot {
         self.begin(Step::Measure, None);
         let alone = hardware.as_ref().is_some_and(|hardware| !hardware.needs_tpm());
         let subject = tokio::spawn(subject(device.clone(), alone, text));
-        self.done(Step::Measure, since, &format!("event log of {event_log} bytes"));
+        let read = match event_log {
+            0 => "no event log of a TPM".to_owned(),
+            bytes => format!("event log of {bytes} bytes"),
+        };
+        self.done(Step::Measure, since, &read);
         Ok(Measured { config, cmdline, device, hardware, subject, seeded })
     }
 
