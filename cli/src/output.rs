@@ -12,7 +12,25 @@ pub(crate) fn line(text: &str) -> Result<()> {
 
 /// Prints `value` as JSON, indented.
 pub(crate) fn json(value: &impl Serialize) -> Result<()> {
-    line(&serde_json::to_string_pretty(value)?)
+    line(&tame(&serde_json::to_string_pretty(value)?))
+}
+
+/// JSON without characters that a terminal obeys and serde_json leaves: they stand in strings alone, and are escaped there.
+fn tame(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for c in json.chars() {
+        match c {
+            '\n' => out.push(c),
+            c if c.is_control() || is_mark(c) => out.push_str(&format!("\\u{:04x}", u32::from(c))),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// Bidirectional marks: text with them reads otherwise than it is.
+pub(crate) fn is_mark(c: char) -> bool {
+    matches!(c, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Prints a table with a heading; columns are as wide as their widest cell.
@@ -66,4 +84,17 @@ pub(crate) fn or_dash<T: ToString>(value: Option<T>) -> String {
 /// The first twelve digits of an id, which every command takes.
 pub(crate) fn short(id: &ccnode_evidence::Sha256Digest) -> String {
     id.hex().chars().take(12).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_cannot_steer_the_terminal() {
+        let value = serde_json::json!({ "a\u{9b}2J": ["\u{1b}[2J", "x\u{7f}\u{202e}y", "é"] });
+        let text = tame(&serde_json::to_string_pretty(&value).unwrap());
+        assert!(text.chars().all(|c| c == '\n' || !(c.is_control() || is_mark(c))), "{text:?}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), value);
+    }
 }

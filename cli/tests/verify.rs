@@ -302,3 +302,64 @@ fn event_logs() {
         }
     }
 }
+
+#[test]
+fn a_demand_that_nobody_would_look_at_is_refused() {
+    let Some(dir) = vectors() else { return };
+    let exit = |args: &str| {
+        let output = Command::new(env!("CARGO_BIN_EXE_ccnode"))
+            .current_dir(&dir)
+            .arg("verify")
+            .args(args.split(' '))
+            .output()
+            .unwrap();
+        (output.status.code().unwrap(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let other = "tpm-quote/gce-cos-85/ak.tpmt_public";
+    let own = "tpm-quote/trustee/tpm_evidence.json";
+    // The evidence brings a key of its own along: that it is not the one asked for must not end in `valid`.
+    for args in [
+        format!("{own} --key {other}"),
+        format!("{own} --pcrs {other}"),
+        format!("tpm-quote/gce-cos-85/gce-cos-85-nonce9009.pb --key {other}"),
+        "tcg-eventlog/gce/rhel8-uefi.bin --nonce 00".to_owned(),
+    ] {
+        let (code, text) = exit(&args);
+        assert_eq!(code, 2, "{args}: {text}");
+        assert!(text.contains("does not go with evidence of kind"), "{args}: {text}");
+    }
+    assert_eq!(exit(own).0, 0);
+}
+
+#[test]
+fn the_log_that_was_asked_for_counts_whatever_came_along() {
+    use base64::Engine as _;
+    let Some(dir) = vectors() else { return };
+    let bytes = |name: &str| std::fs::read(dir.join(name)).unwrap();
+    let base64 = |bytes: Vec<u8>| base64::engine::general_purpose::STANDARD.encode(bytes);
+    let folder = std::env::temp_dir().join(format!("ccnode-verify-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = folder.join("evidence.json");
+    let outcome = |evidence: &Value, args: &[&str]| {
+        std::fs::write(&file, serde_json::to_vec(evidence).unwrap()).unwrap();
+        let args = [&[file.to_str().unwrap(), "--at", AT], args].concat();
+        let (verdict, _, codes, _) = verify(&dir, &args.iter().map(|a| (*a).to_owned()).collect::<Vec<_>>());
+        (verdict, codes.first().cloned().unwrap_or_default())
+    };
+    let other = ["--log", "tcg-eventlog/gce/rhel8-uefi.bin"];
+
+    let (quote, log) = (bytes("tdx/gcp-cos-113/quote.dat"), bytes("tcg-eventlog/ccel/cos-113-intel-tdx.bin"));
+    let evidence = serde_json::json!({ "quote": base64(quote), "cc_eventlog": base64(log) });
+    assert_eq!(outcome(&evidence, &[]).0, "incomplete");
+    assert_eq!(outcome(&evidence, &other).0, "invalid");
+
+    let mut evidence: Value = serde_json::from_slice(&bytes("tpm-quote/trustee/tpm_evidence.json")).unwrap();
+    evidence["ccnode"] = serde_json::json!({
+        "version": 1, "event-log": "AAAA", "own-log": "", "cmdline": "", "csr": null,
+    });
+    let (sent, asked) = (outcome(&evidence, &[]), outcome(&evidence, &other));
+    assert_eq!((sent.0.as_str(), asked.0.as_str()), ("invalid", "invalid"));
+    assert_eq!(sent.1, "event-log-malformed");
+    assert_ne!(asked.1, "event-log-malformed", "it reads, and does not replay");
+    std::fs::remove_dir_all(&folder).unwrap();
+}

@@ -72,3 +72,8 @@ fn a_page_says_what_the_terminal_says() {
 fn escapes() {
     assert_eq!(escaped("<a href='x'>&\"\u{7}"), "&lt;a href=&#39;x&#39;&gt;&amp;&quot;\u{fffd}");
 }
+
+#[test]
+fn names_cannot_turn_the_text_around() {
+    assert_eq!(super::escaped("a\u{202e}b\u{9b}"), "a\u{fffd}b\u{fffd}");
+}

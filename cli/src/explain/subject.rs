@@ -105,9 +105,8 @@ fn tuple(text: &[u8]) -> Result<What<'static>, ccnode_evidence::TupleError> {
 
 /// Text of others on its way to a terminal.
 pub(crate) fn printable(text: &str) -> String {
-    let marks =
-        |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    text.chars().map(|c| if c.is_control() || marks(c) { '\u{fffd}' } else { c }).take(200).collect()
+    let mark = crate::output::is_mark;
+    text.chars().map(|c| if c.is_control() || mark(c) { '\u{fffd}' } else { c }).take(200).collect()
 }
 
 #[cfg(test)]

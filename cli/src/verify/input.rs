@@ -51,7 +51,11 @@ pub(crate) fn decode_base64(text: &[u8]) -> Option<Vec<u8>> {
 /// A nonce as people write it: hex, or @FILE with its bytes.
 pub(crate) fn nonce(text: &str) -> Result<Vec<u8>> {
     if let Some(file) = text.strip_prefix('@') {
-        return read(Path::new(file));
+        let bytes = read(Path::new(file))?;
+        if bytes.is_empty() {
+            bail!(Usage::new(format!("--nonce {text}: no bytes"), "an empty nonce binds nothing"));
+        }
+        return Ok(bytes);
     }
     match decode_hex(text.as_bytes()) {
         Some(bytes) => Ok(bytes),
@@ -86,6 +90,7 @@ mod tests {
         assert_eq!(decode_base64(b"!"), None);
         assert_eq!(nonce("9009").unwrap(), [0x90, 0x09]);
         assert!(nonce("challenge").unwrap_err().is::<Usage>());
+        assert!(nonce("@/dev/null").unwrap_err().is::<Usage>());
     }
 
     #[test]

@@ -30,7 +30,8 @@ pub(crate) fn tpm(bytes: &[u8], given: &Given) -> Result<Report> {
     match KbsTpm::new(evidence) {
         Ok(evidence) => {
             let mut quote = evidence.quote(given.nonce.as_deref());
-            quote.log = quote.log.filter(|log| !log.is_empty()).or(given.log.as_deref());
+            // The log that was asked for counts, whatever came along.
+            quote.log = given.log.as_deref().or(quote.log.filter(|log| !log.is_empty()));
             raw_tpm::tell(&quote.verify(), &mut report);
             report.unproven("whose key it is: the evidence brings it along, and no certificate is beside it");
         }
@@ -110,7 +111,7 @@ pub(crate) fn tdx(bytes: &[u8], given: &Given) -> Result<Report> {
     };
     if let Some(proven) = raw_tdx::prove(&quote, given, &mut report)? {
         raw_tdx::bound(&proven, given, &mut report);
-        if let Some(log) = log.as_deref().or(given.log.as_deref()) {
+        if let Some(log) = given.log.as_deref().or(log.as_deref()) {
             raw_tdx::replays(&proven, log, &mut report);
         }
     }

@@ -1,12 +1,11 @@
 //! An event log alone: whether it reads and replays. Without a quote it proves nothing.
 
-use super::Given;
 use super::report::{Branch, Report};
 use ccnode_evidence::{Code, HashAlg};
 use ccnode_tpm_eventlog::EventLog;
 use serde_json::{Map, Value, json};
 
-pub(crate) fn judge(bytes: &[u8], given: &Given) -> Report {
+pub(crate) fn judge(bytes: &[u8]) -> Report {
     let mut report = Report::new("event-log", format!("event log ({} bytes)", bytes.len()));
     // Which of the two it is nothing says but that it reads.
     let read = EventLog::parse(bytes);
@@ -39,10 +38,6 @@ pub(crate) fn judge(bytes: &[u8], given: &Given) -> Report {
             Code::EventLogIncomplete,
             format!("a bank that is judged here: this log has {} alone", banks.join(", ")),
         );
-    }
-    if given.nonce.is_some() || given.signature.is_some() {
-        report
-            .unproven("signature and nonce: they belong to a quote; give the quote, and this log with --log");
     }
     if log.best_alg() == Some(HashAlg::Sha1) {
         report.unproven("anything by SHA-1: others can make events of the same digest");

@@ -13,7 +13,8 @@ mod tdx;
 mod tpm;
 
 use crate::args::Global;
-use anyhow::Result;
+use crate::error::Usage;
+use anyhow::{Result, bail};
 use ccnode_evidence::UnixTime;
 use detect::{Detected, Kind, detect};
 use report::Report;
@@ -113,6 +114,7 @@ pub(crate) fn run(global: &Global, args: &Verify) -> Result<ExitCode> {
             None => return unreadable(global, args, bytes.len()),
         },
     };
+    heeded(&detected, &given)?;
     let report = judge(&detected, &given)?;
     report.print(global.json)?;
     Ok(ExitCode::from(report.verdict().exit_code()))
@@ -125,13 +127,37 @@ fn unreadable(global: &Global, args: &Verify, len: usize) -> Result<ExitCode> {
     Ok(ExitCode::from(report.verdict().exit_code()))
 }
 
+/// Refuses what was asked for and this kind of evidence can't be held to: a demand that nobody looks at is not met by `valid`.
+fn heeded(Detected { kind, bytes }: &Detected, given: &Given) -> Result<()> {
+    let due: &[&str] = match kind {
+        Kind::TpmQuote if tpm::is_alone(bytes) => &["--nonce", "--log", "--key", "--pcrs", "--signature"],
+        Kind::Tdx | Kind::KbsTdx | Kind::KbsTpm | Kind::AzSnpVtpm | Kind::AzTdxVtpm => &["--nonce", "--log"],
+        Kind::TpmQuote | Kind::Snp | Kind::KbsSnp => &["--nonce"],
+        Kind::Hcl | Kind::EventLog | Kind::Ccnode => &[],
+    };
+    let asked = [
+        ("--nonce", given.nonce.is_some()),
+        ("--log", given.log.is_some()),
+        ("--key", given.key.is_some()),
+        ("--pcrs", given.pcrs.is_some()),
+        ("--signature", given.signature.is_some()),
+    ];
+    let vain = asked.into_iter().find(|(name, given)| *given && !due.contains(name));
+    let Some((name, _)) = vain else { return Ok(()) };
+    let words = match due {
+        [] => "leave it out: such evidence is judged by itself".to_owned(),
+        due => format!("leave it out: such evidence is held to {}", due.join(", ")),
+    };
+    bail!(Usage::new(format!("{name} does not go with evidence of kind {}", kind.name()), words))
+}
+
 fn judge(detected: &Detected, given: &Given) -> Result<Report> {
     let Detected { kind, bytes } = detected;
     Ok(match kind {
         Kind::Snp => snp::judge(bytes, given)?,
         Kind::Tdx => tdx::judge(bytes, given)?,
         Kind::TpmQuote => tpm::judge(bytes, given)?,
-        Kind::EventLog => log::judge(bytes, given),
+        Kind::EventLog => log::judge(bytes),
         Kind::KbsTpm => kbs::tpm(bytes, given)?,
         Kind::KbsTdx => kbs::tdx(bytes, given)?,
         Kind::Hcl => azure::report(bytes, given)?,

@@ -1,5 +1,6 @@
 //! What a verification found: a tree for people, reasons and claims for machines, one verdict from both.
 
+use crate::output;
 use anyhow::Result;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
@@ -85,7 +86,7 @@ impl Branch {
 
 /// Foreign text, fit for a terminal.
 pub(crate) fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+    text.chars().map(|c| if c.is_control() || output::is_mark(c) { '?' } else { c }).collect()
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -209,10 +210,10 @@ impl Report {
 
     pub(crate) fn print(&self, as_json: bool) -> Result<()> {
         if as_json {
-            return crate::output::json(&self.json());
+            return output::json(&self.json());
         }
         let colour = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-        crate::output::line(self.tree(colour).trim_end())
+        output::line(self.tree(colour).trim_end())
     }
 }
 
@@ -290,10 +291,10 @@ mod tests {
     fn foreign_text_does_not_reach_the_terminal_raw() {
         let mut report = Report::new("snp", "a \x1b[31mreport");
         report.push(Branch::proven("by \x1b]0;x\x07").with(Branch::plain("a\nb")));
-        report.wrong("code", "\x1b[2J");
+        report.wrong("code", "\x1b[2\u{202e}");
         let text = report.tree(false);
         assert!(!text.contains('\x1b') && !text.contains('\x07'), "{text:?}");
-        assert_eq!(text, "a ?[31mreport: invalid\n├─ ✓ by ?]0;x?\n│  └─ a?b\n└─ ✗ code: ?[2J\n");
+        assert_eq!(text, "a ?[31mreport: invalid\n├─ ✓ by ?]0;x?\n│  └─ a?b\n└─ ✗ code: ?[2?\n");
         assert!(report.tree(true).contains("\x1b[31m✗ code"));
     }
 

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 /// Judges a TPMS_ATTEST, or an attestation of go-tpm-tools.
 pub(crate) fn judge(bytes: &[u8], given: &Given) -> Result<Report> {
-    if bytes.starts_with(b"\xffTCG") {
+    if is_alone(bytes) {
         return one(bytes, given);
     }
     let mut report = Report::new("tpm-quote", "attestation of go-tpm-tools");
@@ -46,6 +46,11 @@ pub(crate) fn judge(bytes: &[u8], given: &Given) -> Result<Report> {
         ));
     }
     Ok(report)
+}
+
+/// Whether it is a quote alone, to which all else is given beside.
+pub(crate) fn is_alone(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"\xffTCG")
 }
 
 /// A quote in one file, the rest beside it.
