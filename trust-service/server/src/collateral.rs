@@ -5,6 +5,7 @@ use ccnode_appraise::{CollateralError, Shelf};
 use ccnode_bundle::{BundleError, Freshness, Item, KeyError, PublicKey};
 use ccnode_evidence::UnixTime;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// Why a bundle can't be used.
@@ -53,11 +54,13 @@ pub struct Loaded {
     pub shelf: Shelf,
     /// Its end, or that of the age which the configuration allows; `None` for what has no end.
     pub until: Option<UnixTime>,
+    /// When it was made; 0 for what is no bundle's.
+    pub made: u64,
 }
 
 impl From<Shelf> for Loaded {
     fn from(shelf: Shelf) -> Self {
-        Self { shelf, until: None }
+        Self { shelf, until: None, made: 0 }
     }
 }
 
@@ -86,17 +89,21 @@ pub fn load(dir: &Path, config: &CollateralConfig, now: UnixTime) -> Result<Load
     }
     let aged = config.max_age.map(|age| bundle.created().0.saturating_add(age.seconds()));
     let until = aged.map_or(bundle.expires(), |aged| UnixTime(aged.min(bundle.expires().0)));
-    Ok(Loaded { shelf, until: Some(until) })
+    Ok(Loaded { shelf, until: Some(until), made: bundle.created().0 })
 }
 
 /// The shelf in use; a new one takes its place whole, and appraisals under way keep theirs.
 #[derive(Debug, Default)]
-pub struct Collateral(Mutex<(Arc<Shelf>, Option<UnixTime>)>);
+pub struct Collateral {
+    shelf: Mutex<(Arc<Shelf>, Option<UnixTime>)>,
+    /// When the newest bundle was made that this service has used since it started.
+    newest: AtomicU64,
+}
 
 impl Collateral {
     /// What is at hand at `now`: nothing of a bundle that has ended, read again or not.
     pub fn current(&self, now: UnixTime) -> Arc<Shelf> {
-        let (shelf, until) = &*self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (shelf, until) = &*self.shelf.lock().unwrap_or_else(PoisonError::into_inner);
         match until {
             Some(until) if now > *until => Arc::default(),
             _ => Arc::clone(shelf),
@@ -104,9 +111,14 @@ impl Collateral {
     }
 
     /// Reads the bundle again, as of `now`. One that is not believed any more is dropped with what it held: a platform without
-    /// collateral is refused, and one whose collateral was withheld is not let in by what was known before.
+    /// collateral is refused, and one whose collateral was withheld is not let in by what was known before. One that is older than
+    /// what was in use takes the place of nothing: whoever hands files on could bring back what was known before a revocation.
     pub fn refresh(&self, dir: &Path, config: &CollateralConfig, now: UnixTime) {
         match load(dir, config, now) {
+            Ok(loaded) if loaded.made < self.newest.load(Ordering::Relaxed) => {
+                let made = UnixTime(loaded.made);
+                tracing::error!(%made, "the bundle is older than one that was in use, and is left alone");
+            }
             Ok(loaded) => self.replace(loaded),
             Err(error) => {
                 tracing::error!(%error, "collateral can't be used; there is none until it can");
@@ -117,8 +129,9 @@ impl Collateral {
 
     /// Takes this in place of what was there, and of what was verified of that.
     pub fn replace(&self, with: impl Into<Loaded>) {
-        let Loaded { shelf, until } = with.into();
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = (Arc::new(shelf), until);
+        let Loaded { shelf, until, made } = with.into();
+        self.newest.fetch_max(made, Ordering::Relaxed);
+        *self.shelf.lock().unwrap_or_else(PoisonError::into_inner) = (Arc::new(shelf), until);
     }
 }
 
@@ -160,6 +173,37 @@ mod tests {
         collateral.refresh(dir.path(), &aged, NOW);
         assert!(!collateral.current(UnixTime(NOW.0 + 60)).is_empty());
         assert!(collateral.current(UnixTime(NOW.0 + 61)).is_empty(), "older than the configuration allows");
+    }
+
+    #[test]
+    fn t23_an_older_bundle_takes_the_place_of_nothing() {
+        let (dir, config) = folder(Vec::new());
+        let key = SecretKey::generate(&mut rand_core::OsRng);
+        std::fs::write(dir.path().join("key.pub"), key.public().to_pem().unwrap()).unwrap();
+        let write = |made: u64, items: Vec<Item>| {
+            let draft = Draft::new(UnixTime(made), UnixTime(NOW.0 + 1000), items);
+            let sealed = draft.seal(std::slice::from_ref(&key)).unwrap();
+            std::fs::write(dir.path().join("bundle"), sealed).unwrap();
+        };
+        let certificate = || vec![Item::Certificate { der: TestChip::milan().vek_der().into() }];
+        let collateral = Collateral::default();
+        write(NOW.0 - 10, certificate());
+        collateral.refresh(dir.path(), &config, NOW);
+        write(NOW.0 - 5, Vec::new());
+        collateral.refresh(dir.path(), &config, NOW);
+        assert!(collateral.current(NOW).is_empty());
+        write(NOW.0 - 10, certificate());
+        collateral.refresh(dir.path(), &config, NOW);
+        assert!(collateral.current(NOW).is_empty(), "rolled back");
+        // Nor by way of a file that is no bundle.
+        std::fs::write(dir.path().join("bundle"), "none").unwrap();
+        collateral.refresh(dir.path(), &config, NOW);
+        write(NOW.0 - 10, certificate());
+        collateral.refresh(dir.path(), &config, NOW);
+        assert!(collateral.current(NOW).is_empty());
+        write(NOW.0, certificate());
+        collateral.refresh(dir.path(), &config, NOW);
+        assert!(!collateral.current(NOW).is_empty());
     }
 
     #[test]
