@@ -5,7 +5,7 @@ use ccnode_evidence::transcript::{Bound, Transcript};
 use ccnode_evidence::{CcnodeEvidence, EventLogs, Nonce, Secret, SnpEvidence, Svsm, TpmEvidence, TpmQuote};
 use ccnode_protocol::jwe::EphemeralKey;
 use ccnode_testkit::snp::TestChip;
-use ccnode_testkit::{Answer, MakerCa, Seat, SoftTpm, attest};
+use ccnode_testkit::{Answer, Hardware, Machine, MakerCa, Reply, Seat, SoftTpm, attest};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::process::Command;
@@ -55,11 +55,29 @@ fn a_tpm_node_is_judged_by_its_transcript() {
     assert_eq!(verify("tpm-body", &sent, &[]).0, "valid");
 
     // Whatever the transcript binds, changed on the way, is bound no more.
-    for pointer in ["/runtime-data/ccnode/activation", "/runtime-data/ccnode/event-logs"] {
+    for (pointer, first) in [
+        ("/runtime-data/ccnode/activation", "quote-nonce"),
+        ("/runtime-data/ccnode/event-logs", "transcript-mismatch"),
+    ] {
         let mut other = sent.clone();
         *other.pointer_mut(pointer).unwrap() = json!("00".repeat(32));
         let (verdict, codes, _) = verify("tpm-other", &other, &[]);
-        assert_eq!((verdict.as_str(), codes), ("invalid", vec!["quote-nonce".to_owned()]), "{pointer}");
+        assert_eq!((verdict.as_str(), codes[0].as_str()), ("invalid", first), "{pointer}");
+        assert_eq!(codes.last().unwrap(), "quote-nonce", "{pointer}");
+    }
+    // What it has the digests of as well.
+    for (pointer, value) in [
+        ("/tee-evidence/primary_evidence/ccnode/cmdline", json!("init=/bin/sh")),
+        ("/tee-evidence/primary_evidence/ccnode/csr", json!("AAAA")),
+    ] {
+        let mut other = sent.clone();
+        *other.pointer_mut(pointer).unwrap() = value;
+        let (verdict, codes, _) = verify("tpm-unbound", &other, &[]);
+        assert_eq!(
+            (verdict.as_str(), codes),
+            ("invalid", vec!["transcript-mismatch".to_owned()]),
+            "{pointer}"
+        );
     }
     let mut other = record(sent.clone(), "tpm", false);
     other["session"]["nonce"] = json!(Nonce([8; 32]));
@@ -76,7 +94,8 @@ fn svsm_attestation(chip: &TestChip, manifest: &[u8], covered: &[u8]) -> Value {
     let key = EphemeralKey::generate().public();
     let secret = Secret::new([1; 32]);
     let beside = Transcript { additional_evidence: None, nonce: &NONCE, tee_pubkey: &key };
-    let (ext, data) = beside.bind(Bound::default(), &secret).unwrap();
+    let bound = Bound { event_logs: Some(EventLogs::default().digest().unwrap()), ..Bound::default() };
+    let (ext, data) = beside.bind(bound, &secret).unwrap();
     let quote = tpm.sign_quote(data.qualifying_data());
     let additional = json!({"tpm": TpmEvidence {
         tpm_quote: TpmQuote {
@@ -132,4 +151,26 @@ fn an_svsm_node_is_judged_part_by_part() {
         svsm_attestation(&chip, &manifest, &manifest)["tee-evidence"]["additional_evidence"].clone();
     let codes = verify("svsm-swapped", &swapped, &trusted).1;
     assert_eq!(codes, ["snp-svsm", "quote-nonce"]);
+}
+
+#[test]
+fn an_azure_report_of_another_session_is_told() {
+    let chip = TestChip::milan();
+    let roots = Path::new(env!("CARGO_TARGET_TMPDIR")).join("azure-ark.der");
+    std::fs::write(&roots, chip.ark_der()).unwrap();
+    let ask = Path::new(env!("CARGO_TARGET_TMPDIR")).join("azure-ask.der");
+    std::fs::write(&ask, chip.ask_der()).unwrap();
+    let given = ["--danger-root", roots.to_str().unwrap(), "--certs", ask.to_str().unwrap()];
+    let stale = |hardware: Hardware| {
+        let machine = Machine::with(SoftTpm::new(&MakerCa::new("maker"), Seat::A), hardware);
+        let (secret, key) = (Secret::new([1; 32]), EphemeralKey::generate());
+        let reply = Reply { nonce: &NONCE, secret: Some(&secret), key: &key, csr: None };
+        let sent = serde_json::to_value(machine.attest(&reply)).unwrap();
+        let (verdict, codes, value) = verify("azure", &sent, &given);
+        assert_eq!((verdict.as_str(), codes), ("valid", vec![]), "{value}");
+        value["claims"]["primary"]["unproven"].to_string().contains("that the hardware report is as fresh")
+    };
+    assert!(!stale(Hardware::az_snp(chip.clone())));
+    let other = |runtime: &mut Value| runtime["user-data"] = json!("ab".repeat(64));
+    assert!(stale(Hardware::az_snp(chip).saying(other)));
 }

@@ -40,6 +40,7 @@ pub(crate) fn evidence(kind: Kind, bytes: &[u8], given: &Given) -> Result<Report
     else {
         return Ok(report);
     };
+    made_for(&proven, given, &mut report);
     let ak = proven.data().ak();
     let key = match QuoteKey::rsa(ak.modulus(), ak.exponent()) {
         Ok(key) => key,
@@ -109,6 +110,17 @@ fn runtime(
             report.wrong(rejection.code(), rejection);
             Ok(None)
         }
+    }
+}
+
+/// The quote answers the nonce; whether the hardware report was made then, too, its user data say.
+fn made_for(proven: &RuntimeProven, given: &Given, report: &mut Report) {
+    let Some(nonce) = &given.nonce else { return };
+    let mut wanted = [0; 64];
+    wanted.iter_mut().zip(nonce).for_each(|(to, from)| *to = *from);
+    match proven.is_fresh(&wanted) {
+        Ok(()) => report.push(Branch::proven("the hardware report was made for the nonce given")),
+        Err(rejection) => report.unproven(format!("that the hardware report is as fresh: {rejection}")),
     }
 }
 

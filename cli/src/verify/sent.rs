@@ -4,7 +4,7 @@ use super::report::{Branch, Report};
 use super::{Given, azure, detect::Kind, kbs};
 use anyhow::Result;
 use ccnode_evidence::transcript::Transcript;
-use ccnode_evidence::{Code, EvidenceKind, Nonce, ReportData};
+use ccnode_evidence::{CcnodeEvidence, Code, EvidenceKind, Nonce, ReportData, Sha256Digest};
 use ccnode_protocol::Attestation;
 use ccnode_protocol::admin::LastEvidence;
 use serde_json::Value;
@@ -54,6 +54,7 @@ pub(crate) fn judge(bytes: &[u8], given: &Given) -> Result<Report> {
     if session.is_none() {
         report.unproven("freshness: the nonce is the evidence's own; the service knows whose it was");
     }
+    bound(&attestation, &mut report);
     parts(kind, &attestation, &nonce, given, &mut report)?;
     report.unproven("the activation of the credential: its secret is the service's and the TPM's alone");
     Ok(report)
@@ -97,6 +98,29 @@ fn kind_of(primary: &Value) -> Option<EvidenceKind> {
         Kind::AzTdxVtpm => EvidenceKind::AzTdxVtpm,
         _ => return None,
     })
+}
+
+/// Certificate request, init-data and logs must be those that the transcript has the digests of.
+fn bound(attestation: &Attestation, report: &mut Report) {
+    let Some(ext) = &attestation.runtime_data.ccnode else { return };
+    let ours = CcnodeEvidence::of(&attestation.tee_evidence.primary_evidence).ok().flatten();
+    let Some(ours) = ours else {
+        return report.wrong(Code::MalformedRequest, "the primary evidence has no whole member `ccnode`");
+    };
+    let init_data = attestation.init_data.as_ref().map(|data| Sha256Digest::of(data.body.as_bytes()));
+    let members = [
+        ("certificate request", ours.csr.as_ref().map(|csr| Sha256Digest::of(&csr.0)), ext.bound.csr),
+        ("init-data", init_data, ext.bound.init_data),
+        ("logs", ours.logs.digest().ok(), ext.bound.event_logs),
+    ];
+    for (name, sent, bound) in members {
+        if sent != bound {
+            report.wrong(
+                Code::TranscriptMismatch,
+                format!("the {name} are not those that the transcript binds"),
+            );
+        }
+    }
 }
 
 /// Each part with the nonce that this session's transcript wants in it.
