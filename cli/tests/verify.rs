@@ -363,3 +363,21 @@ fn the_log_that_was_asked_for_counts_whatever_came_along() {
     assert_ne!(asked.1, "event-log-malformed", "it reads, and does not replay");
     std::fs::remove_dir_all(&folder).unwrap();
 }
+
+#[test]
+fn zeros_are_no_evidence() {
+    let folder = std::env::temp_dir().join(format!("ccnode-zeros-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::write(folder.join("zeros"), [0; 3200]).unwrap();
+    std::fs::write(folder.join("text"), "AAAA".repeat(800)).unwrap();
+    for (args, code) in [
+        (&["zeros"][..], "evidence-unknown"),
+        (&["text"], "evidence-unknown"),
+        (&["zeros", "--kind", "event-log"], "event-log-malformed"),
+    ] {
+        let args: Vec<String> = args.iter().map(|a| (*a).to_owned()).collect();
+        let (verdict, exit, codes, _) = verify(&folder, &args);
+        assert_eq!((verdict.as_str(), exit, codes), ("invalid", 3, vec![code.to_owned()]), "{args:?}");
+    }
+    std::fs::remove_dir_all(&folder).unwrap();
+}

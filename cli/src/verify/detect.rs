@@ -91,6 +91,10 @@ pub(crate) fn of_kind(kind: Kind, bytes: Vec<u8>) -> Detected {
 }
 
 fn binary(bytes: &[u8]) -> Option<Kind> {
+    // An empty disk or a cut-off download would read as a log of events without digests, and nothing of it is wrong.
+    if bytes.iter().all(|byte| *byte == 0) {
+        return None;
+    }
     let word = |at: usize| bytes.get(at..at.checked_add(4)?)?.try_into().ok().map(u32::from_le_bytes);
     if bytes.starts_with(b"HCLA") {
         return Some(Kind::Hcl);

@@ -7,6 +7,10 @@ use serde_json::{Map, Value, json};
 
 pub(crate) fn judge(bytes: &[u8]) -> Report {
     let mut report = Report::new("event-log", format!("event log ({} bytes)", bytes.len()));
+    if bytes.iter().all(|byte| *byte == 0) {
+        report.wrong(Code::EventLogMalformed, "nothing but zeros");
+        return report;
+    }
     // Which of the two it is nothing says but that it reads.
     let read = EventLog::parse(bytes);
     let log = match read.or_else(|error| EventLog::parse_ccel(bytes).map_err(|_| error)) {
