@@ -201,7 +201,11 @@ async fn demands(global: &Global, client: &Client, name: &PoolName, set: Option<
             let text =
                 std::fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
             let policy: HardwarePolicy = toml::from_str(&text).map_err(|e| {
-                Usage::new(format!("{}: {e}", file.display()), "docs/configuration.md has the members")
+                let said = e.to_string();
+                Usage::new(
+                    format!("{}: {}", file.display(), said.trim_end()),
+                    "docs/configuration.md has the members",
+                )
             })?;
             client.put(&path, &policy).await?
         }
@@ -219,12 +223,34 @@ mod tests {
     #[test]
     fn the_documented_policy_is_one() {
         let page = include_str!("../../docs/configuration.md");
-        let example = page.split("```toml").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+        let example = page.split("```toml").last().and_then(|rest| rest.split("```").next()).unwrap();
         let digits = |n: usize| (format!("<{n} hex digits>"), "1".repeat(n));
         let text =
             [digits(64), digits(96)].iter().fold(example.to_owned(), |t, (from, to)| t.replace(from, to));
         let policy: HardwarePolicy = toml::from_str(&text).unwrap();
         assert_eq!((policy.snp_launches.len(), policy.vtpm_keepers.snp_measurements.len()), (1, 1));
         assert!(ccnode_appraise::Hardware::new(policy).is_ok());
+    }
+
+    #[test]
+    fn every_member_of_a_policy_is_documented() {
+        let page = include_str!("../../docs/configuration.md");
+        let tables =
+            ["", "[snp]", "[snp.platform]", "[snp.guest-policy]", "[snp.minimum-tcb.milan]", "[tdx]"];
+        let more = ["[tdx.collateral]", "[azure]", "[vtpm-keepers]", "[[snp-launches]]", "[[tdx-launches]]"];
+        let mut members = 0;
+        for table in tables.into_iter().chain(more) {
+            // serde names what it would have taken.
+            let error = toml::from_str::<HardwarePolicy>(&format!("{table}\nx = 1\n")).unwrap_err();
+            let (_, due) = error.message().split_once("expected ").unwrap();
+            for member in due.split('`').skip(1).step_by(2) {
+                let named = ["`", "] ", "[", "."]
+                    .map(|before| format!("{before}{member}"))
+                    .map(|name| [format!("{name}`"), format!("{name}]")]);
+                assert!(named.iter().flatten().any(|form| page.contains(form)), "{table} {member}");
+                members += 1;
+            }
+        }
+        assert!(members > 70, "{members}");
     }
 }

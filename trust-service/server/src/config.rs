@@ -345,6 +345,27 @@ mod tests {
     }
 
     #[test]
+    fn every_key_is_documented() {
+        let page = include_str!("../../../docs/configuration.md");
+        let addresses = "listen = \"127.0.0.1:1\"\nadmin-listen = \"127.0.0.1:2\"\n";
+        let mut keys = 0;
+        for table in ["", "[cluster]", "[collateral]", "[mirror]", "[limits]", "[keep]"] {
+            // serde names what it would have taken.
+            let error = toml::from_str::<Config>(&format!("{addresses}{table}\nx = 1\n")).unwrap_err();
+            let (_, due) = error.message().split_once("expected ").unwrap();
+            for key in due.split('`').skip(1).step_by(2) {
+                let named = [format!("`{key}`"), format!("[{key}]"), format!(" {key}`")];
+                assert!(named.iter().any(|form| page.contains(form)), "{table} {key}");
+                keys += 1;
+            }
+        }
+        assert!(keys > 35, "{keys}");
+        let example = page.split("```toml").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+        let config = toml::from_str::<Config>(&format!("{addresses}{example}")).unwrap();
+        assert!(config.collateral.is_some() && config.mirror.is_some_and(|mirror| mirror.snp.is_some()));
+    }
+
+    #[test]
     fn a_head_has_room() {
         let dir = tempfile::tempdir().unwrap();
         let load = |head| {
