@@ -75,7 +75,7 @@ pub(crate) enum Image {
         /// The ccnode-init binary for the initramfs
         #[arg(long, value_name = "FILE")]
         init: PathBuf,
-        /// CA of the trust service, PEM; the last part of the name must be in node.toml (repeatable)
+        /// CA of the trust service, PEM: one for each of [service] ca in node.toml, in its order (repeatable)
         #[arg(long = "ca", value_name = "FILE", required = true)]
         ca: Vec<PathBuf>,
     },
@@ -117,7 +117,7 @@ pub(crate) enum Platform {
         #[arg(required_unless_present = "refusal", conflicts_with = "refusal")]
         log: Option<PathBuf>,
         /// Take the log that the service kept of this refusal
-        #[arg(long, value_name = "ID")]
+        #[arg(long, value_name = "ID", value_parser = refusal_id)]
         refusal: Option<u64>,
         /// A name for people
         #[arg(long)]
@@ -163,7 +163,7 @@ pub(crate) enum Pool {
         /// Confirm that what `wipe` overwrites may be lost
         #[arg(long)]
         yes: bool,
-        /// CA of endorsement keys, PEM, and what a TPM below it is worth (repeatable)
+        /// CA of endorsement keys, PEM, and what a TPM below it is worth: hypervisor-vtpm or discrete-tpm (repeatable)
         #[arg(long = "ek-root", value_name = "FILE:LEVEL")]
         ek_roots: Vec<EkRootArg>,
         /// URL of the API server that its nodes join [default: the service's]
@@ -231,7 +231,7 @@ pub(crate) enum Pool {
     Hardware {
         /// Name
         name: PoolName,
-        /// The new policy (TOML); what it does not name is as in a new pool
+        /// The new policy (TOML, docs/configuration.md); what it does not name is as in a new pool
         #[arg(long, value_name = "FILE")]
         set: Option<PathBuf>,
     },
@@ -246,7 +246,7 @@ pub(crate) enum EkRoot {
     Add {
         /// The pool
         pool: PoolName,
-        /// CA of endorsement keys, PEM, and what a TPM below it is worth
+        /// CA of endorsement keys, PEM, and what a TPM below it is worth: hypervisor-vtpm or discrete-tpm
         #[arg(value_name = "FILE:LEVEL")]
         root: EkRootArg,
     },
@@ -328,6 +328,7 @@ pub(crate) enum Refusal {
     /// Show why a boot was refused, event by event
     Show {
         /// Number, as `list` prints it
+        #[arg(value_parser = refusal_id)]
         id: u64,
         /// Write the kept firmware log here
         #[arg(long, value_name = "FILE")]
@@ -343,6 +344,11 @@ pub(crate) enum Audit {
         #[arg(long, default_value_t = 20)]
         limit: u32,
     },
+}
+
+/// A refusal's number. Consoles and logs show its correlation id, which is taken for it easily.
+pub(crate) fn refusal_id(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| "no number of a refusal: see `ccnode refusal list`".to_owned())
 }
 
 #[derive(Clone, Copy, ValueEnum)]

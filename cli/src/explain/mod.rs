@@ -28,7 +28,7 @@ pub(crate) struct Explain {
     #[arg(conflicts_with = "refusal")]
     b: Option<PathBuf>,
     /// Take the logs that the service kept of this refusal; compare with A, or else with the closest tuple
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = crate::args::refusal_id)]
     refusal: Option<u64>,
     /// /proc/cmdline of the boot in question; believed only where the log measures it
     #[arg(long, value_name = "FILE", conflicts_with = "refusal")]
