@@ -118,7 +118,7 @@ fn component(event: &Event<'_>) -> String {
                 _ => "EFI application",
             };
             if image.path.is_empty() {
-                format!("{what} out of memory (Authenticode)")
+                format!("{what} loaded from memory (Authenticode)")
             } else {
                 format!("{what} `{}` (Authenticode)", printable(&image.path))
             }

@@ -67,7 +67,7 @@ pub struct ImageLoad {
     pub address: u64,
     /// Length in memory, in bytes.
     pub length: u64,
-    /// The device path as text; empty for an image out of memory.
+    /// The device path as text; empty for an image loaded from memory.
     pub path: String,
 }
 
