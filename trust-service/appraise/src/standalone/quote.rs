@@ -235,9 +235,8 @@ fn values(
     findings: &mut Vec<Finding>,
 ) -> Option<BTreeMap<PcrIndex, Vec<u8>>> {
     let find = |(alg, set): &(HashAlg, PcrSet)| at_hand.iter().find(|bank| bank.alg() == *alg)?.select(*set);
-    let missing = || Finding::unproven(Subject::Pcrs, Reason::PcrsMissing);
     let Some(selected) = banks.iter().map(find).collect::<Option<Vec<_>>>() else {
-        findings.push(missing());
+        findings.push(Finding::unproven(Subject::Pcrs, Reason::PcrsMissing));
         return None;
     };
     // The digest is by the scheme's hash; without a signature its length tells.
@@ -249,13 +248,13 @@ fn values(
     if found != quoted {
         findings.push(match from_log {
             // The log need not be whole: nothing at hand claims these values.
-            true => missing(),
+            true => Finding::unproven(Subject::Pcrs, Reason::LogNotWhole),
             false => Finding::refuted(Subject::Pcrs, Reason::PcrDigest { found, quoted }),
         });
         return None;
     }
-    let source = if from_log { "the event log's replay" } else { "the PCR values at hand" };
-    findings.push(Finding::proven(Subject::Pcrs, format!("{source} is what the quote covers")));
+    let source = if from_log { "what the event log replays to" } else { "the PCR values at hand" };
+    findings.push(Finding::proven(Subject::Pcrs, format!("the quote covers {source}")));
     let (set, values) = (banks.first()?.1, selected.first()?);
     Some(set.iter().zip(values).map(|(pcr, value)| (pcr, value.to_vec())).collect())
 }

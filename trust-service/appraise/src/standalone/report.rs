@@ -119,6 +119,11 @@ pub enum Reason {
     /// No PCR values at hand.
     #[error("no values are at hand for the PCRs that the quote selects")]
     PcrsMissing,
+    /// A log that alone does not give them: something extended PCRs and did not log it.
+    #[error(
+        "the event log alone does not replay to what the quote covers, and no PCR values are at hand beside it"
+    )]
+    LogNotWhole,
     /// The values at hand are not those quoted.
     #[error("the PCR values at hand hash to {found}, the quote covers {quoted}")]
     PcrDigest {
@@ -182,7 +187,7 @@ impl Reason {
             Self::Chain(error) => error.code(),
             Self::BankWeak(_) => Code::QuoteBankWeak,
             Self::Selection(_) => Code::QuoteSelection,
-            Self::PcrsMissing => Code::PcrValuesMissing,
+            Self::PcrsMissing | Self::LogNotWhole => Code::PcrValuesMissing,
             Self::PcrDigest { .. } => Code::QuotePcrDigest,
             Self::Nonce { .. } => Code::QuoteNonce,
             Self::NonceMissing => Code::QuoteNonceMissing,

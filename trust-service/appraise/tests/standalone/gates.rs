@@ -264,7 +264,7 @@ fn a_log_may_stand_for_the_values() {
     // With IMA on, the log does not give what is quoted, and claims nothing of it.
     let held = Held::new();
     let report = QuoteEvidence { pcrs: &[], ..held.evidence() }.verify();
-    assert_eq!(*reason(&report, Subject::Pcrs, Status::Unproven), Reason::PcrsMissing);
+    assert_eq!(*reason(&report, Subject::Pcrs, Status::Unproven), Reason::LogNotWhole);
     assert_eq!(report.verdict(), Verdict::Valid);
 }
 
