@@ -20,8 +20,14 @@ pub enum MirrorError {
     /// A URL that is not taken.
     #[error("`{0}` is no https:// URL without query")]
     Url(String),
-    /// No CA, or a file that holds none.
-    #[error("CA file {0} of the mirror holds no certificate")]
+    /// Neither mirror has a URL.
+    #[error("neither `snp` nor `tdx` has a URL: give one, or leave [mirror] out")]
+    Nowhere,
+    /// No CA at all.
+    #[error("`cas` is empty: name the PEM files of the CAs above the mirrors' certificates")]
+    NoCa,
+    /// A file that holds no CA, counted from 1.
+    #[error("file {0} of `cas` holds no certificate")]
     Ca(usize),
     /// The HTTP client can't be set up.
     #[error("HTTP client: {0}")]
@@ -99,14 +105,14 @@ impl Http {
         for (n, pem) in cas.iter().enumerate() {
             let before = roots.len();
             for ca in CertificateDer::pem_slice_iter(pem) {
-                ca.ok().and_then(|ca| roots.add(ca).ok()).ok_or(MirrorError::Ca(n))?;
+                ca.ok().and_then(|ca| roots.add(ca).ok()).ok_or(MirrorError::Ca(n + 1))?;
             }
             if roots.len() == before {
-                return Err(MirrorError::Ca(n));
+                return Err(MirrorError::Ca(n + 1));
             }
         }
         if roots.is_empty() {
-            return Err(MirrorError::Ca(0));
+            return Err(MirrorError::NoCa);
         }
         let failed = |error: &dyn std::fmt::Display| MirrorError::Client(error.to_string());
         let tls = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))

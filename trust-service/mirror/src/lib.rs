@@ -56,8 +56,11 @@ impl Mirror {
     /// Reads the settings; nothing is asked yet.
     ///
     /// # Errors
-    /// When a CA is no certificate, or a URL is not `https://`.
+    /// When there is no URL, one is not `https://`, there is no CA, or one is no certificate.
     pub fn new(settings: Settings) -> Result<Self, MirrorError> {
+        if settings.snp.is_none() && settings.tdx.is_none() {
+            return Err(MirrorError::Nowhere);
+        }
         for url in [&settings.snp, &settings.tdx].into_iter().flatten() {
             http::check(url)?;
         }
@@ -124,5 +127,24 @@ impl Mirror {
 
     fn change(&self, change: impl FnOnce(&mut Memory)) {
         change(Arc::make_mut(&mut self.memory.lock().unwrap_or_else(PoisonError::into_inner)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mirror_has_a_url_and_a_ca() {
+        let new = |snp: Option<&str>, cas: &[&[u8]]| {
+            let cas = cas.iter().map(|pem| pem.to_vec()).collect();
+            let keep = Duration::from_secs(1);
+            Mirror::new(Settings { snp: snp.map(str::to_owned), tdx: None, cas, keep }).unwrap_err()
+        };
+        let url = Some("https://kds.example.com");
+        assert!(matches!(new(None, &[]), MirrorError::Nowhere));
+        assert!(matches!(new(Some("http://kds.example.com"), &[]), MirrorError::Url(_)));
+        assert!(matches!(new(url, &[]), MirrorError::NoCa));
+        assert!(matches!(new(url, &[b"no PEM"]), MirrorError::Ca(1)));
     }
 }

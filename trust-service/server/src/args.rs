@@ -23,10 +23,10 @@ pub(crate) enum Command {
         #[arg(long = "name", value_name = "HOST_OR_IP")]
         names: Vec<String>,
         /// Where nodes come in
-        #[arg(long, default_value = "127.0.0.1:8443", value_name = "ADDRESS")]
+        #[arg(long, default_value = "127.0.0.1:8443", value_name = "IP:PORT", value_parser = address)]
         listen: SocketAddr,
         /// Where administrators come in
-        #[arg(long, default_value = "127.0.0.1:8444", value_name = "ADDRESS")]
+        #[arg(long, default_value = "127.0.0.1:8444", value_name = "IP:PORT", value_parser = address)]
         admin_listen: SocketAddr,
         /// API server of the pools that name no cluster of their own
         #[arg(long, value_name = "URL")]
@@ -68,10 +68,25 @@ pub(crate) enum Audit {
     },
 }
 
+/// Where to listen; a name is none: it may have several addresses.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| "write an IP address and a port, such as 0.0.0.0:8443 or [::]:8443".to_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use clap::CommandFactory as _;
+
+    #[test]
+    fn addresses() {
+        for text in ["0.0.0.0:443", "[::1]:1"] {
+            assert_eq!(address(text).unwrap().to_string(), text);
+        }
+        for text in ["127.0.0.1", "localhost:8443", ":8443", ""] {
+            assert!(address(text).unwrap_err().contains("such as"), "{text}");
+        }
+    }
 
     #[test]
     fn help_fits_80_columns() {

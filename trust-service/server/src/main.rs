@@ -4,6 +4,7 @@ mod args;
 
 use anyhow::Context as _;
 use args::{Arguments, Audit, Command};
+use ccnode_server::config::FILE;
 use ccnode_server::init::Options;
 use ccnode_server::serve::Server;
 use ccnode_server::service::{Service, read};
@@ -40,12 +41,44 @@ async fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Init { dir, names, listen, admin_listen, cluster_server, cluster_server_ca } => {
             let options = Options { names, listen, admin_listen, cluster_server, cluster_server_ca };
-            init::init(&dir, &options).await.context("no service was made")
+            init::init(&dir, &options).await.context("no service was made")?;
+            next_steps(&dir, options.cluster_server.is_none());
+            Ok(())
         }
-        Command::Serve { dir } => serve(&dir).await,
-        Command::Renew { dir, names } => renew::renew(&dir, &names).context("nothing was renewed"),
-        Command::Audit(Audit::Verify { dir, checkpoint }) => verify(&dir, checkpoint).await,
+        Command::Serve { dir } => serve(made(&dir)?).await,
+        Command::Renew { dir, names } => {
+            renew::renew(made(&dir)?, &names).context("nothing was renewed")?;
+            let dir = dir.display();
+            eprintln!(
+                "renewed: start `ccnode-trust serve {dir}` again, and copy {dir}/admin to the administrators"
+            );
+            Ok(())
+        }
+        Command::Audit(Audit::Verify { dir, checkpoint }) => verify(made(&dir)?, checkpoint).await,
     }
+}
+
+/// The folder, if `init` made it.
+fn made(dir: &Path) -> anyhow::Result<&Path> {
+    let there = dir.join(FILE).try_exists().with_context(|| dir.display().to_string())?;
+    anyhow::ensure!(
+        there,
+        "{} holds no {FILE}: make a service with `ccnode-trust init` first",
+        dir.display()
+    );
+    Ok(dir)
+}
+
+/// What was made, and what comes next.
+fn next_steps(dir: &Path, no_cluster: bool) {
+    let dir = dir.display();
+    eprintln!("made {dir}; guard {dir}/kek.key: with the database it is the whole cluster");
+    if no_cluster {
+        eprintln!(
+            "no API server is named: each pool needs --cluster-server, or config.toml a section [cluster]"
+        );
+    }
+    eprintln!("next: `ccnode-trust serve {dir}`; administrators take {dir}/admin to ~/.config/ccnode");
 }
 
 async fn serve(dir: &Path) -> anyhow::Result<()> {
