@@ -175,8 +175,9 @@ fn class(error: &anyhow::Error, refused: Option<&Problem>) -> (u8, String, Strin
 
 /// A mistake in what was given, by the errors of others.
 fn is_mistake(cause: &(dyn std::error::Error + 'static)) -> bool {
+    use std::io::ErrorKind::{IsADirectory, NotADirectory, NotFound};
     let io = cause.downcast_ref::<std::io::Error>();
-    io.is_some_and(|e| e.kind() == std::io::ErrorKind::NotFound)
+    io.is_some_and(|e| matches!(e.kind(), NotFound | IsADirectory | NotADirectory))
         || cause.is::<ccnode_bundle::ItemError>()
         || cause.is::<ccnode_bundle::KeyError>()
 }
@@ -220,6 +221,8 @@ mod tests {
         for (error, exit, code) in [
             (anyhow!(Usage::new("a", "b")).context("c"), 2, "usage"),
             (io(std::io::ErrorKind::NotFound), 2, "usage"),
+            (io(std::io::ErrorKind::IsADirectory), 2, "usage"),
+            (io(std::io::ErrorKind::NotADirectory), 2, "usage"),
             (io(std::io::ErrorKind::PermissionDenied), 1, "failed"),
             (anyhow!(Unreadable("x is no event log".into())), 3, "unreadable"),
             (anyhow!(Mistrust("https://x".into())).context("certificate unknown"), 5, "untrusted"),

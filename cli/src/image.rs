@@ -2,6 +2,7 @@
 
 use crate::admin::{connect, image, images};
 use crate::args::{Global, Image};
+use crate::error::Unreadable;
 use crate::output::{self, short, time};
 use crate::tuple;
 use anyhow::{Context as _, Result};
@@ -20,7 +21,7 @@ pub(crate) async fn run(global: &Global, command: Image) -> Result<()> {
                 &bytes,
                 if secure_boot { SecureBoot::On } else { SecureBoot::Off },
             )
-            .with_context(|| format!("{} is no UKI", uki.display()))?;
+            .map_err(|error| Unreadable(format!("{} is no UKI: {error}", uki.display())))?;
             if global.json {
                 return output::json(&tuple);
             }

@@ -2,6 +2,7 @@
 
 use crate::admin::{connect, platform, platforms};
 use crate::args::{Global, Platform};
+use crate::error::Unreadable;
 use crate::output::{self, short, time};
 use crate::tuple;
 use anyhow::{Context as _, Result, bail};
@@ -35,7 +36,7 @@ async fn from_file(global: &Global, log: &Path, name: Option<String>, output: Op
     let bytes = std::fs::read(log).with_context(|| format!("reading {}", log.display()))?;
     let name = name.unwrap_or_else(|| log.file_name().unwrap_or_default().to_string_lossy().into_owned());
     let tuple = ccnode_images::platform_tuple_from_log(&bytes, &name)
-        .with_context(|| format!("{} gives no platform", log.display()))?;
+        .map_err(|error| Unreadable(format!("{} gives no platform: {error}", log.display())))?;
     match output {
         Some(path) => write(&path, &tuple),
         None => shown(global, &connect(global)?.post(admin::PLATFORMS, &tuple).await?),

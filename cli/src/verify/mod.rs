@@ -122,7 +122,11 @@ pub(crate) fn run(global: &Global, args: &Verify) -> Result<ExitCode> {
 
 fn unreadable(global: &Global, args: &Verify, len: usize) -> Result<ExitCode> {
     let mut report = Report::new("unknown", format!("{} ({len} bytes)", args.file.display()));
-    report.wrong("evidence-unknown", "no kind of evidence that is read here; --kind says which it should be");
+    let why = match len {
+        0 => "the file is empty",
+        _ => "no kind of evidence that is read here; --kind says which it should be",
+    };
+    report.wrong("evidence-unknown", why);
     report.print(global.json)?;
     Ok(ExitCode::from(report.verdict().exit_code()))
 }
