@@ -103,3 +103,19 @@ async fn verify(dir: &Path, checkpoint: Option<PathBuf>) -> anyhow::Result<()> {
     eprintln!("{rows} rows, unbroken; the checkpoint vouches for row {}", checkpoint.seq);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_folder_that_init_did_not_make() {
+        let dir = tempfile::tempdir().unwrap();
+        for none in [dir.path(), &dir.path().join("nowhere")] {
+            let error = made(none).unwrap_err().to_string();
+            assert!(error.contains(&none.display().to_string()) && error.contains("`ccnode-trust init`"));
+        }
+        std::fs::write(dir.path().join(FILE), "").unwrap();
+        assert!(made(dir.path()).is_ok());
+    }
+}
