@@ -171,7 +171,10 @@ fn tdx_report_data(
         }
     };
     let Some(quote) = quote else {
-        report.missing(Code::TdxReport, "the TD quote that was made from this TD report");
+        report.missing(
+            Code::TdxReport,
+            "the TD quote that was made from this TD report: verify evidence that has both (`az-tdx-vtpm`)",
+        );
         return Ok(None);
     };
     let Some(proven) = raw_tdx::prove(quote, given, report)? else { return Ok(None) };
