@@ -102,6 +102,16 @@ mod tests {
     }
 
     #[test]
+    fn the_kernels_own_log_of_pcr_10_is_not_wanted() {
+        let mut fetched = fetched(Some("image worker 1"));
+        let ima = fetched.kept.pcrs.0.iter_mut().find(|(pcr, _)| pcr.get() == 10).unwrap().1;
+        *ima = ccnode_evidence::Sha256Digest::of(b"boot_aggregate");
+        let report = fetched.report(None).unwrap();
+        assert!(report.proven);
+        assert_eq!(report.differences[0].sentence, "PCR 11: kernel command line: `init=/bin/sh` added");
+    }
+
+    #[test]
     fn the_closest_may_be_a_platform_another_or_none() {
         let of = |closest| fetched(closest).report(None).unwrap().b.map(|b| b.kind());
         assert_eq!(of(Some("platform q35")), Some("platform"));
@@ -115,9 +125,12 @@ mod tests {
 
     #[test]
     fn t11_a_kept_log_must_be_the_quotes() {
-        let mut fetched = fetched(Some("image worker 1"));
-        fetched.kept.pcrs.0.values_mut().for_each(|value| *value = ccnode_evidence::Sha256Digest::ZERO);
-        let error = fetched.report(None).map(|_| ()).unwrap_err().to_string();
-        assert!(error.contains("the kept log is not the one of the quote"), "{error}");
+        for changed in (0..16).filter(|pcr| *pcr != 10) {
+            let mut fetched = fetched(Some("image worker 1"));
+            let pcrs = fetched.kept.pcrs.0.iter_mut().find(|(pcr, _)| pcr.get() == changed);
+            *pcrs.unwrap().1 = ccnode_evidence::Sha256Digest([0xee; 32]);
+            let error = fetched.report(None).map(|_| ()).unwrap_err().to_string();
+            assert!(error.contains("the kept log is not the one of the quote"), "{error}");
+        }
     }
 }
