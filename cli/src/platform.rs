@@ -3,6 +3,7 @@
 use crate::admin::{connect, platform, platforms};
 use crate::args::{Global, Platform};
 use crate::error::Unreadable;
+use crate::explain::no_log;
 use crate::output::{self, short, time};
 use crate::tuple;
 use anyhow::{Context as _, Result, bail};
@@ -47,7 +48,7 @@ async fn from_refusal(global: &Global, id: u64, name: Option<String>, output: Op
     let client = connect(global)?;
     let refusal: RefusalRecord = client.get(&admin::path(admin::REFUSAL, &[&id])).await?;
     let Some(kept) = &refusal.kept else {
-        bail!("the service kept no log of refusal {id} ({}): nothing was proven there", refusal.code);
+        bail!(no_log(id, &refusal));
     };
     let name = name.unwrap_or_else(|| format!("refusal-{id}"));
     let tuple = ccnode_images::platform_tuple_from_log(&kept.logs.event_log.0, &name)

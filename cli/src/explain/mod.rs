@@ -13,6 +13,7 @@ use crate::error::{Unreadable, Usage};
 use crate::output;
 use anyhow::{Context as _, Result, bail};
 use layout::Page;
+pub(crate) use refusal::no_log;
 use report::Report;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;

@@ -22,13 +22,16 @@ pub(crate) async fn fetch(global: &Global, id: u64) -> Result<Fetched> {
     let client = connect(global)?;
     let record: RefusalRecord = client.get(&admin::path(admin::REFUSAL, &[&id])).await?;
     let Some(kept) = record.kept else {
-        bail!(Usage::new(
-            format!("the service kept no log of refusal {id} ({})", record.code),
-            "take one of a node that proved its TPM"
-        ));
+        bail!(no_log(id, &record));
     };
     let (images, platforms) = (images(&client).await?, platforms(&client).await?);
     Ok(Fetched { id, kept, closest: record.closest, images, platforms })
+}
+
+/// Neither what a node refused by itself nor what proved nothing has a log.
+pub(crate) fn no_log(id: u64, record: &RefusalRecord) -> Usage {
+    let next = "take one that the service decided, of a node that proved its TPM";
+    Usage::new(format!("the service kept no log of refusal {id} ({})", record.code), next)
 }
 
 impl Fetched {
