@@ -10,7 +10,7 @@ use clap::Subcommand;
 use rand_core::OsRng;
 use serde_json::json;
 use std::collections::BTreeMap;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -193,8 +193,13 @@ fn public(file: &Path) -> Result<PublicKey> {
     PublicKey::from_pem(&text).with_context(|| file.display().to_string())
 }
 
+/// One byte more than a bundle may have at most: whoever judges it says that it is too long.
 fn read(file: &Path) -> Result<Vec<u8>> {
-    std::fs::read(file).with_context(|| format!("reading {}", file.display()))
+    let what = || format!("reading {}", file.display());
+    let mut bytes = Vec::new();
+    let open = std::fs::File::open(file).with_context(what)?;
+    open.take(MAX_BYTES as u64 + 1).read_to_end(&mut bytes).with_context(what)?;
+    Ok(bytes)
 }
 
 fn now() -> UnixTime {

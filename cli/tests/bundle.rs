@@ -71,6 +71,16 @@ fn mistakes_are_named() {
 }
 
 #[test]
+fn a_file_without_end_is_too_long() {
+    let dir = folder("bundle-endless");
+    for args in [&["show", "/dev/zero"][..], &["verify", "/dev/zero", "--key", "a.pub"]] {
+        let endless = said(&ccnode(&dir, &[&["bundle"], args].concat()));
+        assert_eq!(endless.0, Some(3), "{endless:?}");
+        assert!(endless.1.contains("bytes are more than a bundle has"), "{endless:?}");
+    }
+}
+
+#[test]
 fn private_keys_are_private() {
     use std::os::unix::fs::PermissionsExt as _;
     let dir = folder("bundle-key");
