@@ -75,7 +75,7 @@ pub(crate) enum Image {
         /// The ccnode-init binary for the initramfs
         #[arg(long, value_name = "FILE")]
         init: PathBuf,
-        /// CA of the trust service, PEM: one for each of [service] ca in node.toml, in its order (repeatable)
+        /// CA of the trust service, PEM: one for each that node.toml names, in its order (repeatable)
         #[arg(long = "ca", value_name = "FILE", required = true)]
         ca: Vec<PathBuf>,
     },
