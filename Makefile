@@ -62,5 +62,5 @@ bench: build init ## times and sizes beside cryptsetup and systemd-cryptsetup
 	@target/release/ccnode-appraisal-bench > target/bench/appraisal.json
 	@CCNODE_PROGRAMS=$(CURDIR)/target/release target/debug/ccnode-bench
 
-fuzz: ## fuzz every parser of foreign bytes, FUZZ_SECONDS (600) each
+fuzz: deps ## fuzz every parser of foreign bytes, FUZZ_SECONDS (600) each
 	@fuzz/run
