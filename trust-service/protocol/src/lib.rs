@@ -10,6 +10,7 @@ pub mod limits;
 mod messages;
 mod name;
 mod problem;
+mod resource;
 
 pub use kbs_types::{Tee, TeePubKey};
 pub use messages::{
@@ -18,6 +19,7 @@ pub use messages::{
 };
 pub use name::{NameError, NodeName, PoolName};
 pub use problem::{NodeRefusal, PROBLEM_TYPE_BASE, Problem, RefusalText};
+pub use resource::{ResourceUri, ResourceUriError};
 
 /// Path of the authentication request.
 pub const AUTH: &str = "/kbs/v0/auth";

@@ -1,9 +1,14 @@
 //! Flattened JWE (RFC 7516) with A256GCM, for the key types of the protocol: secrets leave only encrypted to the attested key.
 //!
-//! Nodes of this project make keys of P-256. Stock clients may have keys of P-521 and RSA too.
+//! Nodes make keys of P-256 unless their configuration says otherwise; stock clients may have keys of P-521 and RSA too.
 
+mod direct;
 mod ecdh;
 mod oaep;
+mod session;
+
+pub use direct::{ALG_DIR, Direct, seal_direct};
+pub use session::{SessionKey, SessionKeyKind};
 
 use aes_gcm::aead::{AeadInPlace as _, KeyInit as _};
 use aes_gcm::{Aes256Gcm, Nonce as GcmNonce, Tag};
@@ -43,6 +48,9 @@ pub enum JweError {
     /// The header names other algorithms.
     #[error("JWE with {0}, which is not what the key is for")]
     Algorithm(String),
+    /// The text is neither the compact nor the flattened form.
+    #[error("not a JWE")]
+    Form,
     /// A member has the wrong length.
     #[error("JWE member `{0}` has the wrong length")]
     Length(&'static str),
@@ -52,6 +60,9 @@ pub enum JweError {
     /// The random number generator of the operating system failed.
     #[error("no randomness from the operating system")]
     Random,
+    /// No RSA key could be made.
+    #[error("no RSA key could be made")]
+    Make,
 }
 
 /// A flattened JWE as it travels; `protected` is kept as received, for it is the additional data.
