@@ -1,9 +1,10 @@
 //! The walk through a session with retries, and the messages that spend grants.
 
+use crate::endpoints::{Endpoints, Tries};
 use crate::error::{AttestError, ClientError, Cure};
 use crate::evidence;
 use crate::http::{Cookie, Http, Reply, Request};
-use crate::retry::{Backoff, Deadline, Retry};
+use crate::retry::{Deadline, Retry};
 use crate::session::{Attested, Challenged, Peer};
 use crate::tls::{ClockAtLeast, PinError};
 use ccnode_evidence::{EventLogs, EvidenceSource, Identity};
@@ -14,12 +15,12 @@ use serde::Serialize;
 use std::time::Duration;
 
 /// New sessions that a service may ask for before it is given up: each released one counts there.
-const SESSIONS: u32 = 3;
+pub(crate) const SESSIONS: u32 = 3;
 
 /// What the measured configuration says about the service.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// Base URLs without a trailing slash; the first that answers is kept.
+    /// Base URLs without a trailing slash; the one that answers first is kept.
     pub urls: Vec<String>,
     /// The pinned CAs, PEM.
     pub pins: Vec<Vec<u8>>,
@@ -51,35 +52,21 @@ pub struct Outcome {
 #[derive(Clone, Debug)]
 pub struct Client {
     http: Http,
-    urls: Vec<String>,
+    endpoints: Endpoints,
     pool: PoolName,
-    current: usize,
     cookie: Option<Cookie>,
-}
-
-/// What was tried for one end.
-struct Tries {
-    backoff: Backoff,
-    /// URLs that are not asked again: who answers there is not the service, or not well.
-    lost: Vec<usize>,
-}
-
-impl Tries {
-    fn new() -> Self {
-        Self { backoff: Backoff::new(), lost: Vec::new() }
-    }
 }
 
 impl Client {
     /// A client for `settings`; connects to nothing yet.
     pub fn new(settings: Settings) -> Result<Self, PinError> {
         let http = Http::new(&settings.pins, settings.clock)?;
-        Ok(Self { http, urls: settings.urls, pool: settings.pool, current: 0, cookie: None })
+        Ok(Self { http, endpoints: Endpoints::new(settings.urls), pool: settings.pool, cookie: None })
     }
 
     /// The URL that is in use.
     pub fn url(&self) -> &str {
-        self.urls.get(self.current).map_or("", String::as_str)
+        self.endpoints.url()
     }
 
     /// Walks one session to its grants, and starts again where that can help, until `deadline`.
@@ -100,7 +87,7 @@ impl Client {
         let mut tries = Tries::new();
         let mut sessions = 0;
         loop {
-            let error = match self.session(subject, source, &mut csr, deadline, &mut progress).await {
+            let error = match self.session(subject, source, &mut csr, deadline, &mut tries, &mut progress).await {
                 Ok(outcome) => return Ok(outcome),
                 Err(AttestError::Client(error)) => error,
                 Err(error) => return Err(error),
@@ -109,7 +96,10 @@ impl Client {
             if sessions >= SESSIONS {
                 return Err(AttestError::Client(error));
             }
-            self.wait(error, &mut tries, deadline, &mut progress).await.map_err(AttestError::Client)?;
+            self.endpoints
+                .wait(error, &mut tries, deadline, &mut progress)
+                .await
+                .map_err(AttestError::Client)?;
         }
     }
 
@@ -119,18 +109,23 @@ impl Client {
         source: &S,
         csr: &mut impl FnMut(&NodeName) -> Result<Vec<u8>, C>,
         deadline: Deadline,
+        tries: &mut Tries,
         progress: &mut impl FnMut(Retry),
     ) -> Result<Outcome, AttestError<S::Error, C>>
     where
         S: EvidenceSource,
         C: std::error::Error + 'static,
     {
-        let peer = Peer { http: self.http.clone(), url: self.url().to_owned(), deadline };
+        let (http, pool) = (&self.http, &self.pool);
+        let request = |url| {
+            let peer = Peer { http: http.clone(), url, deadline };
+            Challenged::request(peer, pool, evidence::kind(source), subject.identity.as_ref())
+        };
         // The key is made while the request is under way.
-        let (challenged, key) = tokio::join!(
-            Challenged::request(peer, &self.pool, evidence::kind(source), subject.identity.as_ref()),
-            async { EphemeralKey::generate() }
-        );
+        let (challenged, key) =
+            tokio::join!(self.endpoints.race(tries, deadline, progress, request), async {
+                EphemeralKey::generate()
+            });
         let challenged = challenged.map_err(AttestError::Client)?;
         self.cookie = Some(challenged.cookie().clone());
         let activated = challenged.activate(source).await?;
@@ -151,47 +146,11 @@ impl Client {
         loop {
             match attested.grants().await {
                 Err(error) if error.cure() == Cure::Again => {
-                    let url = self.current;
-                    self.wait(error, &mut tries, *attested.deadline(), progress).await?;
-                    self.current = url;
+                    self.endpoints.wait_here(error, &mut tries, *attested.deadline(), progress).await?;
                 }
                 done => return done,
             }
         }
-    }
-
-    /// Waits before another attempt, or gives the error back where none helps or none fits before the deadline.
-    async fn wait(
-        &mut self,
-        error: ClientError,
-        tries: &mut Tries,
-        deadline: Deadline,
-        progress: &mut impl FnMut(Retry),
-    ) -> Result<(), ClientError> {
-        let next = match error.cure() {
-            Cure::None => None,
-            // No wait: it is another one's turn.
-            Cure::Elsewhere => {
-                tries.lost.push(self.current);
-                Some(Duration::ZERO).filter(|_| !deadline.left().is_zero())
-            }
-            Cure::Again | Cure::NewSession => tries.backoff.next(&deadline),
-        };
-        let url = match error.cure() {
-            Cure::NewSession => Some(self.current),
-            _ => self.after_current(&tries.lost),
-        };
-        let (Some(next), Some(url)) = (next, url) else { return Err(error) };
-        self.current = url;
-        progress(Retry { reason: error.to_string(), next, left: deadline.left() });
-        tokio::time::sleep(next).await;
-        Ok(())
-    }
-
-    /// The next URL in the round, the current one last, that is not `lost`.
-    fn after_current(&self, lost: &[usize]) -> Option<usize> {
-        let mut round = (1..=self.urls.len()).filter_map(|n| (self.current + n).checked_rem(self.urls.len()));
-        round.find(|url| !lost.contains(url))
     }
 
     /// Reports that a volume is formatted; repeated until it is answered.
@@ -245,7 +204,7 @@ impl Client {
         loop {
             match self.post(path, message, deadline.request()).await {
                 Ok(answer) => return Ok(answer),
-                Err(error) => self.wait(error, &mut tries, deadline, &mut progress).await?,
+                Err(error) => self.endpoints.wait(error, &mut tries, deadline, &mut progress).await?,
             }
         }
     }
@@ -258,7 +217,7 @@ impl Client {
     ) -> Result<Reply, ClientError> {
         let body = serde_json::to_vec(message).map_err(|e| ClientError::Garbage {
             url: self.url().to_owned(),
-            path,
+            path: path.to_owned(),
             cause: format!("the request has no JSON form: {e}"),
         })?;
         let request = Request { path, cookie: self.cookie.as_ref(), body: Some(body), timeout };

@@ -1,7 +1,8 @@
 //! What can go wrong between node and service, each with its stable code and whether another attempt can cure it.
 
 use ccnode_evidence::{Code, EvidenceKind, SnpFormError, UnixTime};
-use ccnode_protocol::Problem;
+use ccnode_protocol::jwe::JweError;
+use ccnode_protocol::{Problem, ResourceUri};
 use rustls::CertificateError;
 use std::time::Duration;
 
@@ -53,7 +54,7 @@ pub enum ClientError {
         /// The service's base URL.
         url: String,
         /// The path that was asked for.
-        path: &'static str,
+        path: String,
         /// What is wrong with the answer.
         cause: String,
     },
@@ -63,7 +64,7 @@ pub enum ClientError {
         /// The service's base URL.
         url: String,
         /// The path that was asked for.
-        path: &'static str,
+        path: String,
         /// The limit in bytes.
         limit: usize,
     },
@@ -73,9 +74,11 @@ pub enum ClientError {
         /// The service's base URL.
         url: String,
         /// The path that was asked for.
-        path: &'static str,
+        path: String,
         /// HTTP status.
         status: u16,
+        /// The stock name of the error, the end of the body's `type`.
+        kind: Option<String>,
         /// The body's `detail`, or what stands in for it.
         detail: String,
         /// Where the service gave one.
@@ -90,6 +93,42 @@ pub enum ClientError {
         /// The service's base URL.
         url: String,
     },
+    /// The key broker refused the evidence; it says no more.
+    #[error("{url}: {detail}")]
+    EvidenceRefused {
+        /// The service's base URL.
+        url: String,
+        /// The body's `detail`.
+        detail: String,
+    },
+    /// The key broker does not give a resource: its policy denies it, or it has none of this name.
+    #[error("{url}: {resource}: {kind}: {detail}")]
+    ResourceRefused {
+        /// The service's base URL.
+        url: String,
+        /// What was asked for.
+        resource: ResourceUri,
+        /// The stock name of the error.
+        kind: String,
+        /// The body's `detail`.
+        detail: String,
+    },
+    /// The key broker does not know the session any more.
+    #[error("{url}: {resource}: {detail}")]
+    SessionLost {
+        /// The service's base URL.
+        url: String,
+        /// What was asked for.
+        resource: ResourceUri,
+        /// The body's `detail`.
+        detail: String,
+    },
+    /// The stock protocol has no form for what this machine reports.
+    #[error("the stock protocol has no form for {0}")]
+    StockForm(&'static str),
+    /// The session's key could not be made.
+    #[error("the session's key: {0}")]
+    Key(#[source] JweError),
     /// Evidence needs a capability that the machine does not have.
     #[error("the machine has neither a TPM nor hardware reports")]
     NoTpm,
@@ -176,10 +215,14 @@ impl ClientError {
             Self::Refused(refused) => refused.code,
             Self::ChallengeStock { .. } => Code::ChallengeStock,
             Self::NoTpm => Code::TpmMissing,
+            Self::EvidenceRefused { .. } => Code::EvidenceRefused,
+            Self::ResourceRefused { .. } | Self::SessionLost { .. } => Code::ResourceRefused,
+            Self::StockForm(_) => Code::StockEvidence,
             Self::ReportKind { .. }
             | Self::ReportForm(_)
             | Self::SnpForm(_)
             | Self::QuoteScheme
+            | Self::Key(_)
             | Self::Transcript(_) => Code::NodeInternal,
         }
     }
@@ -200,6 +243,7 @@ impl ClientError {
             | Self::ClockAfterCertificate { .. }
             | Self::Garbage { .. }
             | Self::Oversized { .. } => Cure::Elsewhere,
+            Self::SessionLost { .. } => Cure::NewSession,
             Self::Failed { status, .. } if *status >= 500 || matches!(status, 408 | 429) => Cure::Again,
             Self::Refused(refused) => match refused.code {
                 Code::SessionUnknown | Code::SessionExpired | Code::NonceSpent | Code::QuotePcrDigest => {
@@ -213,8 +257,8 @@ impl ClientError {
     }
 
     /// Sorts an error of the HTTP client by whose fault it is.
-    pub(crate) fn of(url: &str, path: &'static str, timeout: Duration, error: &reqwest::Error) -> Self {
-        let url = url.to_owned();
+    pub(crate) fn of(url: &str, path: &str, timeout: Duration, error: &reqwest::Error) -> Self {
+        let (url, path) = (url.to_owned(), path.to_owned());
         if let Some(tls) = tls_error(error) {
             return Self::tls(url, path, tls);
         }
@@ -233,7 +277,7 @@ impl ClientError {
         }
     }
 
-    fn tls(url: String, path: &'static str, error: &rustls::Error) -> Self {
+    fn tls(url: String, path: String, error: &rustls::Error) -> Self {
         use rustls::Error as Tls;
         match error {
             Tls::InvalidCertificate(CertificateError::ExpiredContext { time, not_after }) => {

@@ -4,7 +4,7 @@ use crate::error::{AttestError, ClientError};
 use ccnode_evidence::transcript::{Bound, RuntimeExt, Transcript, TranscriptError};
 use ccnode_evidence::{
     AZURE_VERSION, Activated, AdditionalEvidence, AzSnpEvidence, AzTdxEvidence, AzureTpmQuote,
-    CcnodeEvidence, EventLogs, EvidenceKind, EvidenceSource, ExtraData, Nonce, QuoteParts, ReportParts,
+    CcnodeEvidence, EventLogs, EvidenceKind, EvidenceSource, ExtraData, Nonce, PcrSet, QuoteParts, ReportParts,
     ReportSource as _, Sha256Digest, SnpEvidence, Svsm, TdxEvidence, TpmEvidence, TpmQuote, TpmSource as _,
 };
 use ccnode_protocol::TeePubKey;
@@ -46,7 +46,7 @@ pub(crate) async fn collect<S: EvidenceSource, C: std::error::Error + 'static>(
     let (ext, primary, additional) = match binding.secret {
         Some(secret) if kind.takes_additional() => {
             let (ext, data) = binding.form(None).bind(bound, secret).map_err(transcript)?;
-            let quote = quote(source, data.extra_data(kind)).await?;
+            let quote = quote(source, PcrSet::CCNODE, data.extra_data(kind)).await?;
             let beside = AdditionalEvidence { tpm: tpm_evidence(quote, None) };
             let additional = serde_json::to_string(&beside).map_err(canonical)?;
             let data = binding.form(Some(&additional)).cover(&ext).map_err(transcript)?;
@@ -60,7 +60,7 @@ pub(crate) async fn collect<S: EvidenceSource, C: std::error::Error + 'static>(
                 EvidenceKind::Tpm => None,
                 _ => Some(report(source, data.report_data()).await?),
             };
-            let quote = quote(source, data.extra_data(kind)).await?;
+            let quote = quote(source, PcrSet::CCNODE, data.extra_data(kind)).await?;
             (ext, quoted(quote, report, binding).map_err(AttestError::Client)?, String::new())
         }
         None => {
@@ -92,15 +92,16 @@ impl Binding<'_> {
     }
 }
 
-async fn quote<S: EvidenceSource, C: std::error::Error + 'static>(
+pub(crate) async fn quote<S: EvidenceSource, C: std::error::Error + 'static>(
     source: &S,
+    set: PcrSet,
     extra: ExtraData,
 ) -> Result<QuoteParts, AttestError<S::Error, C>> {
     let tpm = source.supports_tpm().ok_or(ClientError::NoTpm).map_err(AttestError::Client)?;
-    tpm.quote(extra).await.map_err(AttestError::Source)
+    tpm.quote_pcrs(set, extra).await.map_err(AttestError::Source)
 }
 
-async fn report<S: EvidenceSource, C: std::error::Error + 'static>(
+pub(crate) async fn report<S: EvidenceSource, C: std::error::Error + 'static>(
     source: &S,
     report_data: [u8; 64],
 ) -> Result<ReportParts, AttestError<S::Error, C>> {
@@ -158,7 +159,7 @@ fn reported(report: ReportParts, binding: &Binding<'_>) -> Result<Value, ClientE
     value.map_err(|e| ClientError::Transcript(TranscriptError::Canonical(e)))
 }
 
-fn tpm_evidence(quote: QuoteParts, ccnode: Option<CcnodeEvidence>) -> TpmEvidence {
+pub(crate) fn tpm_evidence(quote: QuoteParts, ccnode: Option<CcnodeEvidence>) -> TpmEvidence {
     TpmEvidence {
         tpm_quote: TpmQuote {
             signature: quote.signature.into(),
@@ -171,7 +172,7 @@ fn tpm_evidence(quote: QuoteParts, ccnode: Option<CcnodeEvidence>) -> TpmEvidenc
 }
 
 /// Azure's form has the bare signature: TPMT_SIGNATURE of RSASSA with SHA-256 without its head and length.
-fn azure_quote(quote: QuoteParts) -> Result<AzureTpmQuote, ClientError> {
+pub(crate) fn azure_quote(quote: QuoteParts) -> Result<AzureTpmQuote, ClientError> {
     const RSASSA_SHA256: [u8; 4] = [0x00, 0x14, 0x00, 0x0b];
     let bare = quote.signature.strip_prefix(&RSASSA_SHA256).and_then(|rest| {
         let (len, bytes) = rest.split_first_chunk::<2>()?;

@@ -2,7 +2,7 @@
 
 use crate::error::{ClientError, Refused};
 use crate::tls::{self, ClockAtLeast, PinError};
-use ccnode_protocol::{COOKIE, Problem, limits};
+use ccnode_protocol::{COOKIE, PROBLEM_TYPE_BASE, Problem, limits};
 use reqwest::header::{ACCEPT, CONTENT_TYPE, COOKIE as COOKIE_HEADER, HeaderMap, SET_COOKIE};
 use reqwest::{Method, Response, redirect};
 use serde::Deserialize;
@@ -20,7 +20,7 @@ pub(crate) struct Cookie(String);
 
 /// A request that is yet to be sent.
 pub(crate) struct Request<'a> {
-    pub(crate) path: &'static str,
+    pub(crate) path: &'a str,
     pub(crate) cookie: Option<&'a Cookie>,
     /// JSON; a request without a body is a GET.
     pub(crate) body: Option<Vec<u8>>,
@@ -30,7 +30,7 @@ pub(crate) struct Request<'a> {
 /// A good answer.
 pub(crate) struct Reply {
     url: String,
-    path: &'static str,
+    path: String,
     body: Vec<u8>,
     pub(crate) cookie: Option<Cookie>,
 }
@@ -72,7 +72,7 @@ impl Http {
         let cookie = cookie_of(response.headers());
         let body = read(url, path, timeout, response).await?;
         match status.is_success() {
-            true => Ok(Reply { url: url.to_owned(), path, body, cookie }),
+            true => Ok(Reply { url: url.to_owned(), path: path.to_owned(), body, cookie }),
             false => Err(refusal(url, path, status.as_u16(), &body)),
         }
     }
@@ -84,13 +84,13 @@ impl Reply {
     }
 
     pub(crate) fn garbage(&self, cause: String) -> ClientError {
-        ClientError::Garbage { url: self.url.clone(), path: self.path, cause }
+        ClientError::Garbage { url: self.url.clone(), path: self.path.clone(), cause }
     }
 }
 
 async fn read(
     url: &str,
-    path: &'static str,
+    path: &str,
     timeout: Duration,
     mut response: Response,
 ) -> Result<Vec<u8>, ClientError> {
@@ -98,7 +98,7 @@ async fn read(
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|e| ClientError::of(url, path, timeout, &e))? {
         if chunk.len() > limit.saturating_sub(body.len()) {
-            return Err(ClientError::Oversized { url: url.to_owned(), path, limit });
+            return Err(ClientError::Oversized { url: url.to_owned(), path: path.to_owned(), limit });
         }
         body.extend_from_slice(&chunk);
     }
@@ -108,6 +108,8 @@ async fn read(
 /// An error body of a newer service may hold a code that this version does not know; its sentence still counts.
 #[derive(Deserialize)]
 struct Sentence {
+    #[serde(default, rename = "type")]
+    kind: Option<String>,
     detail: String,
     #[serde(default)]
     code: Option<String>,
@@ -115,20 +117,21 @@ struct Sentence {
     correlation_id: Option<String>,
 }
 
-fn refusal(url: &str, path: &'static str, status: u16, body: &[u8]) -> ClientError {
+fn refusal(url: &str, path: &str, status: u16, body: &[u8]) -> ClientError {
     if let Ok(problem) = serde_json::from_slice::<Problem>(body)
         && let Some(refused) = Refused::of(problem)
     {
         return ClientError::Refused(Box::new(refused));
     }
-    let (detail, correlation_id) = match serde_json::from_slice::<Sentence>(body) {
-        Ok(Sentence { detail, code: Some(code), correlation_id }) => {
-            (format!("{code}: {detail}"), correlation_id)
+    let (kind, detail, correlation_id) = match serde_json::from_slice::<Sentence>(body) {
+        Ok(Sentence { kind, detail, code: Some(code), correlation_id }) => {
+            (kind, format!("{code}: {detail}"), correlation_id)
         }
-        Ok(Sentence { detail, code: None, correlation_id }) => (detail, correlation_id),
-        Err(_) => (format!("{} bytes that are no error body", body.len()), None),
+        Ok(Sentence { kind, detail, code: None, correlation_id }) => (kind, detail, correlation_id),
+        Err(_) => (None, format!("{} bytes that are no error body", body.len()), None),
     };
-    ClientError::Failed { url: url.to_owned(), path, status, detail, correlation_id }
+    let kind = kind.and_then(|kind| kind.strip_prefix(PROBLEM_TYPE_BASE).map(str::to_owned));
+    ClientError::Failed { url: url.to_owned(), path: path.to_owned(), status, kind, detail, correlation_id }
 }
 
 /// The session cookie among `Set-Cookie`; its attributes (the stock service sends no Path) say nothing to us.

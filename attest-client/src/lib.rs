@@ -5,6 +5,7 @@
 //! each state consumes the one before. [`Client::attest`] walks it, with retries inside one deadline.
 
 mod client;
+mod endpoints;
 mod error;
 mod evidence;
 mod http;

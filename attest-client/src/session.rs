@@ -27,15 +27,15 @@ pub(crate) struct Peer {
 }
 
 impl Peer {
-    async fn post<T: Serialize>(
+    pub(crate) async fn post<T: Serialize>(
         &self,
-        path: &'static str,
+        path: &str,
         cookie: Option<&Cookie>,
         body: &T,
     ) -> Result<Reply, ClientError> {
         let body = serde_json::to_vec(body).map_err(|e| ClientError::Garbage {
             url: self.url.clone(),
-            path,
+            path: path.to_owned(),
             cause: format!("the request has no JSON form: {e}"),
         })?;
         let timeout = self.deadline.request();
@@ -114,7 +114,7 @@ impl Challenged {
     ) -> Result<Activated, AttestError<S::Error, C>> {
         let url = self.peer.url.clone();
         let garbage = |cause: &str| {
-            AttestError::Client(ClientError::Garbage { url, path: AUTH, cause: cause.to_owned() })
+            AttestError::Client(ClientError::Garbage { url, path: AUTH.to_owned(), cause: cause.to_owned() })
         };
         let (secret, name) = match (self.asks, source.supports_tpm()) {
             (Asks::Activation(Activation { credential, secret, name }), Some(tpm)) => {

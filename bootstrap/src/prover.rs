@@ -10,7 +10,7 @@ pub use hardware::{Hardware, Reports};
 use crate::refusal::Coded;
 use ccnode_cvm::CvmError;
 use ccnode_evidence::{
-    Activated, Code, EventLogs, EvidenceKind, EvidenceSource, ExtraData, Identity, QuoteParts, ReportParts,
+    Activated, Code, EventLogs, EvidenceKind, EvidenceSource, ExtraData, Identity, PcrSet, QuoteParts, ReportParts,
     ReportSource, TpmSource,
 };
 use ccnode_tpm_device::{DeviceError, DeviceHandle};
@@ -176,8 +176,8 @@ impl TpmSource for TpmProver {
         Ok(self.waited.count(self.device.activate(credential, secret)).await?)
     }
 
-    async fn quote(&self, extra: ExtraData) -> Result<QuoteParts, ProofError> {
-        Ok(self.waited.count(self.device.quote(extra)).await?)
+    async fn quote_pcrs(&self, set: PcrSet, extra: ExtraData) -> Result<QuoteParts, ProofError> {
+        Ok(self.waited.count(self.device.quote_pcrs(set, extra)).await?)
     }
 }
 

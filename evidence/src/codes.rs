@@ -230,6 +230,13 @@ codes! {
     Node HclReportMalformed "hcl-report-malformed" "What the paravisor left in the vTPM is no report." "Start the machine again; if it recurs, its host is at fault."
     Node HclEkForeign "hcl-ek-foreign" "The paravisor's report names another endorsement key than this vTPM has." "Start the machine again; if it recurs, treat it as an attack by the host."
     Node ImdsFailed "imds-failed" "Azure's instance metadata service gave no quote." "Let the machine reach 169.254.169.254; the detail names what was asked for."
+    Node StockNotEnough "stock-not-enough" "Stock mode proves less than the image demands." "Use mode = \"ccnode/1\" with a ccnode service; whoever can do without says so with `require = []` in [stock] of node.toml."
+    Node StockEvidence "stock-evidence" "The stock protocol has no form for what this machine reports." "Boot the node on a platform that the key broker knows, or use mode = \"ccnode/1\"."
+    Node EvidenceRefused "evidence-refused" "The key broker refused the evidence." "Look into the key broker's log for the node's address: its answer does not say why."
+    Node ResourceRefused "resource-refused" "The key broker does not give a resource that the image names." "Correct the broker's resource policy and reference values, or the resource's name in node.toml."
+    Node ResourceMalformed "resource-malformed" "A resource is not of the form that the image names." "Store it at the key broker in the form that node.toml names, or correct `form`."
+    Node SealedRefused "sealed-refused" "A sealed secret can't be unsealed here." "Use a secret of type vault with provider kbs, signed by the key that node.toml pins; the detail names what is wrong."
+    Node ClevisForeign "clevis-foreign" "The volume's clevis token is not for the resource that the image pins." "Treat it as an attack on the disk, or correct `key` in [stock] of node.toml."
 }
 
 impl std::fmt::Display for Code {

@@ -84,6 +84,12 @@ impl PcrSet {
         Some(Self(bitmap.iter().rev().fold(0, |acc, byte| (acc << 8) | u32::from(*byte))))
     }
 
+    /// The bitmap of a TPMS_PCR_SELECTION of three bytes.
+    pub fn to_bitmap(self) -> [u8; 3] {
+        let [low, mid, high, _] = self.0.to_le_bytes();
+        [low, mid, high]
+    }
+
     /// Whether `index` is selected.
     pub fn contains(self, index: PcrIndex) -> bool {
         self.0 & (1 << index.get()) != 0
@@ -140,6 +146,7 @@ mod tests {
         assert_eq!(PcrSet::from_bitmap(&[0xff, 0xff, 0x00]), Some(PcrSet::CCNODE));
         assert_eq!(PcrSet::from_bitmap(&[0xff, 0xff, 0xff]), Some(PcrSet::STOCK));
         assert_eq!(PcrSet::from_bitmap(&[0; 4]), None);
+        assert_eq!((PcrSet::CCNODE.to_bitmap(), set.to_bitmap()), ([0xff, 0xff, 0x00], [0x01, 0x80, 0x00]));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What the attestation client needs from the machine: a TPM, hardware reports, or both, each an optional capability.
 
-use crate::{EventLogs, EvidenceKind, ExtraData, PcrValues, Secret, Svsm};
+use crate::{EventLogs, EvidenceKind, ExtraData, PcrSet, PcrValues, Secret, Svsm};
 use std::convert::Infallible;
 use std::future::Future;
 use std::marker::PhantomData;
@@ -43,7 +43,7 @@ pub struct QuoteParts {
     pub message: Vec<u8>,
     /// TPMT_SIGNATURE, marshalled.
     pub signature: Vec<u8>,
-    /// sha256:0-15.
+    /// The values of the quoted PCRs of the SHA-256 bank.
     pub pcrs: PcrValues,
     /// The attestation key as DER SubjectPublicKeyInfo.
     pub ak_public: Vec<u8>,
@@ -98,7 +98,7 @@ impl ReportParts {
 
 /// A TPM that can prove itself.
 ///
-/// An implementer owes: `quote` selects exactly sha256:0-15 and returns values whose composite digest is the quote's;
+/// An implementer owes: a quote selects exactly what was asked for and comes with values whose composite digest is the quote's;
 /// every call may be repeated; an error names the TPM command that failed.
 pub trait TpmSource: Send + Sync {
     /// The implementer's own error.
@@ -114,8 +114,17 @@ pub trait TpmSource: Send + Sync {
         secret: Vec<u8>,
     ) -> impl Future<Output = Result<Activated, Self::Error>> + Send;
 
-    /// TPM2_Quote with `extra` as extraData.
-    fn quote(&self, extra: ExtraData) -> impl Future<Output = Result<QuoteParts, Self::Error>> + Send;
+    /// TPM2_Quote over exactly `set` with `extra` as extraData.
+    fn quote_pcrs(
+        &self,
+        set: PcrSet,
+        extra: ExtraData,
+    ) -> impl Future<Output = Result<QuoteParts, Self::Error>> + Send;
+
+    /// [`Self::quote_pcrs`] over sha256:0-15, what `ccnode/1` takes.
+    fn quote(&self, extra: ExtraData) -> impl Future<Output = Result<QuoteParts, Self::Error>> + Send {
+        self.quote_pcrs(PcrSet::CCNODE, extra)
+    }
 }
 
 /// Hardware that reports on the machine it runs.
@@ -169,7 +178,7 @@ impl<E: std::error::Error + Send + Sync + 'static> TpmSource for Absent<E> {
         match self.0 {}
     }
 
-    async fn quote(&self, _extra: ExtraData) -> Result<QuoteParts, E> {
+    async fn quote_pcrs(&self, _set: PcrSet, _extra: ExtraData) -> Result<QuoteParts, E> {
         match self.0 {}
     }
 }

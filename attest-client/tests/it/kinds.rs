@@ -8,7 +8,7 @@ use ccnode_attest_client::ClientError;
 use ccnode_evidence::transcript::Transcript;
 use ccnode_evidence::{
     AdditionalEvidence, AzSnpEvidence, AzTdxEvidence, AzureTpmQuote, CcnodeEvidence, Code, EventLogs,
-    EvidenceKind, EvidenceSource, ExtraData, Identity, QuoteParts, ReportData, ReportParts, ReportSource,
+    EvidenceKind, EvidenceSource, ExtraData, Identity, PcrSet, QuoteParts, ReportData, ReportParts, ReportSource,
     Secret, SnpEvidence, SnpFormError, Svsm, TdxEvidence, TpmSource,
 };
 use ccnode_protocol::{ATTEST, AUTH, Attestation, GRANTS, TeePubKey};
@@ -51,9 +51,9 @@ impl TpmSource for Rsassa {
         FakeTpm.activate(credential, secret).await
     }
 
-    async fn quote(&self, extra: ExtraData) -> Result<QuoteParts, Infallible> {
+    async fn quote_pcrs(&self, set: PcrSet, extra: ExtraData) -> Result<QuoteParts, Infallible> {
         let signature = [&[0, self.0, 0, 0x0b, 0, 4][..], b"sign"].concat();
-        Ok(QuoteParts { signature, ..FakeTpm.quote(extra).await? })
+        Ok(QuoteParts { signature, ..FakeTpm.quote_pcrs(set, extra).await? })
     }
 }
 

@@ -5,7 +5,7 @@ use ccnode_attest_client::{
 };
 use ccnode_evidence::transcript::{Transcript, name_key};
 use ccnode_evidence::{
-    Absent, Activated, Ek, EventLogs, EvidenceSource, ExtraData, Identity, Nonce, PcrIndex, PcrValues,
+    Absent, Activated, Ek, EventLogs, EvidenceSource, ExtraData, Identity, Nonce, PcrSet, PcrValues,
     QuoteParts, Secret, Sha256Digest, TpmEvidence, TpmSource,
 };
 use ccnode_protocol::grants::{Cluster, Grant, Grants, OnForeignDisk, RootGrant, VolumeAction, VolumeGrant};
@@ -199,8 +199,8 @@ impl TpmSource for FakeTpm {
         Ok(Secret::new(SECRET))
     }
 
-    async fn quote(&self, extra: ExtraData) -> Result<QuoteParts, Infallible> {
-        let pcrs = PcrIndex::all().take(16).map(|i| (i, Sha256Digest::ZERO)).collect();
+    async fn quote_pcrs(&self, set: PcrSet, extra: ExtraData) -> Result<QuoteParts, Infallible> {
+        let pcrs = set.iter().map(|i| (i, Sha256Digest::ZERO)).collect();
         Ok(QuoteParts {
             message: extra.bytes().to_vec(),
             signature: b"signature".to_vec(),

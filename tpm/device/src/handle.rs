@@ -154,8 +154,12 @@ impl TpmSource for DeviceHandle {
         self.thread.call(move |tpm| tpm.activate(&credential, &secret))
     }
 
-    fn quote(&self, extra: ExtraData) -> impl Future<Output = Result<QuoteParts, DeviceError>> + Send {
-        self.thread.call(move |tpm| tpm.quote(extra))
+    fn quote_pcrs(
+        &self,
+        set: PcrSet,
+        extra: ExtraData,
+    ) -> impl Future<Output = Result<QuoteParts, DeviceError>> + Send {
+        self.thread.call(move |tpm| tpm.quote(set, extra))
     }
 }
 

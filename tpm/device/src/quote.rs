@@ -14,18 +14,23 @@ pub const QUOTE_ATTEMPTS: usize = 5;
 
 const QUOTE: &str = "TPM2_Quote";
 
-/// TPM2_Quote over exactly sha256:0-15, with the values that its digest is made of.
-pub(crate) fn quote(ctx: &mut Context, ak: &Ak, extra: ExtraData) -> Result<QuoteParts, DeviceError> {
+/// TPM2_Quote over exactly `set` of the SHA-256 bank, with the values that its digest is made of.
+pub(crate) fn quote(
+    ctx: &mut Context,
+    ak: &Ak,
+    set: PcrSet,
+    extra: ExtraData,
+) -> Result<QuoteParts, DeviceError> {
     let data = Data::try_from(extra.bytes().to_vec()).map_err(failed(QUOTE))?;
     for _ in 0..QUOTE_ATTEMPTS {
-        let pcrs = pcr::read(ctx, PcrSet::CCNODE)?;
-        let selection = pcr::selection(PcrSet::CCNODE.iter())?;
+        let pcrs = pcr::read(ctx, set)?;
+        let selection = pcr::selection(set.iter())?;
         let (attest, signature) = ctx
             .execute_with_session(Some(AuthSession::Password), |ctx| {
                 ctx.quote(ak.handle, data.clone(), SignatureScheme::Null, selection)
             })
             .map_err(failed(QUOTE))?;
-        let composite = pcrs.composite(PcrSet::CCNODE).ok_or(DeviceError::Sha256BankMissing)?;
+        let composite = pcrs.composite(set).ok_or(DeviceError::Sha256BankMissing)?;
         if pcr_digest(&attest)? == composite.0 {
             return Ok(QuoteParts {
                 message: attest.marshall().map_err(failed(QUOTE))?,

@@ -61,9 +61,9 @@ impl Tpm {
     }
 
     /// A quote needs the attestation key alone: no certificate, no endorsement key.
-    pub(crate) fn quote(&mut self, extra: ExtraData) -> Result<QuoteParts, DeviceError> {
+    pub(crate) fn quote(&mut self, set: PcrSet, extra: ExtraData) -> Result<QuoteParts, DeviceError> {
         let ak = get_or(&mut self.ak, || find_ak(&mut self.ctx, &mut self.hcl))?;
-        quote::quote(&mut self.ctx, ak, extra)
+        quote::quote(&mut self.ctx, ak, set, extra)
     }
 
     pub(crate) fn is_hcl(&mut self) -> Result<bool, DeviceError> {

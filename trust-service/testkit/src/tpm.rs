@@ -3,7 +3,7 @@
 use crate::marshal::{self, Attest};
 use crate::{AkKind, Boot, EkKind, EkProfile, MakerCa};
 use ccnode_evidence::{
-    Absent, Activated, Ek, EventLogs, EvidenceSource, ExtraData, Identity, PcrValues, QuoteParts, Secret,
+    Absent, Activated, Ek, EventLogs, EvidenceSource, ExtraData, Identity, PcrSet, PcrValues, QuoteParts, Secret, Sha256Digest,
     TpmSource,
 };
 use rsa::RsaPrivateKey;
@@ -219,14 +219,20 @@ impl SoftTpm {
 
     /// TPM2_Quote over sha256:0-15.
     pub fn sign_quote(&self, qualifying: impl AsRef<[u8]>) -> QuoteParts {
+        self.sign_quote_of(PcrSet::CCNODE, qualifying)
+    }
+
+    /// TPM2_Quote over `set` of the SHA-256 bank; PCRs that the boot says nothing of are zero.
+    pub fn sign_quote_of(&self, set: PcrSet, qualifying: impl AsRef<[u8]>) -> QuoteParts {
         let state = self.state();
         let lies = &state.lies;
         let all = state.boot.pcrs();
-        let pcrs = PcrValues(all.0.into_iter().filter(|(i, _)| i.get() < 16).collect());
+        let value = |i| (i, all.get(i).copied().unwrap_or(Sha256Digest::ZERO));
+        let pcrs = PcrValues(set.iter().map(value).collect());
         let values: Vec<u8> = pcrs.0.values().flat_map(|value| value.0).collect();
         let composite = self.ak.digest(&values);
         let signer = name(&self.ak.public(self.seat, AK_ATTRIBUTES));
-        let selections = vec![(marshal::SHA256, vec![0xff, 0xff, 0x00])];
+        let selections = vec![(marshal::SHA256, set.to_bitmap().to_vec())];
         let message = Attest {
             magic: lies.magic.unwrap_or(0xff54_4347),
             tag: lies.tag.unwrap_or(0x8018),
@@ -268,8 +274,8 @@ impl TpmSource for SoftTpm {
         self.open(&credential, &secret)
     }
 
-    async fn quote(&self, extra: ExtraData) -> Result<QuoteParts, SoftTpmError> {
-        Ok(self.sign_quote(extra.bytes()))
+    async fn quote_pcrs(&self, set: PcrSet, extra: ExtraData) -> Result<QuoteParts, SoftTpmError> {
+        Ok(self.sign_quote_of(set, extra.bytes()))
     }
 }
 

@@ -112,3 +112,16 @@ fn t24_extend_outside_the_selection_is_no_race() {
     assert_quote_is_sound(&wait(relay.open().quote(ExtraData::Short(QUALIFYING))).unwrap());
     assert_eq!(relay.count(QUOTE), 1);
 }
+
+#[test]
+fn a_stock_quote_is_over_all_24_pcrs_by_the_same_key() {
+    let tpm = Swtpm::new();
+    let handle = tpm.open();
+    wait(handle.extend(PcrIndex::new(8).unwrap(), Sha256Digest::of(b"init-data"), "an event")).unwrap();
+    let quote = wait(handle.quote_pcrs(PcrSet::STOCK, ExtraData::Short(QUALIFYING))).unwrap();
+    let digest = quote.pcrs.composite(PcrSet::STOCK).unwrap();
+    let tail = [&[0, 0, 0, 1, 0x00, 0x0b, 3, 0xff, 0xff, 0xff, 0, 32][..], &digest.0].concat();
+    assert!(quote.message.ends_with(&tail) && quote.pcrs.0.len() == 24, "{}", hex::encode(&quote.message));
+    assert_eq!(wait(handle.read_pcrs(PcrSet::STOCK)).unwrap(), quote.pcrs);
+    assert_eq!(quote.ak_public, wait(handle.quote(ExtraData::Short(QUALIFYING))).unwrap().ak_public);
+}
