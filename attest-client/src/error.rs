@@ -129,6 +129,9 @@ pub enum ClientError {
     /// The session's key could not be made.
     #[error("the session's key: {0}")]
     Key(#[source] JweError),
+    /// The thread that made the session's key is gone.
+    #[error("the task that made the session's key was lost")]
+    KeyLost,
     /// Evidence needs a capability that the machine does not have.
     #[error("the machine has neither a TPM nor hardware reports")]
     NoTpm,
@@ -223,6 +226,7 @@ impl ClientError {
             | Self::SnpForm(_)
             | Self::QuoteScheme
             | Self::Key(_)
+            | Self::KeyLost
             | Self::Transcript(_) => Code::NodeInternal,
         }
     }

@@ -1,4 +1,4 @@
-//! The client of the key broker protocol in its `ccnode/1` form: session states, pinned TLS, bounded answers, retries.
+//! The client of the key broker protocol, `ccnode/1` and stock: session states, pinned TLS, bounded answers, retries.
 //!
 //! It sees no TPM, only a [`ccnode_evidence::EvidenceSource`]. The way of a session is [`session::Challenged`] →
 //! [`session::Activated`] → [`session::Quoted`] → [`session::Attested`] → [`Grants`](ccnode_protocol::grants::Grants);
@@ -11,6 +11,7 @@ mod evidence;
 mod http;
 mod retry;
 pub mod session;
+pub mod stock;
 mod tls;
 
 pub use client::{Client, Outcome, Settings, Subject};
