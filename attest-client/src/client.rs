@@ -87,11 +87,12 @@ impl Client {
         let mut tries = Tries::new();
         let mut sessions = 0;
         loop {
-            let error = match self.session(subject, source, &mut csr, deadline, &mut tries, &mut progress).await {
-                Ok(outcome) => return Ok(outcome),
-                Err(AttestError::Client(error)) => error,
-                Err(error) => return Err(error),
-            };
+            let error =
+                match self.session(subject, source, &mut csr, deadline, &mut tries, &mut progress).await {
+                    Ok(outcome) => return Ok(outcome),
+                    Err(AttestError::Client(error)) => error,
+                    Err(error) => return Err(error),
+                };
             sessions += u32::from(error.cure() == Cure::NewSession);
             if sessions >= SESSIONS {
                 return Err(AttestError::Client(error));

@@ -53,8 +53,10 @@ impl Endpoints {
         progress: &mut impl FnMut(Retry),
         ask: impl Fn(String) -> F,
     ) -> Result<T, ClientError> {
-        let from_current = (0..self.urls.len()).filter_map(|n| (self.current + n).checked_rem(self.urls.len()));
-        let mut waiting = from_current.filter(|url| !tries.lost.contains(url)).collect::<Vec<_>>().into_iter();
+        let from_current =
+            (0..self.urls.len()).filter_map(|n| (self.current + n).checked_rem(self.urls.len()));
+        let mut waiting =
+            from_current.filter(|url| !tries.lost.contains(url)).collect::<Vec<_>>().into_iter();
         let mut running = FuturesUnordered::new();
         let start = |at: usize| {
             let asked = ask(self.urls.get(at).cloned().unwrap_or_default());

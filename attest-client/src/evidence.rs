@@ -4,8 +4,9 @@ use crate::error::{AttestError, ClientError};
 use ccnode_evidence::transcript::{Bound, RuntimeExt, Transcript, TranscriptError};
 use ccnode_evidence::{
     AZURE_VERSION, Activated, AdditionalEvidence, AzSnpEvidence, AzTdxEvidence, AzureTpmQuote,
-    CcnodeEvidence, EventLogs, EvidenceKind, EvidenceSource, ExtraData, Nonce, PcrSet, QuoteParts, ReportParts,
-    ReportSource as _, Sha256Digest, SnpEvidence, Svsm, TdxEvidence, TpmEvidence, TpmQuote, TpmSource as _,
+    CcnodeEvidence, EventLogs, EvidenceKind, EvidenceSource, ExtraData, Nonce, PcrSet, QuoteParts,
+    ReportParts, ReportSource as _, Sha256Digest, SnpEvidence, Svsm, TdxEvidence, TpmEvidence, TpmQuote,
+    TpmSource as _,
 };
 use ccnode_protocol::TeePubKey;
 use kbs_types::CompositeEvidence;

@@ -10,8 +10,8 @@ pub use hardware::{Hardware, Reports};
 use crate::refusal::Coded;
 use ccnode_cvm::CvmError;
 use ccnode_evidence::{
-    Activated, Code, EventLogs, EvidenceKind, EvidenceSource, ExtraData, Identity, PcrSet, QuoteParts, ReportParts,
-    ReportSource, TpmSource,
+    Activated, Code, EventLogs, EvidenceKind, EvidenceSource, ExtraData, Identity, PcrSet, QuoteParts,
+    ReportParts, ReportSource, TpmSource,
 };
 use ccnode_tpm_device::{DeviceError, DeviceHandle};
 use serde::{Deserialize, Serialize};

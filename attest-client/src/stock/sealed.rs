@@ -124,7 +124,8 @@ impl std::str::FromStr for SealedSecret {
     type Err = SealedError;
 
     fn from_str(text: &str) -> Result<Self, SealedError> {
-        let jws = text.trim().strip_prefix("sealed.").filter(|jws| jws.len() <= MAX).ok_or(SealedError::Form)?;
+        let jws =
+            text.trim().strip_prefix("sealed.").filter(|jws| jws.len() <= MAX).ok_or(SealedError::Form)?;
         let parts: Vec<&str> = jws.split('.').collect();
         let [_, payload, _] = parts.as_slice() else { return Err(SealedError::Form) };
         let json = B64.decode(payload).map_err(|_| SealedError::Form)?;
@@ -138,7 +139,8 @@ impl std::str::FromStr for SealedSecret {
         }
         // Settings and annotations steer other providers; for this one there are none to obey.
         let settings = payload.provider_settings.len() + payload.annotations.len();
-        let envelope = [payload.key_id, payload.encrypted_key, payload.encrypted_data, payload.wrap_type, payload.iv];
+        let envelope =
+            [payload.key_id, payload.encrypted_key, payload.encrypted_data, payload.wrap_type, payload.iv];
         if settings > 0 || envelope.iter().any(Option::is_some) {
             return Err(SealedError::Form);
         }
@@ -167,8 +169,7 @@ mod tests {
     }
 
     fn signed(key: &SigningKey, header: &Value) -> String {
-        let signed =
-            format!("{}.{}", B64.encode(header.to_string()), B64.encode(payload().to_string()));
+        let signed = format!("{}.{}", B64.encode(header.to_string()), B64.encode(payload().to_string()));
         let signature: Signature = key.sign(signed.as_bytes());
         format!("sealed.{signed}.{}", B64.encode(signature.to_bytes()))
     }
@@ -183,7 +184,10 @@ mod tests {
         let published = "sealed.fakejwsheader.ewogICAgInZlcnNpb24iOiAiMC4xLjAiLAogICAgInR5cGUiOiAidmF1bHQiLAogICAgIm5hbWUiOiAia2JzOi8vL2RlZmF1bHQvc2VhbGVkLXNlY3JldC90ZXN0IiwKICAgICJwcm92aWRlciI6ICJrYnMiLAogICAgInByb3ZpZGVyX3NldHRpbmdzIjoge30sCiAgICAiYW5ub3RhdGlvbnMiOiB7fQp9Cg.fakesignature";
         let secret: SealedSecret = published.parse().unwrap();
         assert_eq!(secret.resource().to_string(), "kbs:///default/sealed-secret/test");
-        assert_eq!(sealed(&payload()).parse::<SealedSecret>().unwrap().resource().to_string(), "kbs:///one/2/trois");
+        assert_eq!(
+            sealed(&payload()).parse::<SealedSecret>().unwrap().resource().to_string(),
+            "kbs:///one/2/trois"
+        );
     }
 
     #[test]
@@ -203,7 +207,9 @@ mod tests {
         let envelope = json!({"version": "0.1.0", "type": "envelope", "provider": "kbs", "key_id": "x",
             "encrypted_key": "x", "encrypted_data": "x", "wrap_type": "A256GCM", "iv": "x", "provider_settings": {}});
         assert!(matches!(sealed(&envelope).parse::<SealedSecret>(), Err(SealedError::Type { .. })));
-        for text in ["", "sealed", "sealed.a.b", "sealed.a.b.c", "a.b.c.d", &format!("{}.x", sealed(&payload()))] {
+        for text in
+            ["", "sealed", "sealed.a.b", "sealed.a.b.c", "a.b.c.d", &format!("{}.x", sealed(&payload()))]
+        {
             assert_eq!(text.parse::<SealedSecret>(), Err(SealedError::Form), "{text}");
         }
         assert_eq!(format!("sealed.{}.a.a", "a".repeat(MAX)).parse::<SealedSecret>(), Err(SealedError::Form));
@@ -211,14 +217,20 @@ mod tests {
 
     #[test]
     fn only_the_pinned_key_signs() {
-        let (key, other) = (SigningKey::from_slice(&[7; 32]).unwrap(), SigningKey::from_slice(&[8; 32]).unwrap());
+        let (key, other) =
+            (SigningKey::from_slice(&[7; 32]).unwrap(), SigningKey::from_slice(&[8; 32]).unwrap());
         let signer = Signer(KID.parse().unwrap());
-        let check = |text: &str, key: &SecretBytes| text.parse::<SealedSecret>().unwrap().verify(&signer, key);
+        let check =
+            |text: &str, key: &SecretBytes| text.parse::<SealedSecret>().unwrap().verify(&signer, key);
         let good = signed(&key, &json!({"alg": "ES256", "kid": KID}));
         assert_eq!(check(&good, &jwk(&key)), Ok(()));
         assert!(matches!(check(&good, &jwk(&other)), Err(SealedError::Signature(_))));
         assert!(matches!(check(&good, &SecretBytes::new(b"{}".to_vec())), Err(SealedError::Key(_))));
-        for header in [json!({"alg": "none", "kid": KID}), json!({"alg": "ES256", "kid": "kbs:///default/signing/other"}), json!({"alg": "ES256"})] {
+        for header in [
+            json!({"alg": "none", "kid": KID}),
+            json!({"alg": "ES256", "kid": "kbs:///default/signing/other"}),
+            json!({"alg": "ES256"}),
+        ] {
             let text = signed(&key, &header);
             assert!(matches!(check(&text, &jwk(&key)), Err(SealedError::Header(_))), "{header}");
         }

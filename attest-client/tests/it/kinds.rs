@@ -8,8 +8,8 @@ use ccnode_attest_client::ClientError;
 use ccnode_evidence::transcript::Transcript;
 use ccnode_evidence::{
     AdditionalEvidence, AzSnpEvidence, AzTdxEvidence, AzureTpmQuote, CcnodeEvidence, Code, EventLogs,
-    EvidenceKind, EvidenceSource, ExtraData, Identity, PcrSet, QuoteParts, ReportData, ReportParts, ReportSource,
-    Secret, SnpEvidence, SnpFormError, Svsm, TdxEvidence, TpmSource,
+    EvidenceKind, EvidenceSource, ExtraData, Identity, PcrSet, QuoteParts, ReportData, ReportParts,
+    ReportSource, Secret, SnpEvidence, SnpFormError, Svsm, TdxEvidence, TpmSource,
 };
 use ccnode_protocol::{ATTEST, AUTH, Attestation, GRANTS, TeePubKey};
 use serde_json::{Value, json};

@@ -5,4 +5,8 @@ mod exchange;
 mod faults;
 mod kinds;
 mod server;
+#[cfg(test)]
+mod several;
+#[cfg(test)]
+mod stock;
 mod trust;

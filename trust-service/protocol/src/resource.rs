@@ -54,9 +54,7 @@ fn parts(text: &str) -> Option<ResourceUri> {
 
 fn is_part(part: &str) -> bool {
     let known = |b: u8| b.is_ascii_alphanumeric() || b"._-".contains(&b);
-    part.len() <= MAX
-        && part.starts_with(|c: char| c.is_ascii_alphanumeric())
-        && part.bytes().all(known)
+    part.len() <= MAX && part.starts_with(|c: char| c.is_ascii_alphanumeric()) && part.bytes().all(known)
 }
 
 impl fmt::Display for ResourceUri {
@@ -100,10 +98,7 @@ mod tests {
         let text = "kbs:///default/28632274-8c8a-493f-835b-da802e1c576b/root";
         let uri: ResourceUri = text.parse().unwrap();
         assert_eq!(uri.to_string(), text);
-        assert_eq!(
-            uri.request_path(),
-            "/kbs/v0/resource/default/28632274-8c8a-493f-835b-da802e1c576b/root"
-        );
+        assert_eq!(uri.request_path(), "/kbs/v0/resource/default/28632274-8c8a-493f-835b-da802e1c576b/root");
         assert_eq!(serde_json::to_string(&uri).unwrap(), format!("\"{text}\""));
         assert_eq!(serde_json::from_str::<ResourceUri>(&format!("\"{text}\"")).unwrap(), uri);
         let long = "a".repeat(MAX + 1);

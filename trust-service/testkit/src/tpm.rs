@@ -3,8 +3,8 @@
 use crate::marshal::{self, Attest};
 use crate::{AkKind, Boot, EkKind, EkProfile, MakerCa};
 use ccnode_evidence::{
-    Absent, Activated, Ek, EventLogs, EvidenceSource, ExtraData, Identity, PcrSet, PcrValues, QuoteParts, Secret, Sha256Digest,
-    TpmSource,
+    Absent, Activated, Ek, EventLogs, EvidenceSource, ExtraData, Identity, PcrSet, PcrValues, QuoteParts,
+    Secret, Sha256Digest, TpmSource,
 };
 use rsa::RsaPrivateKey;
 use rsa::pkcs1::DecodeRsaPrivateKey as _;

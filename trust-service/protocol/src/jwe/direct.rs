@@ -144,7 +144,8 @@ mod tests {
     fn the_flattened_form_is_the_same_jwe() {
         let text = sealed();
         let parts: Vec<&str> = text.split('.').collect();
-        let mut json = json!({"protected": parts[0], "iv": parts[2], "ciphertext": parts[3], "tag": parts[4]});
+        let mut json =
+            json!({"protected": parts[0], "iv": parts[2], "ciphertext": parts[3], "tag": parts[4]});
         assert_eq!(
             Direct::from_json(&json.to_string()).unwrap().open(&key()).unwrap().expose(),
             b"passphrase"
@@ -178,7 +179,9 @@ mod tests {
     #[test]
     fn other_texts_are_refused() {
         let text = sealed();
-        for bad in ["", ".", "a.b.c.d.e", &format!("{text}.x"), &text.replacen('.', "", 1), &"a".repeat(MAX + 1)] {
+        for bad in
+            ["", ".", "a.b.c.d.e", &format!("{text}.x"), &text.replacen('.', "", 1), &"a".repeat(MAX + 1)]
+        {
             assert!(Direct::from_compact(bad).is_err());
         }
         for bad in ["", "[]", "{}", "{\"protected\":1}"] {
