@@ -1,8 +1,8 @@
 //! What can go wrong between node and service, each with its stable code and whether another attempt can cure it.
 
 use ccnode_evidence::{Code, EvidenceKind, SnpFormError, UnixTime};
+use ccnode_protocol::Problem;
 use ccnode_protocol::jwe::JweError;
-use ccnode_protocol::{Problem, ResourceUri};
 use rustls::CertificateError;
 use std::time::Duration;
 
@@ -78,11 +78,11 @@ pub enum ClientError {
         /// HTTP status.
         status: u16,
         /// The stock name of the error, the end of the body's `type`.
-        kind: Option<String>,
+        kind: Option<Box<str>>,
         /// The body's `detail`, or what stands in for it.
         detail: String,
         /// Where the service gave one.
-        correlation_id: Option<String>,
+        correlation_id: Option<Box<str>>,
     },
     /// A refusal by the service, with its code.
     #[error("{}", .0.detail)]
@@ -102,15 +102,13 @@ pub enum ClientError {
         detail: String,
     },
     /// The key broker does not give a resource: its policy denies it, or it has none of this name.
-    #[error("{url}: {resource}: {kind}: {detail}")]
+    #[error("{url}: {resource}: {detail}")]
     ResourceRefused {
         /// The service's base URL.
         url: String,
-        /// What was asked for.
-        resource: ResourceUri,
-        /// The stock name of the error.
-        kind: String,
-        /// The body's `detail`.
+        /// The resource that was asked for.
+        resource: String,
+        /// The stock name of the error, and the body's `detail`.
         detail: String,
     },
     /// The key broker does not know the session any more.
@@ -118,8 +116,8 @@ pub enum ClientError {
     SessionLost {
         /// The service's base URL.
         url: String,
-        /// What was asked for.
-        resource: ResourceUri,
+        /// The resource that was asked for.
+        resource: String,
         /// The body's `detail`.
         detail: String,
     },

@@ -130,7 +130,8 @@ fn refusal(url: &str, path: &str, status: u16, body: &[u8]) -> ClientError {
         Ok(Sentence { kind, detail, code: None, correlation_id }) => (kind, detail, correlation_id),
         Err(_) => (None, format!("{} bytes that are no error body", body.len()), None),
     };
-    let kind = kind.and_then(|kind| kind.strip_prefix(PROBLEM_TYPE_BASE).map(str::to_owned));
+    let kind = kind.and_then(|kind| kind.strip_prefix(PROBLEM_TYPE_BASE).map(Box::from));
+    let correlation_id = correlation_id.map(Into::into);
     ClientError::Failed { url: url.to_owned(), path: path.to_owned(), status, kind, detail, correlation_id }
 }
 

@@ -82,7 +82,7 @@ impl Quoted {
     pub(super) async fn attest(self) -> Result<Attested, ClientError> {
         let reply = self.peer.post(ATTEST, Some(&self.cookie), &self.attestation).await;
         let reply = reply.map_err(|error| match error {
-            ClientError::Failed { url, kind: Some(kind), detail, .. } if kind == "AttestationError" => {
+            ClientError::Failed { url, kind: Some(kind), detail, .. } if &*kind == "AttestationError" => {
                 ClientError::EvidenceRefused { url, detail }
             }
             other => other,
@@ -109,12 +109,16 @@ impl Attested {
 fn sort(uri: &ResourceUri, error: ClientError) -> ClientError {
     match error {
         ClientError::Failed { url, kind: Some(kind), detail, .. }
-            if ["PolicyDeny", "PluginInternalError", "ResourceNotFound"].contains(&kind.as_str()) =>
+            if ["PolicyDeny", "PluginInternalError", "ResourceNotFound"].contains(&&*kind) =>
         {
-            ClientError::ResourceRefused { url, resource: uri.clone(), kind, detail }
+            ClientError::ResourceRefused {
+                url,
+                resource: uri.to_string(),
+                detail: format!("{kind}: {detail}"),
+            }
         }
-        ClientError::Failed { url, kind: Some(kind), detail, .. } if kind == "TokenNotFound" => {
-            ClientError::SessionLost { url, resource: uri.clone(), detail }
+        ClientError::Failed { url, kind: Some(kind), detail, .. } if &*kind == "TokenNotFound" => {
+            ClientError::SessionLost { url, resource: uri.to_string(), detail }
         }
         other => other,
     }

@@ -238,7 +238,7 @@ fn errors_are_sorted_by_their_type_and_never_by_their_status() {
         url: "https://a".into(),
         path: uri.request_path(),
         status,
-        kind: kind.map(str::to_owned),
+        kind: kind.map(Box::from),
         detail: "d".into(),
         correlation_id: None,
     };
