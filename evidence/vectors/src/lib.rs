@@ -1,11 +1,16 @@
 //! Finds recorded evidence for tests: without it they are skipped, aloud, or fail where `CCNODE_REQUIRE_VECTORS` is `1`.
+//! And [`assert_tiled`], by which tests of a format prove that they leave none of its bytes out.
 //!
-//! It lies where `CCNODE_VECTORS` says, or beside the repository.
+//! The evidence lies where `CCNODE_VECTORS` says, or beside the repository.
 #![expect(
     clippy::panic,
     clippy::print_stderr,
     reason = "dev-only: a test whose files are broken must fail loudly"
 )]
+
+mod fields;
+
+pub use fields::assert_tiled;
 
 use serde_json::Value;
 use std::path::{Path, PathBuf};

@@ -44,8 +44,11 @@ impl CaCertificate {
                 _ => {}
             }
         }
-        if !ca || !signs {
-            return Err(CertError::NoCa);
+        if !ca {
+            return Err(CertError::NoCa(common_name));
+        }
+        if !signs {
+            return Err(CertError::KeyUsage);
         }
         let key = &cert.public_key().subject_public_key;
         if cert.public_key().algorithm.algorithm != oid!(1.2.840.113549.1.1.1) || key.unused_bits != 0 {

@@ -3,6 +3,7 @@
 //! All VCEKs and VLEKs have the serial number 0, so a single chip is not revoked by a list but denied by its id in a policy.
 
 use crate::ca::CaCertificate;
+use crate::shape;
 use crate::x509::{self, Raw};
 use ccnode_evidence::UnixTime;
 use x509_parser::prelude::{CertificateRevocationList, FromDer as _, ParsedExtension, X509Version};
@@ -16,9 +17,12 @@ pub enum CrlError {
     /// Longer than any that is read.
     #[error("{0} bytes are too many")]
     Size(usize),
-    /// Not an X.509 revocation list of version 2 in DER.
-    #[error("not an X.509 revocation list of version 2 in DER")]
+    /// Not an X.509 revocation list in DER.
+    #[error("not an X.509 revocation list in DER")]
     Der,
+    /// Of another version than 2, which has extensions.
+    #[error("a revocation list of version {0}; version 2 is due")]
+    Version(u32),
     /// Bytes follow the list.
     #[error("{0} bytes follow the list")]
     Trailing(usize),
@@ -28,6 +32,9 @@ pub enum CrlError {
     /// A critical extension that limits the list in a way that is not understood here.
     #[error("a critical extension limits what it covers")]
     Critical,
+    /// An entry with a critical extension, which limits or extends what it revokes.
+    #[error("a critical extension of an entry is not understood")]
+    CriticalEntry,
     /// It does not say when the next is due.
     #[error("it does not say when the next one is due")]
     NextUpdate,
@@ -54,11 +61,18 @@ impl Crl {
         if !rest.is_empty() {
             return Err(CrlError::Trailing(rest.len()));
         }
-        if crl.version() != Some(X509Version::V2) || crl.signature_value.unused_bits != 0 {
+        let version = crl.version().unwrap_or(X509Version::V1);
+        if version != X509Version::V2 {
+            return Err(CrlError::Version(version.0.saturating_add(1)));
+        }
+        if crl.signature_value.unused_bits != 0 {
             return Err(CrlError::Der);
         }
         if crl.tbs_cert_list.signature != crl.signature_algorithm || !x509::is_pss(&crl.signature_algorithm) {
             return Err(CrlError::Algorithm);
+        }
+        if !shape::is_exact(der, shape::LIST) {
+            return Err(CrlError::Der);
         }
         for extension in crl.extensions().iter().filter(|e| e.critical) {
             match extension.parsed_extension() {
@@ -73,7 +87,7 @@ impl Crl {
         let mut revoked = Vec::new();
         for entry in crl.iter_revoked_certificates() {
             if entry.extensions().iter().any(|e| e.critical) {
-                return Err(CrlError::Critical);
+                return Err(CrlError::CriticalEntry);
             }
             revoked.push(entry.raw_serial().to_vec());
         }

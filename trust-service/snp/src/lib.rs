@@ -22,6 +22,7 @@ mod prove;
 mod reader;
 mod rejection;
 mod report;
+mod shape;
 mod tcb;
 mod vek;
 mod version;

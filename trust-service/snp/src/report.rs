@@ -47,8 +47,11 @@ pub enum ReportError {
     #[error("signature algorithm {0}; ECDSA P-384 with SHA-384 is 1")]
     SignatureAlgorithm(u32),
     /// R or S has more than 384 bits.
-    #[error("a number of the signature has more than 384 bits")]
-    SignatureRange,
+    #[error("{number} of the signature has more than 384 bits")]
+    SignatureRange {
+        /// `R` or `S`.
+        number: char,
+    },
 }
 
 /// The fields of a report, as the bytes have them; nothing about them is proven.
@@ -286,10 +289,10 @@ fn numbers(area: &[u8]) -> Result<[u8; 96], ReportError> {
     at.zeros(368)?;
     let mut out = [0; 96];
     let (out_r, out_s) = out.split_at_mut(48);
-    for (number, to) in [(r, out_r), (s, out_s)] {
-        let (low, high) = number.split_at(48);
+    for (number, value, to) in [('R', r, out_r), ('S', s, out_s)] {
+        let (low, high) = value.split_at(48);
         if high.iter().any(|b| *b != 0) {
-            return Err(ReportError::SignatureRange);
+            return Err(ReportError::SignatureRange { number });
         }
         to.iter_mut().zip(low.iter().rev()).for_each(|(to, from)| *to = *from);
     }

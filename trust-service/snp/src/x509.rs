@@ -1,5 +1,6 @@
 //! What every certificate and revocation list of AMD's has in common: DER without a rest, RSASSA-PSS over SHA-384.
 
+use crate::shape;
 use ccnode_evidence::UnixTime;
 use x509_parser::asn1_rs::Tag;
 use x509_parser::prelude::{
@@ -15,9 +16,12 @@ pub enum CertError {
     /// Longer than any that is read.
     #[error("{0} bytes are too many")]
     Size(usize),
-    /// Not an X.509 certificate of version 3 in DER.
-    #[error("not an X.509 certificate of version 3 in DER")]
+    /// Not an X.509 certificate in DER.
+    #[error("not an X.509 certificate in DER")]
     Der,
+    /// Of another version than 3, which has extensions.
+    #[error("an X.509 certificate of version {0}; version 3 is due")]
+    Version(u32),
     /// Bytes follow the certificate.
     #[error("{0} bytes follow the certificate")]
     Trailing(usize),
@@ -48,9 +52,12 @@ pub enum CertError {
     /// The public key is not of its kind.
     #[error("the public key is not {0}")]
     Key(&'static str),
-    /// A CA's basic constraints or key usage don't let it sign certificates.
-    #[error("not a CA that may sign certificates")]
-    NoCa,
+    /// By its basic constraints no CA's, and by its name no endorsement key's.
+    #[error("the certificate of `{0}` is neither a CA's nor an endorsement key's (SEV-VCEK, SEV-VLEK)")]
+    NoCa(String),
+    /// A CA whose key usage does not let it sign certificates.
+    #[error("a CA whose key usage does not let it sign certificates")]
+    KeyUsage,
 }
 
 /// Bytes of a certificate; printed by their number.
@@ -72,11 +79,17 @@ pub(crate) fn read(der: &[u8]) -> Result<X509Certificate<'_>, CertError> {
     if !rest.is_empty() {
         return Err(CertError::Trailing(rest.len()));
     }
-    if cert.version() != X509Version::V3 || cert.signature_value.unused_bits != 0 {
+    if cert.version() != X509Version::V3 {
+        return Err(CertError::Version(cert.version().0.saturating_add(1)));
+    }
+    if cert.signature_value.unused_bits != 0 {
         return Err(CertError::Der);
     }
     if cert.tbs_certificate.signature != cert.signature_algorithm || !is_pss(&cert.signature_algorithm) {
         return Err(CertError::Algorithm);
+    }
+    if !shape::is_exact(der, shape::CERTIFICATE) {
+        return Err(CertError::Der);
     }
     let mut seen = Vec::new();
     for extension in cert.extensions() {

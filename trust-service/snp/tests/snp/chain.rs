@@ -116,7 +116,7 @@ fn every_certificate_has_its_time() {
 }
 
 /// Puts another value into one of AMD's extensions, or takes it out.
-fn replace(spec: &mut CertSpec, arcs: &[u8], value: Option<Vec<u8>>) {
+pub(crate) fn replace(spec: &mut CertSpec, arcs: &[u8], value: Option<Vec<u8>>) {
     let id = [&[0x2b, 6, 1, 4, 1, 0x9c, 0x78, 1], arcs].concat();
     let id = [&[6, u8::try_from(id.len()).unwrap()], id.as_slice()].concat();
     spec.extensions.retain(|e| !e.windows(id.len()).any(|window| window == id));
@@ -220,12 +220,13 @@ fn rsa(chip: &TestChip) -> Vec<u8> {
 fn a_ca_must_be_one() {
     let chip = TestChip::milan();
     let read = |change: &dyn Fn(&mut CertSpec)| CaCertificate::parse(&chip.ask_with(|spec| change(spec)));
-    assert_eq!(read(&|spec| drop(spec.extensions.remove(0))), Err(CertError::NoCa));
-    assert_eq!(read(&|spec| drop(spec.extensions.remove(1))), Err(CertError::NoCa));
+    let no_ca = || Err(CertError::NoCa("SEV-Milan".into()));
+    assert_eq!(read(&|spec| drop(spec.extensions.remove(0))), no_ca());
+    assert_eq!(read(&|spec| drop(spec.extensions.remove(1))), Err(CertError::KeyUsage));
     let digital_signature = any_extension(&[0x55, 0x1d, 0x0f], true, &[3, 2, 7, 0x80]);
-    assert_eq!(read(&|spec| spec.extensions[1] = digital_signature.clone()), Err(CertError::NoCa));
+    assert_eq!(read(&|spec| spec.extensions[1] = digital_signature.clone()), Err(CertError::KeyUsage));
     let not_ca = any_extension(&[0x55, 0x1d, 0x13], true, &[0x30, 0]);
-    assert_eq!(read(&|spec| spec.extensions[0] = not_ca.clone()), Err(CertError::NoCa));
+    assert_eq!(read(&|spec| spec.extensions[0] = not_ca.clone()), no_ca());
     let unknown = any_extension(&[0x55, 0x1d, 0x63], true, &[5, 0]);
     let got = read(&|spec| spec.extensions.push(unknown.clone()));
     assert_eq!(got, Err(CertError::Critical("2.5.29.99".into())));

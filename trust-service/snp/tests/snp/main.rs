@@ -8,6 +8,8 @@ mod certificates;
 #[cfg(test)]
 mod chain;
 #[cfg(test)]
+mod fields;
+#[cfg(test)]
 mod hostile;
 #[cfg(test)]
 mod measured;
@@ -21,6 +23,8 @@ mod prove;
 mod report;
 #[cfg(test)]
 mod revocation;
+#[cfg(test)]
+mod signed;
 #[cfg(test)]
 mod vectors;
 #[cfg(test)]

@@ -34,6 +34,8 @@ fn key(which: CaKey) -> &'static RsaPrivateKey {
 /// What a certificate of the chain says; every member may lie.
 #[derive(Clone, Debug)]
 pub struct CertSpec {
+    /// Version as it is encoded: 2 for version 3.
+    pub version: u64,
     /// Serial number; VCEKs have 0.
     pub serial: u64,
     /// Common name of the issuer.
@@ -48,6 +50,8 @@ pub struct CertSpec {
     pub extensions: Vec<Vec<u8>>,
     /// DER of the AlgorithmIdentifier, inside and outside.
     pub algorithm: Vec<u8>,
+    /// DER of another one outside.
+    pub outer_algorithm: Option<Vec<u8>>,
 }
 
 impl CertSpec {
@@ -61,6 +65,7 @@ impl CertSpec {
             CaKey::Ask | CaKey::Asvk => [0x03, 0x02, 0x02, 0x04],
         };
         Self {
+            version: 2,
             serial,
             issuer: issuer.into(),
             subject: subject.into(),
@@ -71,13 +76,14 @@ impl CertSpec {
                 extension(&[0x55, 0x1d, 0x0f], true, &usage),
             ],
             algorithm: pss(),
+            outer_algorithm: None,
         }
     }
 
     /// The certificate, signed by that key whatever the issuer says.
     pub(super) fn sign(&self, by: CaKey) -> Vec<u8> {
         let tbs = seq(&[
-            tlv(0xa0, &uint(2)),
+            tlv(0xa0, &uint(self.version)),
             uint(self.serial),
             self.algorithm.clone(),
             name(&self.issuer),
@@ -86,13 +92,17 @@ impl CertSpec {
             self.spki.clone(),
             tlv(0xa3, &seq(&self.extensions)),
         ]);
-        signed(tbs, &self.algorithm, by)
+        signed(tbs, self.outer_algorithm.as_ref().unwrap_or(&self.algorithm), by)
     }
 }
 
 /// A revocation list.
 #[derive(Clone, Debug)]
 pub struct CrlSpec {
+    /// Version as it is encoded: 1 for version 2.
+    pub version: u64,
+    /// DER of the AlgorithmIdentifier inside.
+    pub algorithm: Vec<u8>,
     /// Common name of the issuer.
     pub issuer: String,
     /// It was made on January 1st of the first year; the next is due on January 1st of the second.
@@ -101,15 +111,26 @@ pub struct CrlSpec {
     pub revoked: Vec<u64>,
     /// Extensions of the list, each DER.
     pub extensions: Vec<Vec<u8>>,
+    /// Whether it says when the next one is due.
+    pub next_update: bool,
+    /// Whether the first entry has a critical extension.
+    pub critical_entry: bool,
 }
 
 impl CrlSpec {
     pub(super) fn sign(&self, by: CaKey) -> Vec<u8> {
-        let mut parts =
-            vec![uint(1), pss(), name(&self.issuer), new_year(self.years.0), new_year(self.years.1)];
+        let mut parts = vec![uint(self.version), self.algorithm.clone(), name(&self.issuer)];
+        parts.push(new_year(self.years.0));
+        parts.extend(self.next_update.then(|| new_year(self.years.1)));
         if !self.revoked.is_empty() {
-            let revoked: Vec<_> =
-                self.revoked.iter().map(|serial| seq(&[uint(*serial), new_year(self.years.0)])).collect();
+            // cRLReason, which is critical in no list but a lying one.
+            let reason =
+                self.critical_entry.then(|| seq(&[extension(&[0x55, 0x1d, 0x15], true, &[10, 1, 1])]));
+            let entry = |serial: &u64| {
+                let parts = [uint(*serial), new_year(self.years.0)].into_iter().chain(reason.clone());
+                seq(&parts.collect::<Vec<_>>())
+            };
+            let revoked: Vec<_> = self.revoked.iter().map(entry).collect();
             parts.push(seq(&revoked));
         }
         let mut extensions = vec![extension(&[0x55, 0x1d, 0x14], false, &uint(1))];

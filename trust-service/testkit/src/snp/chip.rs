@@ -264,7 +264,16 @@ impl TestChip {
 
     fn crl_spec(&self, revoked: &[u64], change: impl FnOnce(&mut CrlSpec)) -> CrlSpec {
         let issuer = format!("ARK-{}", self.model.name());
-        let mut spec = CrlSpec { issuer, years: (2025, 2040), revoked: revoked.to_vec(), extensions: vec![] };
+        let mut spec = CrlSpec {
+            version: 1,
+            algorithm: pss(),
+            issuer,
+            years: (2025, 2040),
+            revoked: revoked.to_vec(),
+            extensions: vec![],
+            next_update: true,
+            critical_entry: false,
+        };
         change(&mut spec);
         spec
     }
@@ -307,6 +316,7 @@ impl TestChip {
         }
         let (middle, subject) = if self.csp.is_some() { ("VLEK-", "SEV-VLEK") } else { ("", "SEV-VCEK") };
         CertSpec {
+            version: 2,
             serial: 0,
             issuer: format!("SEV-{middle}{}", self.model.name()),
             subject: subject.into(),
@@ -314,6 +324,7 @@ impl TestChip {
             spki: p384_spki(self.key.verifying_key().to_encoded_point(false).as_bytes()),
             extensions,
             algorithm: pss(),
+            outer_algorithm: None,
         }
     }
 

@@ -152,11 +152,13 @@ impl Platform {
         sign(&self.signer_key, text.as_bytes())
     }
 
-    pub(super) fn sign_with_pck(&self, bytes: &[u8]) -> [u8; 64] {
+    /// r and s, by the PCK.
+    pub fn sign_with_pck(&self, bytes: &[u8]) -> [u8; 64] {
         sign(&self.pck_key, bytes)
     }
 
-    pub(super) fn sign_with_attestation_key(&self, bytes: &[u8]) -> [u8; 64] {
+    /// r and s, by the attestation key.
+    pub fn sign_with_attestation_key(&self, bytes: &[u8]) -> [u8; 64] {
         sign(&self.attestation_key, bytes)
     }
 
