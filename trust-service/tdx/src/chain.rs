@@ -268,8 +268,10 @@ pub(crate) fn check_ca(
     let chain = Checked { facts: shape(ChainKind::PckCrl, certs, root)?, root: root.key() };
     root.facts.valid(now)?;
     chain.valid(now)?;
-    let der = certs.first().map(AsRef::as_ref).unwrap_or_default();
-    let Ok((_, cert)) = X509Certificate::from_der(der) else {
+    let ca = certs.first().ok_or(ChainError::Length { seen: 0, due: 1 })?;
+    // Strict where the reader below is not: the algorithm outside, which nothing signs, is the one inside byte for byte.
+    EndEntityCert::try_from(ca).map_err(ChainError::Unacceptable)?;
+    let Ok((_, cert)) = X509Certificate::from_der(ca) else {
         return Err(ChainError::Certificate { position: 0 });
     };
     if !cert.is_ca() {

@@ -143,8 +143,12 @@ pub enum MeasurementField {
     MrOwner,
     /// MROWNERCONFIG.
     MrOwnerConfig,
-    /// MRSERVICETD, or the hash of the service TDs that are bound now.
+    /// MRSERVICETD.
     MrServiceTd,
+    /// Hash of the service TDs that were bound when the TD was made.
+    InitServiceTd,
+    /// Hash of the service TDs that are bound now.
+    CurrentServiceTd,
 }
 
 impl MeasurementField {
@@ -154,7 +158,7 @@ impl MeasurementField {
             Self::MrTd => Code::TdxMeasurement,
             Self::Rtmr(_) => Code::TdxRtmr,
             Self::MrConfigId | Self::MrOwner | Self::MrOwnerConfig => Code::TdxConfigId,
-            Self::MrServiceTd => Code::TdxServiceTd,
+            Self::MrServiceTd | Self::InitServiceTd | Self::CurrentServiceTd => Code::TdxServiceTd,
         }
     }
 }
@@ -170,6 +174,8 @@ impl fmt::Display for MeasurementField {
             Self::MrOwner => f.write_str("MROWNER"),
             Self::MrOwnerConfig => f.write_str("MROWNERCONFIG"),
             Self::MrServiceTd => f.write_str("MRSERVICETD"),
+            Self::InitServiceTd => f.write_str("initial service TD hash"),
+            Self::CurrentServiceTd => f.write_str("current service TD hash"),
         }
     }
 }
@@ -227,8 +233,8 @@ impl TdxPolicy {
         let service = td15.map_or(Measurement::ZERO, |td15| td15.mr_service_td);
         one(Field::MrServiceTd, service, Some(&self.mr_service_td))?;
         if let Some(service) = td15.and_then(|td15| td15.service_tds.as_ref()) {
-            one(Field::MrServiceTd, service.init_hash, Some(&self.mr_service_td))?;
-            one(Field::MrServiceTd, service.current_hash, Some(&self.mr_service_td))?;
+            one(Field::InitServiceTd, service.init_hash, Some(&self.mr_service_td))?;
+            one(Field::CurrentServiceTd, service.current_hash, Some(&self.mr_service_td))?;
         }
         one(Field::MrSeam, body.mr_seam, self.mr_seam.as_ref())?;
         one(Field::MrSignerSeam, body.mr_signer_seam, self.mr_signer_seam.as_ref())?;

@@ -7,7 +7,13 @@ mod collateral;
 #[cfg(test)]
 mod differential;
 #[cfg(test)]
+mod fields;
+#[cfg(test)]
 mod hostile;
+#[cfg(test)]
+mod members;
+#[cfg(test)]
+mod pck;
 #[cfg(test)]
 mod policy;
 #[cfg(test)]

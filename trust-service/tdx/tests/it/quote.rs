@@ -96,27 +96,6 @@ fn every_truncation_is_refused() {
 }
 
 #[test]
-fn every_bit_of_header_and_body_is_signed() {
-    for quote in forms() {
-        let bytes = quote.sign(platform());
-        let signed = if quote.version == 4 { 48 + 584 } else { 54 + quote.td.body(quote.body_type).len() };
-        let mut refused = 0;
-        // Every byte of one form; a part of the others, whose fields are the same.
-        let step = if quote.body_type == 3 { 1 } else { 11 };
-        for at in (0..signed).step_by(step) {
-            let mut changed = bytes.clone();
-            changed[at] ^= 0x10;
-            match prove_bytes(&changed, None).unwrap_err() {
-                Rejection::Signature(SignatureOf::Quote) => refused += 1,
-                Rejection::Malformed(_) => {}
-                other => panic!("{at}: {other}"),
-            }
-        }
-        assert!(refused > 590 / step, "{refused}");
-    }
-}
-
-#[test]
 fn signatures_and_keys() {
     let bytes = TdQuote::v4().sign(platform());
     let data = 48 + 584 + 4;

@@ -126,6 +126,21 @@ impl Platform {
         self.pck.clone()
     }
 
+    /// The PCK certificate with its signed part changed, and signed anew by the PCK CA, DER.
+    pub fn pck_with(&self, patch: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+        crate::resign(&self.pck, self.ca_issuer.key(), patch)
+    }
+
+    /// The PCK CA's certificate, DER.
+    pub fn ca(&self) -> Vec<u8> {
+        self.ca.clone()
+    }
+
+    /// This PCK certificate and PCK CA, and the root, as PEM.
+    pub fn chain_of(&self, pck: &[u8], ca: &[u8]) -> String {
+        pem(&[&pck.to_vec(), &ca.to_vec(), &self.root])
+    }
+
     /// PCK certificate, PCK CA, root, as PEM.
     pub fn pck_chain(&self) -> String {
         pem(&[&self.pck, &self.ca, &self.root])
