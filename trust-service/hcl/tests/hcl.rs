@@ -133,49 +133,183 @@ fn every_hash_binds() {
     }
 }
 
-#[test]
-fn each_field_is_judged() {
-    let field = |at: usize, value: u32| {
-        let mut bytes = good();
-        bytes[at..at + 4].copy_from_slice(&value.to_le_bytes());
-        match HclReport::parse(&bytes) {
-            Err(HclRejection::Field { field, seen, .. }) => Some((field, seen)),
-            other => panic!("{at}: {other:?}"),
-        }
-    };
+/// A field, the bytes of it that are changed, and the field that the refusal names; `None`: the hardware report covers it.
+type Row = (&'static str, std::ops::Range<usize>, &'static [usize], u8, Option<Field>);
+
+/// The rows of a report of this kind over so many bytes of runtime data, with so much padding.
+#[rustfmt::skip]
+fn rows(kind: u32, runtime: usize, padding: usize) -> Vec<Row> {
+    const WORD: &[usize] = &[0, 1, 2, 3];
     let data = 32 + 1184;
-    for (at, value, want) in [
-        (0, 7, Field::Signature),
-        (4, 3, Field::Version),
-        (4, 0, Field::Version),
-        (8, 1, Field::ReportSize),
-        (12, 1, Field::RequestType),
-        (16, 5, Field::Status),
-        (20, 1, Field::Reserved),
-        (28, 9, Field::Reserved),
-        (data, 1, Field::DataSize),
-        (data + 4, 3, Field::DataVersion),
-        (data + 8, 3, Field::ReportType),
-        (data + 12, 0, Field::HashType),
-        (data + 12, 4, Field::HashType),
-        (data + 16, 1, Field::RuntimeSize),
-    ] {
-        assert_eq!(field(at, value), Some((want, value)));
+    let hardware: &[Row] = match kind {
+        // REPORT_DATA is what binds; all else of it is judged by who proves it.
+        2 => &[("SEV-SNP report", 32..data_at(), &[0x50, 0x51, 0x8f], 1, None)],
+        _ => &[
+            ("TDREPORT", 32..32 + 1024, &[128, 129, 191], 1, None),
+            ("hardware padding", 32 + 1024..data_at(), &[0, 80, 159], 1, Some(Field::HardwarePadding)),
+        ],
+    };
+    let end = data + 20 + runtime;
+    let mut rows: Vec<Row> = vec![
+        ("signature", 0..4, WORD, 1, Some(Field::Signature)),
+        ("version", 4..8, WORD, 4, Some(Field::Version)),
+        ("report size", 8..12, WORD, 1, Some(Field::ReportSize)),
+        ("request type", 12..16, WORD, 1, Some(Field::RequestType)),
+        ("status", 16..20, WORD, 1, Some(Field::Status)),
+        ("reserved", 20..32, &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11], 1, Some(Field::Reserved)),
+    ];
+    rows.extend_from_slice(hardware);
+    rows.extend([
+        ("data size", data..data + 4, WORD, 1, Some(Field::DataSize)),
+        ("data version", data + 4..data + 8, WORD, 4, Some(Field::DataVersion)),
+        ("report type", data + 8..data + 12, WORD, 8, Some(Field::ReportType)),
+        ("hash type", data + 12..data + 16, WORD, 4, Some(Field::HashType)),
+        // Another hash that is known: then it is not the one that binds.
+        ("hash type", data + 12..data + 16, &[0], 2, None),
+        // Less than there are; more than there are cut the report.
+        ("runtime size", data + 16..data + 20, &[0], 1, Some(Field::DataSize)),
+        ("runtime data", data + 20..end, &[0, 1, 50, 200], 1, None),
+        ("padding", end..end + padding, &[0, 50, 99], 1, Some(Field::Padding)),
+    ]);
+    rows
+}
+
+const fn data_at() -> usize {
+    32 + 1184
+}
+
+#[test]
+fn t10_every_field_mutated_has_its_own_rejection() {
+    let runtime = runtime().to_string();
+    for kind in [2, 4] {
+        let good = made(runtime.as_bytes(), kind, 1);
+        let judge = |bytes: &[u8]| {
+            let proven = report_data(&HclReport::parse(&good).unwrap());
+            let report = HclReport::parse(bytes)?;
+            // The hardware report's own claim, where that is what was changed: whoever proves it refuses it by its signature.
+            let claimed = report_data(&report);
+            report.bound_to(if claimed == proven { &proven } else { &claimed }).map(drop)
+        };
+        judge(&good).unwrap();
+        let rows = rows(kind, runtime.len(), 100);
+        ccnode_vectors::assert_tiled(good.len(), rows.iter().map(|(name, range, ..)| (*name, range.clone())));
+        for (name, range, at, flip, due) in rows {
+            for at in at.iter().map(|at| range.start + at) {
+                let mut bytes = good.clone();
+                bytes[at] ^= flip;
+                let got = judge(&bytes).unwrap_err();
+                let is = match due {
+                    Some(due) => matches!(got, HclRejection::Field { field, .. } if field == due),
+                    None => matches!(got, HclRejection::Binding { .. }),
+                };
+                assert!(is, "kind {kind}, {name}, byte {at}: {got:?}");
+            }
+        }
+        let mut longer = good.clone();
+        longer[data_at() + 18] ^= 1;
+        assert_eq!(
+            judge(&longer),
+            Err(HclRejection::Length(longer.len())),
+            "more runtime data than there are"
+        );
     }
-    let mut bytes = good();
-    *bytes.last_mut().unwrap() = 1;
-    assert!(matches!(
-        HclReport::parse(&bytes),
-        Err(HclRejection::Field { field: Field::Padding, seen: 1, .. })
-    ));
-    let mut bytes = made(runtime().to_string().as_bytes(), 4, 1);
-    bytes[32 + 1024] = 1;
-    assert!(matches!(
-        HclReport::parse(&bytes),
-        Err(HclRejection::Field { field: Field::HardwarePadding, .. })
-    ));
     let long = vec![0; ccnode_hcl::MAX_HCL_REPORT + 1];
     assert_eq!(HclReport::parse(&long), Err(HclRejection::Length(long.len())));
+}
+
+/// The paths of all leaves; members of an array are alike.
+fn leaves(value: &Value, path: &str, out: &mut std::collections::BTreeSet<String>) {
+    match value {
+        Value::Object(members) => members.iter().for_each(|(name, value)| {
+            leaves(value, &if path.is_empty() { name.clone() } else { format!("{path}.{name}") }, out);
+        }),
+        Value::Array(values) => values.iter().for_each(|value| leaves(value, &format!("{path}[]"), out)),
+        _ => drop(out.insert(path.to_owned())),
+    }
+}
+
+#[test]
+fn t10_every_member_of_the_runtime_data_mutated_has_its_own_rejection() {
+    let number = |byte: u8| base64::engine::general_purpose::URL_SAFE_NO_PAD.encode([byte; 256]);
+    let good = json!({
+        "keys": [key("HCLAkPub", "sign"), key("HCLEkPub", "encrypt")],
+        "vm-configuration": {
+            "secure-boot": true,
+            "tpm-enabled": true,
+            "tpm-persisted": true,
+            "console-enabled": true,
+            "interactive-console-enabled": true,
+            "filtered-vpci-devices-allowed": true,
+            "root-cert-thumbprint": "a",
+            "vmUniqueId": "b",
+        },
+        "user-data": "00".repeat(64),
+    });
+    let judge = |runtime: &Value| {
+        let bytes = made(runtime.to_string().as_bytes(), 2, 1);
+        let report = HclReport::parse(&bytes)?;
+        let proven = report.bound_to(&report_data(&report))?;
+        proven.names_ak(&[0x91; 256], &[1, 0, 1])?;
+        proven.names_ek(&[0xb3; 256], &[1, 0, 1])?;
+        proven.is_fresh(&[0; 64])?;
+        Ok(proven.data().vm().clone())
+    };
+    let honest = judge(&good).unwrap();
+    let (ak, ek) = ("HCLAkPub", "HCLEkPub");
+    let fault = |kid, fault| Some(HclRejection::Key { kid, fault });
+    // Member, place, value, refusal; without one it is a claim, and another than before.
+    let mut rows = vec![
+        ("keys[].kid", "/keys/0/kid".to_owned(), json!("x"), fault(ak, KeyFault::Missing)),
+        ("keys[].kid", "/keys/1/kid".to_owned(), json!("x"), fault(ek, KeyFault::Missing)),
+        ("user-data", "/user-data".to_owned(), json!("01".repeat(64)), {
+            let (seen, wanted) = ("01".repeat(64), "00".repeat(64));
+            Some(HclRejection::UserData { seen, wanted })
+        }),
+    ];
+    for (n, kid, other) in [(0, ak, "encrypt"), (1, ek, "sign")] {
+        let at = |member: &str| format!("/keys/{n}/{member}");
+        rows.extend([
+            ("keys[].kty", at("kty"), json!("EC"), fault(kid, KeyFault::Type("EC".into()))),
+            (
+                "keys[].key_ops[]",
+                at("key_ops/0"),
+                json!(other),
+                fault(kid, KeyFault::Use(vec![other.into()])),
+            ),
+            ("keys[].n", at("n"), json!("!"), fault(kid, KeyFault::Modulus)),
+            ("keys[].n", at("n"), json!(number(0x55)), Some(HclRejection::OtherKey { kid })),
+            ("keys[].e", at("e"), json!("!"), fault(kid, KeyFault::Exponent)),
+            ("keys[].e", at("e"), json!("Aw"), Some(HclRejection::OtherKey { kid })),
+        ]);
+    }
+    for flag in [
+        "vm-configuration.secure-boot",
+        "vm-configuration.tpm-enabled",
+        "vm-configuration.tpm-persisted",
+        "vm-configuration.console-enabled",
+        "vm-configuration.interactive-console-enabled",
+        "vm-configuration.filtered-vpci-devices-allowed",
+    ] {
+        rows.push((flag, format!("/{}", flag.replace('.', "/")), json!(false), None));
+    }
+    for text in ["vm-configuration.root-cert-thumbprint", "vm-configuration.vmUniqueId"] {
+        rows.push((text, format!("/{}", text.replace('.', "/")), json!("c"), None));
+    }
+    let mut there = std::collections::BTreeSet::new();
+    leaves(&good, "", &mut there);
+    assert_eq!(there, rows.iter().map(|(member, ..)| (*member).to_owned()).collect());
+    for (member, at, to, due) in rows {
+        let mut changed = good.clone();
+        *changed.pointer_mut(&at).unwrap() = to;
+        match (judge(&changed), due) {
+            (Err(got), Some(due)) => assert_eq!(got, due, "{member}"),
+            (Ok(taken), None) => assert_ne!(taken, honest, "{member}"),
+            (got, due) => panic!("{member}: {got:?}, due is {due:?}"),
+        }
+        // Of another type, it can't be read.
+        *changed.pointer_mut(&at).unwrap() = json!([{}]);
+        assert!(matches!(judge(&changed), Err(HclRejection::Runtime(_))), "{member}");
+    }
 }
 
 #[test]

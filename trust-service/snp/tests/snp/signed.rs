@@ -306,7 +306,8 @@ fn t19_every_field_of_the_ca_mutated_has_its_own_rejection() {
 #[test]
 fn t19_every_field_of_a_revocation_list_mutated_has_its_own_rejection() {
     type Fault = fn(&SnpRejection) -> bool;
-    let malformed: [(&str, fn(&mut CrlSpec), CrlError); 6] = [
+    type Change = fn(&mut CrlSpec);
+    let malformed: [(&str, Change, CrlError); 6] = [
         ("version", |s| s.version = 0, CrlError::Version(1)),
         ("signature", |s| *s.algorithm.last_mut().unwrap() = 32, CrlError::Algorithm),
         ("nextUpdate", |s| s.next_update = false, CrlError::NextUpdate),
@@ -323,7 +324,7 @@ fn t19_every_field_of_a_revocation_list_mutated_has_its_own_rejection() {
         ),
     ];
     // A number that grows tells lists apart, and is not judged: every list counts.
-    let judged: [(&str, fn(&mut CrlSpec), Option<Fault>); 4] = [
+    let judged: [(&str, Change, Option<Fault>); 4] = [
         // Of nobody in this chain: left alone, so that it counts for nothing.
         ("issuer", |s| s.issuer = "ARK-Genoa".into(), None),
         ("thisUpdate", |s| s.years = (2030, 2040), is!(SnpRejection::CrlExpired { .. })),
