@@ -53,9 +53,22 @@ pub enum EkPublicError {
     /// Its key is none: of another type, too short, no point of its curve.
     #[error("its key is none of an EK template: {0}")]
     Key(#[source] KeyError),
-    /// A field that is not its template's: nameAlg, attributes, policy, symmetric algorithm, scheme, or bytes that trail.
-    #[error("it is not made by the EK template of its kind of key")]
-    Template,
+    /// A field that is not its template's.
+    #[error("{field} is {seen}; the EK template of its kind of key has {wanted}")]
+    Template {
+        /// By its name in the specification: `objectAttributes`.
+        field: &'static str,
+        /// Its value, hexadecimal.
+        seen: String,
+        /// The template's, hexadecimal.
+        wanted: String,
+    },
+    /// A key of a size that no template has.
+    #[error("its key is {0}; EK templates have RSA of 2048 or 3072 bits, P-256 and P-384")]
+    KeySize(String),
+    /// Bytes follow the structure.
+    #[error("the TPMT_PUBLIC has {0} bytes too many")]
+    Trailing(usize),
 }
 
 /// The key of an EK certificate: RSA-2048 (template L-1), P-256 (L-2), P-384 (H-3) or RSA-3072 (H-6).
@@ -110,8 +123,20 @@ impl EkKey {
             }
             _ => Err(KeyError::Algorithm),
         };
-        let ek = Self::new(key.map_err(EkPublicError::Key)?).map_err(|_| EkPublicError::Template)?;
-        if ek.public() == bytes { Ok(ek) } else { Err(EkPublicError::Template) }
+        let ek = Self::new(key.map_err(EkPublicError::Key)?)
+            .map_err(|key| EkPublicError::KeySize(key.describe()))?;
+        let mut r = Reader::new(bytes);
+        for (field, wanted) in ek.fields() {
+            let seen = r.take(wanted.len()).map_err(short)?;
+            if seen != wanted {
+                let hex = |bytes| data_encoding::HEXLOWER.encode(bytes);
+                return Err(EkPublicError::Template { field, seen: hex(seen), wanted: hex(&wanted) });
+            }
+        }
+        match r.end() {
+            Err(ReadError::Trailing(extra)) => Err(EkPublicError::Trailing(extra)),
+            _ => Ok(ek),
+        }
     }
 
     pub(crate) fn key(&self) -> &PublicKey {
@@ -129,27 +154,38 @@ impl EkKey {
 
     /// TPMT_PUBLIC by its template.
     pub(crate) fn public(&self) -> Vec<u8> {
+        self.fields().into_iter().flat_map(|(_, bytes)| bytes).collect()
+    }
+
+    /// The fields of TPMT_PUBLIC in their order, by their names in the specification (TPM 2.0 Library, part 2, section 12.2.4).
+    fn fields(&self) -> Vec<(&'static str, Vec<u8>)> {
         let Template { name_alg, aes_bits, attributes, policy } = self.template;
-        let mut out = Vec::new();
+        let word = |field, value: u16| (field, value.to_be_bytes().to_vec());
         let kind = if matches!(self.key, PublicKey::Rsa { .. }) { ALG_RSA } else { ALG_ECC };
-        out.extend([kind.to_be_bytes(), name_alg.id().to_be_bytes()].concat());
-        out.extend(attributes.to_be_bytes());
-        out.extend(sized(policy));
-        for field in [ALG_AES, aes_bits, ALG_CFB, ALG_NULL] {
-            out.extend(field.to_be_bytes());
-        }
+        let mut out = vec![
+            word("type", kind),
+            word("nameAlg", name_alg.id()),
+            ("objectAttributes", attributes.to_be_bytes().to_vec()),
+            word("authPolicy.size", len16(policy)),
+            ("authPolicy", policy.to_vec()),
+            word("symmetric", ALG_AES),
+            word("symmetric.keyBits", aes_bits),
+            word("symmetric.mode", ALG_CFB),
+            word("scheme", ALG_NULL),
+        ];
         match &self.key {
             PublicKey::Rsa { modulus } => {
                 let bits = u16::try_from(modulus.len().saturating_mul(8)).unwrap_or(u16::MAX);
-                out.extend(bits.to_be_bytes());
-                out.extend(0u32.to_be_bytes());
-                out.extend(sized(modulus));
+                out.push(word("keyBits", bits));
+                out.push(("exponent", 0u32.to_be_bytes().to_vec()));
+                out.push(word("unique.size", len16(modulus)));
+                out.push(("unique", modulus.clone()));
             }
             PublicKey::Ecc { curve, point } => {
-                out.extend([curve.id().to_be_bytes(), ALG_NULL.to_be_bytes()].concat());
                 let (x, y) = coordinates(*curve, point);
-                out.extend(sized(x));
-                out.extend(sized(y));
+                out.extend([word("curveID", curve.id()), word("kdf", ALG_NULL)]);
+                out.extend([word("x.size", len16(x)), ("x", x.to_vec())]);
+                out.extend([word("y.size", len16(y)), ("y", y.to_vec())]);
             }
         }
         out
@@ -173,6 +209,9 @@ pub(crate) fn name(alg: HashAlg, public: &[u8]) -> Vec<u8> {
 
 /// A TPM2B; every part here is shorter than 2^16 bytes.
 pub(crate) fn sized(bytes: &[u8]) -> Vec<u8> {
-    let len = u16::try_from(bytes.len()).unwrap_or(u16::MAX);
-    [&len.to_be_bytes(), bytes].concat()
+    [&len16(bytes).to_be_bytes(), bytes].concat()
+}
+
+fn len16(bytes: &[u8]) -> u16 {
+    u16::try_from(bytes.len()).unwrap_or(u16::MAX)
 }

@@ -9,6 +9,8 @@ mod components;
 #[cfg(test)]
 mod explain;
 #[cfg(test)]
+mod fields;
+#[cfg(test)]
 mod hostile;
 #[cfg(test)]
 mod malformed;

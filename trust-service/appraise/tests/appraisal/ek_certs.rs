@@ -83,18 +83,8 @@ fn t06_keys_without_a_certificate_are_read_strictly() {
         for len in 0..public.len() {
             assert_eq!(error(&public[..len]), EkPublicError::Short, "{kind:?} {len}");
         }
-        assert_eq!(error(&[&public[..], &[0]].concat()), EkPublicError::Template);
+        assert_eq!(error(&[&public[..], &[0]].concat()), EkPublicError::Trailing(1));
         assert_eq!(error(&[7; 1025]), EkPublicError::Size(1025));
-        // Everything in front of the key: type, nameAlg, attributes, policy, symmetric algorithm, scheme.
-        let head = if kind == EkKind::P384 { 66 } else { 50 };
-        for at in (0..head).filter(|at| ![8, 9].contains(at)) {
-            let mut other = public.clone();
-            other[at] ^= 0x40;
-            assert!(
-                matches!(error(&other), EkPublicError::Template | EkPublicError::Key(_)),
-                "{kind:?} {at}"
-            );
-        }
         let mut other = public.clone();
         *other.last_mut().unwrap() ^= 1;
         match kind {
@@ -106,13 +96,6 @@ fn t06_keys_without_a_certificate_are_read_strictly() {
     let rejection = TpmIdentity::from_ek_public(&old, &ak).unwrap_err();
     assert!(matches!(rejection, Rejection::EkMalformed(EkPublicError::Tpm12)));
     assert_eq!(rejection.code(), Code::Tpm12);
-}
-
-/// A good certificate with its signed part changed and signed anew by its maker.
-fn patched(patch: impl FnOnce(&mut Vec<u8>)) -> EkCertError {
-    let maker = MakerCa::new("Test Maker");
-    let cert = SoftTpm::new(&maker, Seat::A).ek_cert();
-    refused(&maker.resign(&cert, patch))
 }
 
 /// Replaces the first place of `from` by `to`, of the same length.
@@ -184,29 +167,106 @@ fn t06_certificates_of_other_kinds_are_refused() {
     assert_eq!(refused(&cert), EkCertError::KeyUsage("key agreement"));
 }
 
+type Patch = fn(&mut [u8]);
+
+/// What comes of a change to a field of the certificate, signed anew by its maker.
+enum Due {
+    /// Refused when it is read.
+    Read(fn(&EkCertError) -> bool),
+    /// Refused when it is judged.
+    Judged(fn(&Rejection) -> bool),
+    /// Taken: nothing judges it.
+    Silent,
+}
+
+macro_rules! read {
+    ($pattern:pat $(if $guard:expr)?) => {
+        Due::Read(|got| matches!(got, $pattern $(if $guard)?))
+    };
+}
+
+macro_rules! cert {
+    ($pattern:pat) => {
+        read!(EkCertError::Cert($pattern))
+    };
+}
+
+/// Field, change to its bytes, and what comes of it.
+#[rustfmt::skip]
+fn rows() -> Vec<(&'static str, Patch, Due)> {
+    fn last(bytes: &mut [u8]) -> &mut u8 {
+        bytes.last_mut().unwrap()
+    }
+    vec![
+        ("version", |b| *last(b) = 0, cert!(CertError::Version(1))),
+        // Of makers' own choice.
+        ("serialNumber", |b| *last(b) ^= 1, Due::Silent),
+        ("signature", |b| *last(b) = 3, cert!(CertError::Algorithm)),
+        ("issuer", |b| *last(b) ^= 1, Due::Judged(|got| matches!(got, Rejection::EkUntrusted { .. }))),
+        // To 2020 in place of 2040; from 2040 in place of 2020.
+        ("validity", |b| { let at = b.len() - 13; b[at..at + 2].copy_from_slice(b"20"); }, Due::Judged(|got| matches!(got, Rejection::EkCertExpired { .. }))),
+        ("validity", |b| b[4..6].copy_from_slice(b"39"), Due::Judged(|got| matches!(got, Rejection::EkCertExpired { .. }))),
+        // Empty, and must be a name.
+        ("subject", |b| b[0] = 0x31, read!(EkCertError::Cert(_))),
+        ("subjectPublicKeyInfo", |b| replace(b, RSA, &[&RSA[..10], &[0x0a]].concat()), read!(EkCertError::Key(error) if !error.is_weak())),
+        ("subjectPublicKeyInfo", |b| *last(b) = 3, read!(EkCertError::Key(error) if error.is_weak())),
+        // Another modulus: the credential is for a key that this TPM does not have.
+        ("subjectPublicKeyInfo", |b| { let at = b.len() - 8; b[at] ^= 1; }, Due::Judged(|got| matches!(got, Rejection::ActivationFailed))),
+        ("2.5.29.15", |b| { *last(b) = 0x80; let at = b.len() - 2; b[at] = 7; }, read!(EkCertError::KeyUsage("key encipherment"))),
+        ("2.5.29.37", |b| *last(b) = 2, read!(EkCertError::Usage)),
+        ("2.5.29.37", |b| replace(b, &[0x06, 0x05, 0x67, 0x81, 0x05, 0x08, 0x01], &[0xff; 7]), cert!(CertError::Extension(_) | CertError::Der)),
+        ("2.5.29.17", |b| b[4] = 0x24, cert!(CertError::Critical(_) | CertError::Extension(_))),
+    ]
+}
+
+/// Fields that have no value of their own, or whose value the rows of others change.
+const OTHERS: [&str; 5] =
+    ["head", "head of the signed part", "extensions", "signatureAlgorithm", "signatureValue"];
+
 #[test]
-fn t06_every_field_of_the_certificate_is_judged() {
-    // Of version 1; with another algorithm inside than outside; with an extension twice; with one that can't be read.
-    let v1 = patched(|tbs| replace(tbs, &[0xa0, 0x03, 0x02, 0x01, 0x02], &[0xa0, 0x03, 0x02, 0x01, 0x00]));
-    assert_eq!(v1, EkCertError::Cert(CertError::Version(1)));
-    let ecdsa = |last| [0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, last];
-    let inner = patched(|tbs| replace(tbs, &ecdsa(2), &ecdsa(3)));
-    assert_eq!(inner, EkCertError::Cert(CertError::Algorithm));
-    let twice = patched(|tbs| replace(tbs, &[0x06, 0x03, 0x55, 0x1d, 0x25], &[0x06, 0x03, 0x55, 0x1d, 0x0f]));
-    assert!(
-        matches!(twice, EkCertError::Cert(CertError::ExtensionTwice(_) | CertError::Extension(_))),
-        "{twice}"
+fn t06_every_field_of_the_certificate_mutated_has_its_own_rejection() {
+    let world = World::new();
+    let good = world.tpm.ek_cert();
+    let fields = ccnode_testkit::signed_fields(&good, ccnode_testkit::CERTIFICATE);
+    ccnode_vectors::assert_tiled(
+        good.len(),
+        fields.iter().map(|(name, range)| (name.as_str(), range.clone())),
     );
-    let garbage = patched(|tbs| replace(tbs, &[0x06, 0x05, 0x67, 0x81, 0x05, 0x08, 0x01], &[0xff; 7]));
-    assert!(matches!(garbage, EkCertError::Cert(CertError::Extension(_) | CertError::Der)), "{garbage}");
-    let usage = patched(|tbs| replace(tbs, &[0x67, 0x81, 0x05, 0x08, 0x01], &[0x67, 0x81, 0x05, 0x08, 0x02]));
-    assert_eq!(usage, EkCertError::Usage);
-    // An exponent of 65539, and an algorithm that is none of RSA's or ECC's.
-    let exponent =
-        patched(|tbs| replace(tbs, &[0x02, 0x03, 0x01, 0x00, 0x01], &[0x02, 0x03, 0x01, 0x00, 0x03]));
-    assert!(matches!(exponent, EkCertError::Key(error) if error.is_weak()));
-    let algorithm = patched(|tbs| replace(tbs, RSA, &[&RSA[..10], &[0x0a]].concat()));
-    assert!(matches!(algorithm, EkCertError::Key(error) if !error.is_weak()));
+    for (name, _) in &fields {
+        assert!(
+            OTHERS.contains(&name.as_str()) || rows().iter().any(|(row, ..)| row == name),
+            "no row for {name}"
+        );
+    }
+    let run = |cert: Vec<u8>| -> Result<(), Rejection> {
+        world.tpm.lie(ccnode_testkit::Lies { ek_cert: Some(cert), ..Default::default() });
+        let identity = world.identity()?;
+        let (credential, secret) = identity.make_credential(&world.secret, &mut OsRng)?;
+        let guess = ccnode_evidence::Secret::new([0; 32]);
+        let opened = world.tpm.open(&credential, &secret).unwrap_or(guess);
+        world.judge(&world.answer_with(&opened)).map(drop).map_err(|refused| refused.rejection)
+    };
+    run(good.clone()).unwrap();
+    // A turned bit, wherever it is, the signature left as it was.
+    for (name, range) in &fields {
+        for at in range.clone() {
+            let mut turned = good.clone();
+            turned[at] ^= 1;
+            assert!(run(turned).is_err(), "{name}, byte {at}");
+        }
+    }
+    let offset = fields[1].1.start;
+    for (field, patch, due) in rows() {
+        let (_, range) = fields.iter().find(|(name, _)| name == field).unwrap();
+        let changed =
+            world.maker.resign(&good, |tbs| patch(&mut tbs[range.start - offset..range.end - offset]));
+        match (run(changed), due) {
+            (Err(Rejection::EkCertMalformed(got)), Due::Read(is)) => assert!(is(&got), "{field}: {got:?}"),
+            (Err(got), Due::Judged(is)) => assert!(is(&got), "{field}: {got:?}"),
+            (Ok(()), Due::Silent) => {}
+            (got, _) => panic!("{field}: {got:?}"),
+        }
+    }
 }
 
 #[test]

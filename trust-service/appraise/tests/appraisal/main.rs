@@ -12,11 +12,15 @@ mod ek_certs;
 #[cfg(test)]
 mod endorsement;
 #[cfg(test)]
+mod fields;
+#[cfg(test)]
 mod good;
 #[cfg(test)]
 mod judged;
 #[cfg(test)]
 mod machine;
+#[cfg(test)]
+mod members;
 #[cfg(test)]
 mod quote;
 #[cfg(test)]

@@ -5,6 +5,8 @@ mod alone;
 #[cfg(test)]
 mod azure;
 #[cfg(test)]
+mod forms;
+#[cfg(test)]
 mod kept;
 #[cfg(test)]
 mod levels;
