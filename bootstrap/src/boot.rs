@@ -3,6 +3,8 @@
 //! [`Boot::discover`] → [`Discovered`] → [`Measured`] → [`Networked`] → [`Attested`] → [`Capped`] → [`Unlocked`] →
 //! [`Provisioned`] → [`Boot::hand_over`]. The fields of a proof are private to this module and its steps.
 //!
+//! In stock mode the chain is [`StockReady`] → [`StockAttested`] → [`StockCapped`] → [`StockUnlocked`] → [`Provisioned`].
+//!
 //! A step that is left out is an error of types:
 //!
 //! ```compile_fail,E0308
@@ -38,12 +40,14 @@ mod hand_over;
 mod machine;
 mod provision;
 mod refuse;
+mod stock;
 mod unlock;
 
 pub use attest::Attested;
 pub use cap::{Cap, Capped};
-pub use discover::{Discovered, Measured, Networked};
+pub use discover::{CcnodeReady, Discovered, Measured, Networked, StockReady};
 pub use provision::Provisioned;
+pub use stock::{StockAttested, StockCapped, StockUnlocked};
 pub use unlock::Unlocked;
 
 use crate::config::Config;
@@ -96,10 +100,20 @@ impl Boot {
         let discovered = self.discover().await?;
         let measured = self.measure(discovered).await?;
         let networked = self.network(measured).await?;
-        let attested = self.attest(networked).await?;
-        let capped = self.cap(attested).await?;
-        let unlocked = self.unlock(capped).await?;
-        self.provision(unlocked).await
+        match networked {
+            Networked::Ccnode(ready) => {
+                let attested = self.attest(*ready).await?;
+                let capped = self.cap(attested).await?;
+                let unlocked = self.unlock(capped).await?;
+                self.provision(unlocked).await
+            }
+            Networked::Stock(ready) => {
+                let attested = self.attest_stock(*ready).await?;
+                let capped = self.cap_stock(attested).await?;
+                let unlocked = self.unlock_stock(capped).await?;
+                self.provision_stock(unlocked)
+            }
+        }
     }
 
     /// Tells that `step`, begun at `since`, ended well.

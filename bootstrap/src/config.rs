@@ -1,5 +1,9 @@
 //! What the image measured for us to obey: `/etc/ccnode/node.toml`, the pinned CAs, and our two kernel command line keys.
 
+mod stock;
+
+pub use stock::{NotEnough, RUN, Requirement, Stock, StockFile, StockPlan, Wanted};
+
 use crate::refusal::Coded;
 use ccnode_evidence::Code;
 use ccnode_luks_header::verity::RootHash;
@@ -59,34 +63,59 @@ impl Coded for ConfigError {
 }
 
 /// `/etc/ccnode/node.toml`.
-#[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Config {
-    /// The transcript; `stock` is a later version's.
+    /// The transcript, and what belongs to it.
     pub mode: Mode,
-    /// The pool that the node belongs to.
-    pub pool: PoolName,
-    /// The trust service.
+    /// The trust service, or the key brokers.
     pub service: Service,
     /// The network; DHCP on the first interface with a link where the table is absent.
-    #[serde(default)]
     pub network: Network,
     /// The disk.
     pub disk: Disk,
     /// What a refusal does.
-    #[serde(default)]
     pub refusal: RefusalConfig,
     /// What is locked before the root's init starts.
-    #[serde(default)]
     pub handover: Handover,
 }
 
-/// The transcript that the node insists on.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
+/// The transcript that the node insists on; it never falls back to another.
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Mode {
-    /// Activation, certificate request and logs are bound.
+    /// `ccnode/1`: activation, certificate request and logs are bound.
+    Ccnode {
+        /// The pool that the node belongs to.
+        pool: PoolName,
+    },
+    /// The stock protocol, with whatever speaks it.
+    Stock(Box<Stock>),
+}
+
+/// The file as it is written.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+struct Wire {
+    mode: ModeName,
+    #[serde(default)]
+    pool: Option<PoolName>,
+    #[serde(default)]
+    stock: Option<Box<Stock>>,
+    service: Service,
+    #[serde(default)]
+    network: Network,
+    disk: Disk,
+    #[serde(default)]
+    refusal: RefusalConfig,
+    #[serde(default)]
+    handover: Handover,
+}
+
+#[derive(Clone, Copy, Deserialize)]
+enum ModeName {
     #[serde(rename = "ccnode/1")]
     Ccnode1,
+    #[serde(rename = "stock")]
+    Stock,
 }
 
 /// `[service]`.
@@ -142,8 +171,9 @@ pub struct Disk {
     pub sysfs: Option<String>,
     /// Label of the root partition.
     pub root: String,
-    /// Label of the partition from which the root is filled.
-    pub source: String,
+    /// Label of the partition from which the root is filled; none in stock mode, where nothing is.
+    #[serde(default)]
+    pub source: Option<String>,
 }
 
 /// `[refusal]`.
@@ -201,24 +231,48 @@ impl Config {
 
     /// Parses the text of a `node.toml`; the error names line and reason.
     pub fn parse(text: &str) -> Result<Self, String> {
-        let config: Self = toml::from_str(text).map_err(|e| {
+        let wire: Wire = toml::from_str(text).map_err(|e| {
             let line =
                 e.span().map_or(1, |span| text.bytes().take(span.start).filter(|b| *b == b'\n').count() + 1);
             format!("line {line}: {}", e.message())
         })?;
-        let Self { service, network, disk, .. } = &config;
+        let Wire { service, network, disk, .. } = &wire;
+        let same = disk.source.as_ref() == Some(&disk.root);
+        let empty = disk.root.is_empty() || disk.source.as_deref() == Some("");
         let rules = [
             (service.ca.is_empty(), "[service] ca is empty"),
             (disk.serial.is_some() == disk.sysfs.is_some(), "[disk] needs serial or sysfs, and not both"),
-            (disk.root == disk.source, "[disk] root and source have the same label"),
-            (disk.root.is_empty() || disk.source.is_empty(), "[disk] has an empty label"),
+            (same, "[disk] root and source have the same label"),
+            (empty, "[disk] has an empty label"),
             (disk.serial.as_deref() == Some("") || disk.sysfs.as_deref() == Some(""), "[disk] names no disk"),
             (network.gateway.is_some() && network.address.is_none(), "[network] gateway needs address"),
         ];
-        match rules.into_iter().find(|(broken, _)| *broken) {
-            Some((_, rule)) => Err(rule.to_owned()),
-            None => Ok(config),
+        if let Some((_, rule)) = rules.into_iter().find(|(broken, _)| *broken) {
+            return Err(rule.to_owned());
         }
+        let mode = match (wire.mode, wire.pool, wire.stock, &wire.disk.source) {
+            (ModeName::Ccnode1, Some(pool), None, Some(_)) => Mode::Ccnode { pool },
+            (ModeName::Ccnode1, None, ..) => return Err("missing field `pool`".to_owned()),
+            (ModeName::Ccnode1, _, Some(_), _) => return Err("[stock] needs mode = \"stock\"".to_owned()),
+            (ModeName::Ccnode1, .., None) => return Err("[disk] source is missing".to_owned()),
+            (ModeName::Stock, _, None, _) => return Err("[stock] is missing".to_owned()),
+            (ModeName::Stock, Some(_), ..) => return Err("pool is for mode = \"ccnode/1\"".to_owned()),
+            (ModeName::Stock, .., Some(_)) => {
+                return Err("[disk] source is for mode = \"ccnode/1\": stock mode fills no root".to_owned());
+            }
+            (ModeName::Stock, None, Some(stock), None) => {
+                stock.check()?;
+                Mode::Stock(stock)
+            }
+        };
+        Ok(Self {
+            mode,
+            service: wire.service,
+            network: wire.network,
+            disk: wire.disk,
+            refusal: wire.refusal,
+            handover: wire.handover,
+        })
     }
 
     /// The pinned CAs, PEM.

@@ -103,8 +103,15 @@ pub struct Partitions {
     pub root: PathBuf,
     /// Bytes of `root`.
     pub root_len: u64,
+    /// What the root is filled from, where the configuration names it.
+    pub source: Option<PathBuf>,
+}
+
+impl Partitions {
     /// What the root is filled from.
-    pub source: PathBuf,
+    pub fn source(&self) -> Result<&Path, DiskError> {
+        self.source.as_deref().ok_or_else(|| DiskError::Missing("for a root source is configured".to_owned()))
+    }
 }
 
 type Reader = fn(&File, u64, u64) -> Result<Vec<Partition>, GptError>;
@@ -126,12 +133,15 @@ impl Places {
         }
         let table = self.table(disk, gpt::primary)?;
         let root = one(disk, &table, &config.root)?;
-        let source = one(disk, &table, &config.source)?;
+        let source = config.source.as_ref().map(|label| one(disk, &table, label)).transpose()?;
+        let labels: Vec<&String> =
+            [Some(&config.root), config.source.as_ref()].into_iter().flatten().collect();
         for other in disks.iter().filter(|other| other.name != disk.name) {
-            self.refuse_twins(other, disk, &[&config.root, &config.source])?;
+            self.refuse_twins(other, disk, &labels)?;
         }
         let (root_path, root_len) = (self.node(disk, root)?, root.len);
-        Ok(Partitions { root: root_path, root_len, source: self.node(disk, source)? })
+        let source = source.map(|source| self.node(disk, source)).transpose()?;
+        Ok(Partitions { root: root_path, root_len, source })
     }
 
     /// Waits until the named disk is there with its partitions; device-node events come by inotify, nothing is polled.

@@ -21,5 +21,6 @@ pub mod prover;
 pub mod provision;
 pub mod refusal;
 pub mod status;
+pub mod stock;
 pub mod unlock;
 pub mod watchdog;

@@ -75,7 +75,9 @@ impl Coded for UnlockError {
             ) => Code::HeaderMalformed,
             Self::Header(H::Digest { .. }) => Code::HeaderDigest,
             Self::Header(_) => Code::HeaderRefused,
-            Self::Open(OpenError::UnlockKeyWrong | OpenError::VolumeKeyWrong) => Code::UnlockKeyWrong,
+            Self::Open(
+                OpenError::UnlockKeyWrong | OpenError::VolumeKeyWrong | OpenError::PassphraseWrong,
+            ) => Code::UnlockKeyWrong,
             Self::Open(OpenError::Table(_)) => Code::HeaderRefused,
             Self::Open(OpenError::Length { .. }) => Code::PartitionTable,
             Self::Open(_) => Code::DiskFailed,

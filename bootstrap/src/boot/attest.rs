@@ -1,15 +1,16 @@
 //! Attest: evidence against grants.
 
-use super::discover::Networked;
+use super::discover::CcnodeReady;
 use super::{Boot, millis};
 use crate::clock;
 use crate::config::{self, Cmdline, Config};
 use crate::console::Step;
 use crate::prover::{Hardware, ProofError, Prover, Sent};
-use crate::provision::{KubeletKey, ProvisionError};
+use crate::provision::KubeletKey;
 use crate::refusal::Refusal;
 use ccnode_attest_client::{AttestError, Client, ClockAtLeast, Deadline, Outcome, PinError, Settings};
 use ccnode_evidence::Code;
+use ccnode_protocol::PoolName;
 use ccnode_tpm_device::DeviceHandle;
 use std::path::Path;
 use std::time::Instant;
@@ -37,22 +38,22 @@ impl crate::refusal::Coded for PinError {
 }
 
 /// What an exchange needs besides the TPM: a client with the pinned CAs, and the key to be certified.
-pub(super) fn means(config: &Config) -> Result<(Client, KubeletKey), Refusal> {
-    let floor = config::build_time(&Path::new(config::DIR).join("build-time"));
-    let settings = Settings {
-        urls: config.service.urls.clone(),
-        pins: config.pins()?,
-        pool: config.pool.clone(),
-        clock: ClockAtLeast { floor },
-    };
+pub(super) fn means(config: &Config, pool: PoolName) -> Result<(Client, KubeletKey), Refusal> {
+    let settings =
+        Settings { urls: config.service.urls.clone(), pins: config.pins()?, pool, clock: clock_floor() };
     Ok((Client::new(settings)?, KubeletKey::generate()?))
+}
+
+/// The clock for certificates: never before the image was built.
+pub(super) fn clock_floor() -> ClockAtLeast {
+    ClockAtLeast { floor: config::build_time(&Path::new(config::DIR).join("build-time")) }
 }
 
 impl Boot {
     /// Walks a session with the service, again and again until it ends or the deadline does.
-    pub async fn attest(&mut self, networked: Networked) -> Result<Attested, Refusal> {
+    pub async fn attest(&mut self, ready: CcnodeReady) -> Result<Attested, Refusal> {
         let since = Instant::now();
-        let Networked { config, cmdline, device, hardware, subject, means, deadline } = networked;
+        let CcnodeReady { config, cmdline, device, hardware, subject, means, deadline } = ready;
         self.begin(Step::Attest, Some(&config));
         let lost = |_| Refusal::new(Code::NodeInternal, "a task of the attestation was lost");
         let (mut client, key) = means.await.map_err(lost)??;
@@ -89,7 +90,11 @@ impl Boot {
     }
 }
 
-fn refusal(error: AttestError<ProofError, ProvisionError>, deadline: &Deadline) -> Refusal {
+pub(super) fn refusal<C>(error: AttestError<ProofError, C>, deadline: &Deadline) -> Refusal
+where
+    C: std::error::Error + 'static,
+    Refusal: From<C>,
+{
     match error {
         AttestError::Client(error) => {
             let mut refusal = Refusal::of_client(&error);

@@ -36,6 +36,17 @@ pub enum Cap {
 }
 
 impl Cap {
+    /// What there is in stock mode: what can be closed here is, and no service remembers a boot.
+    pub(super) fn of_stock(tpm: bool, hardware: Option<&Hardware>) -> Self {
+        match hardware {
+            _ if tpm => Self::Pcr15,
+            Some(Hardware::Cvm { reports, .. }) if reports.supports_runtime_register().is_some() => {
+                Self::Rtmr3
+            }
+            _ => Self::Nothing,
+        }
+    }
+
     /// What there is, by what proved itself.
     fn of(tpm: bool, hardware: Option<&Hardware>) -> Result<Self, Refusal> {
         match hardware {
@@ -97,7 +108,7 @@ impl Boot {
     }
 
     /// A TPM that is there is closed, also where it did not prove itself: nobody should ask it later.
-    async fn close(
+    pub(super) async fn close(
         &mut self,
         cap: Cap,
         device: Option<&DeviceHandle>,

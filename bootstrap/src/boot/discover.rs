@@ -1,8 +1,8 @@
 //! Discover, measure, network: what is there before anybody is asked anything.
 
 use super::machine::named;
-use super::{Boot, attest, blocking, deadline, millis};
-use crate::config::{self, Cmdline, Config};
+use super::{Boot, attest, blocking, deadline, millis, stock};
+use crate::config::{self, Cmdline, Config, Mode, Requirement, StockPlan};
 use crate::console::Step;
 use crate::grace::{self, Short};
 use crate::last;
@@ -11,8 +11,10 @@ use crate::net;
 use crate::prover::Hardware;
 use crate::provision::KubeletKey;
 use crate::refusal::Refusal;
+use ccnode_attest_client::stock::StockClient;
 use ccnode_attest_client::{Client, Deadline, Subject};
 use ccnode_evidence::{Code, EventLogs, EvidenceSource as _, TpmSource as _};
+use ccnode_protocol::PoolName;
 use ccnode_tpm_device::{BootRecords, Device, DeviceError, DeviceHandle, Tcti};
 use std::fs;
 use std::path::Path;
@@ -27,6 +29,7 @@ pub struct Discovered {
     pub(super) cmdline: Cmdline,
     pub(super) device: Option<DeviceHandle>,
     pub(super) hardware: Option<Hardware>,
+    way: Way<()>,
     /// `/proc/cmdline`.
     text: String,
     /// Length of the firmware's log, for the console.
@@ -35,24 +38,50 @@ pub struct Discovered {
     seeded: JoinHandle<()>,
 }
 
+/// By which transcript this node attests; there is no way from one to the other.
+enum Way<T> {
+    Ccnode(PoolName, T),
+    Stock(StockPlan),
+}
+
+/// Who attests: awaited when it is needed, since the network comes up while the TPM works.
+type Asked = JoinHandle<Result<Subject, DeviceError>>;
+
 /// The logs are read; PCRs don't move from here to the quote.
 pub struct Measured {
     pub(super) config: Config,
     pub(super) cmdline: Cmdline,
     pub(super) device: Option<DeviceHandle>,
     pub(super) hardware: Option<Hardware>,
-    /// Awaited when it is needed: the network comes up while the TPM works.
-    pub(super) subject: JoinHandle<Result<Subject, DeviceError>>,
+    way: Way<Asked>,
     seeded: JoinHandle<()>,
 }
 
-/// There is an address.
-pub struct Networked {
+/// There is an address, and it is known whom to speak to in which way.
+pub enum Networked {
+    /// A ccnode service.
+    Ccnode(Box<CcnodeReady>),
+    /// A stock key broker.
+    Stock(Box<StockReady>),
+}
+
+/// Ready for a stock session.
+pub struct StockReady {
+    pub(super) config: Config,
+    pub(super) plan: StockPlan,
+    pub(super) device: Option<DeviceHandle>,
+    pub(super) hardware: Option<Hardware>,
+    pub(super) means: JoinHandle<Result<StockClient, Refusal>>,
+    pub(super) deadline: Deadline,
+}
+
+/// Ready for a session of `ccnode/1`.
+pub struct CcnodeReady {
     pub(super) config: Config,
     pub(super) cmdline: Cmdline,
     pub(super) device: Option<DeviceHandle>,
     pub(super) hardware: Option<Hardware>,
-    pub(super) subject: JoinHandle<Result<Subject, DeviceError>>,
+    pub(super) subject: Asked,
     pub(super) means: JoinHandle<Result<(Client, KubeletKey), Refusal>>,
     pub(super) deadline: Deadline,
 }
@@ -106,52 +135,78 @@ impl Boot {
             (None, Some(Hardware::Cvm { reports, .. })) => last::set_without_tpm(reports.clone()),
             _ => {}
         }
-        self.status.pool = config.pool.to_string();
+        let (way, words) = match &config.mode {
+            Mode::Ccnode { pool } => (Way::Ccnode(pool.clone(), ()), format!("pool {pool}")),
+            Mode::Stock(stock) => {
+                let plan = StockPlan::accept(stock)?;
+                for requirement in Requirement::ALL {
+                    self.console.warn(Step::Discover, requirement.unproven());
+                    self.status.warnings.push(requirement.unproven().to_owned());
+                }
+                (Way::Stock(plan), "stock mode".to_owned())
+            }
+        };
+        if let Way::Ccnode(pool, ()) = &way {
+            self.status.pool = pool.to_string();
+        }
         self.status.image = cmdline.root_hash.to_string();
         let has = named(device.is_some(), hardware.as_ref());
-        self.done(Step::Discover, since, &format!("pool {}, {loaded} modules, {has}", config.pool));
-        Ok(Discovered { config, cmdline, device, hardware, text, event_log, seeded })
+        self.done(Step::Discover, since, &format!("{words}, {loaded} modules, {has}"));
+        Ok(Discovered { config, cmdline, device, hardware, way, text, event_log, seeded })
     }
 
     /// Takes identity and logs. Nothing is extended: init-data is not part of this version.
     pub async fn measure(&mut self, discovered: Discovered) -> Result<Measured, Refusal> {
         let since = Instant::now();
-        let Discovered { config, cmdline, device, hardware, text, event_log, seeded } = discovered;
+        let Discovered { config, cmdline, device, hardware, way, text, event_log, seeded } = discovered;
         self.begin(Step::Measure, None);
         let alone = hardware.as_ref().is_some_and(|hardware| !hardware.needs_tpm());
-        let subject = tokio::spawn(subject(device.clone(), alone, text));
+        let way = match way {
+            Way::Ccnode(pool, ()) => Way::Ccnode(pool, tokio::spawn(subject(device.clone(), alone, text))),
+            Way::Stock(plan) => Way::Stock(plan),
+        };
         let read = match event_log {
             0 => "no event log of a TPM".to_owned(),
             bytes => format!("event log of {bytes} bytes"),
         };
         self.done(Step::Measure, since, &read);
-        Ok(Measured { config, cmdline, device, hardware, subject, seeded })
+        Ok(Measured { config, cmdline, device, hardware, way, seeded })
     }
 
     /// Brings the network up; the deadline of the exchange begins here.
     pub async fn network(&mut self, measured: Measured) -> Result<Networked, Refusal> {
         let since = Instant::now();
-        let Measured { config, cmdline, device, hardware, subject, seeded } = measured;
+        let Measured { config, cmdline, device, hardware, way, seeded } = measured;
         self.begin(Step::Network, Some(&config));
-        let deadline = deadline(&config);
+        let (deadline, network) = (deadline(&config), config.network.clone());
         // DHCP, TLS and keys need it; the kernel gathers it since discovery began.
         let lost = |_| Refusal::new(Code::NodeInternal, "the random number generator was lost");
         seeded.await.map_err(lost)?;
         self.status.sums.random_ms += millis(since);
         // Made while the network comes up.
-        let means = tokio::task::spawn_blocking({
-            let config = config.clone();
-            move || attest::means(&config)
-        });
+        let settings = config.clone();
+        let ready = match way {
+            Way::Ccnode(pool, subject) => {
+                let means = tokio::task::spawn_blocking(move || attest::means(&settings, pool));
+                let ready = CcnodeReady { config, cmdline, device, hardware, subject, means, deadline };
+                Networked::Ccnode(Box::new(ready))
+            }
+            Way::Stock(plan) => {
+                let key = plan.session_key;
+                let means = tokio::task::spawn_blocking(move || stock::means(&settings, key));
+                let ready = StockReady { config, plan, device, hardware, means, deadline };
+                Networked::Stock(Box::new(ready))
+            }
+        };
         let before = Instant::now();
-        let up = net::up(&config.network, deadline).await?;
+        let up = net::up(&network, deadline).await?;
         self.status.sums.lease_ms += millis(before);
         self.done(
             Step::Network,
             since,
             &format!("{} {}/{}", up.interface, up.address.address, up.address.prefix),
         );
-        Ok(Networked { config, cmdline, device, hardware, subject, means, deadline })
+        Ok(ready)
     }
 }
 

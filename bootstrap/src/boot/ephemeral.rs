@@ -22,7 +22,7 @@ impl Boot {
     ) -> Result<(), Refusal> {
         let since = Instant::now();
         self.begin(Step::Format, Some(config));
-        let path = root.partitions.source.clone();
+        let path = root.partitions.source()?.to_owned();
         let mapped = name("root-source")?;
         let source = blocking(move || unlock::open_source(&path, &hash, &mapped)).await??;
         let sources = ephemeral::sources(entropy, random.as_ref().map(|random| random.expose()))?;

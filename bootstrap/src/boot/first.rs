@@ -35,7 +35,7 @@ impl Boot {
         let sources = unlock::sources(entropy, random.ok_or_else(none)?.expose())?;
         let since = Instant::now();
         self.begin(Step::Format, Some(config));
-        let path = root.partitions.source.clone();
+        let path = root.partitions.source()?.to_owned();
         let mapped = name("root-source")?;
         let source = blocking(move || unlock::open_source(&path, &hash, &mapped)).await??;
         let (header, was) = self.format(root, volume, *on_foreign_disk, source.len(), sources).await?;
@@ -116,7 +116,7 @@ impl Boot {
         opened: &Opened,
     ) -> Result<(), Refusal> {
         let since = Instant::now();
-        let (from, below, to) = (source.path(), root.partitions.source.clone(), opened.path());
+        let (from, below, to) = (source.path(), root.partitions.source()?.to_owned(), opened.path());
         let (len, mapped) = (source.len(), source.name().clone());
         let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
         let watchdog = self.watchdog.clone();

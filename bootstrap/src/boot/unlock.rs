@@ -103,7 +103,7 @@ impl Boot {
         }
     }
 
-    async fn load_late(&mut self) -> Result<(), Refusal> {
+    pub(super) async fn load_late(&mut self) -> Result<(), Refusal> {
         let since = Instant::now();
         let list = modules::list(&Path::new(DIR).join("modules-late"))?;
         blocking(move || modules::load(&list)).await??;
@@ -137,6 +137,16 @@ impl Boot {
         let Root { partitions, name, device } = root;
         let (path, name, key) = (partitions.root.clone(), name.clone(), unlock_key.clone());
         let opened = blocking(move || unlock::open_volume(&header, &path, &key, &name)).await??;
+        self.measured(device.as_ref(), opened, since).await
+    }
+
+    /// Measures what was opened since `since`, before one byte of it is read.
+    pub(super) async fn measured(
+        &mut self,
+        device: Option<&DeviceHandle>,
+        opened: Opened,
+        since: Instant,
+    ) -> Result<Opened, Refusal> {
         self.status.sums.luks_ms += millis(since);
         self.status.mapped = now_ms();
         if let Some(device) = device {

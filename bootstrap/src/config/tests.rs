@@ -54,7 +54,9 @@ fn a_static_network() {
 #[test]
 fn what_is_wrong_is_named_with_its_line() {
     let cases = [
-        ("mode = \"ccnode/1\"", "mode = \"stock\"", "line 2: unknown variant `stock`"),
+        ("mode = \"ccnode/1\"", "mode = \"other\"", "line 2: unknown variant `other`"),
+        ("mode = \"ccnode/1\"", "mode = \"stock\"", "[stock] is missing"),
+        ("source = \"root-source\"", "", "[disk] source is missing"),
         ("pool = \"workers\"", "pool = \"Workers\"", "line 3: `Workers` is no pool name"),
         ("pool = \"workers\"", "", "missing field `pool`"),
         ("deadline", "retries = 3\ndeadline", "line 7: unknown field `retries`"),

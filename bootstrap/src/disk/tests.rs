@@ -51,7 +51,7 @@ fn config() -> Config {
         serial: Some("ccnode-root".into()),
         sysfs: None,
         root: "root".into(),
-        source: "root-source".into(),
+        source: Some("root-source".into()),
     }
 }
 
@@ -62,7 +62,7 @@ fn partitions_are_found_on_the_named_disk() {
     machine.disk("vdb", "ccnode-root", GOOD);
     let found = machine.places.find(&config()).unwrap();
     assert_eq!(found.root, machine.places.dev.join("vdb3"));
-    assert_eq!(found.source, machine.places.dev.join("vdb2"));
+    assert_eq!(found.source().unwrap(), machine.places.dev.join("vdb2"));
     assert_eq!(found.root_len, 128 * 512);
 }
 

@@ -22,6 +22,8 @@ mod json;
 mod judge;
 pub mod mark;
 mod metadata;
+pub mod passphrase;
+mod reasons;
 mod refusal;
 mod token;
 pub mod verity;

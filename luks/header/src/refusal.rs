@@ -120,6 +120,13 @@ rules! {
     TokenCount "luks-token-count" "exactly one token, number 0, is allowed",
     TokenType "luks-token-type" "only tokens of type ccnode are allowed",
     Token "luks-token" "the token does not follow its schema",
+    KeyslotCount "luks-keyslot-count" "1 to 8 keyslots are allowed",
+    KeyslotForm "luks-keyslot-form" "not a keyslot as cryptsetup makes it",
+    KeyslotCipher "luks-keyslot-cipher" "wrong cipher of a keyslot",
+    KeyslotCost "luks-keyslot-cost" "the key derivation is too weak, or costs more than is allowed",
+    KeyslotBinding "luks-keyslot-binding" "the digest must be bound to segment 0 and to every keyslot",
+    ClevisToken "luks-clevis-token" "the one token must be of type clevis, for one keyslot, with a JWE",
+    PassphraseToken "luks-passphrase-token" "a volume that a passphrase opens has no token",
 }
 
 /// What a refusal means for the operator.

@@ -78,6 +78,11 @@ impl VolumeKey {
         Some(Self(key))
     }
 
+    /// A key that a keyslot gave.
+    pub(crate) fn of(bytes: Zeroizing<[u8; VOLUME_KEY_LEN]>) -> Self {
+        Self(bytes)
+    }
+
     pub(crate) fn expose(&self) -> &[u8; VOLUME_KEY_LEN] {
         &self.0
     }

@@ -17,4 +17,4 @@ pub use dm::{Device, DmError, TableError, close};
 pub use format::{FormatError, FormatSpec, format};
 pub use keys::{Sources, UnlockKey, VolumeKey};
 pub use name::{Name, NameError};
-pub use open::{Measurement, OpenError, Opened, open};
+pub use open::{Measurement, OpenError, Opened, open, open_by_passphrase};

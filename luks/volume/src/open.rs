@@ -3,7 +3,8 @@
 use std::io;
 use std::path::Path;
 
-use ccnode_luks_header::{Expected, SECTOR_SIZE};
+use ccnode_luks_header::passphrase::PassphraseHeader;
+use ccnode_luks_header::{Expected, Segment, VOLUME_KEY_LEN};
 use libcryptsetup_rs::CryptDevice;
 use libcryptsetup_rs::consts::flags::CryptActivate;
 use libcryptsetup_rs::consts::vals::EncryptionFormat;
@@ -21,16 +22,21 @@ pub enum OpenError {
     /// The unlock key is not the one that wrapped this volume's key. Nothing was touched.
     #[error("the unlock key does not unwrap the volume key")]
     UnlockKeyWrong,
+    /// The passphrase opens no keyslot that it may open. Nothing was touched.
+    #[error("the passphrase opens no keyslot")]
+    PassphraseWrong,
     /// The unwrapped volume key is not the one that the header's digest vouches for.
     #[error("the volume key is not that of the header's digest")]
     VolumeKeyWrong,
     /// The partition holds no whole number of encryption sectors behind the header, or none.
-    #[error("{path}: a length of {len} bytes does not fit encryption sectors of {SECTOR_SIZE}")]
+    #[error("{path}: a length of {len} bytes does not fit encryption sectors of {sector}")]
     Length {
         /// The partition.
         path: String,
         /// Its length in bytes.
         len: u64,
+        /// The encryption sector in bytes.
+        sector: u32,
     },
     /// Memory for the header could not be had.
     #[error("the header's memory: {0}")]
@@ -101,9 +107,62 @@ pub fn open(
     name: &Name,
 ) -> Result<Opened, OpenError> {
     let key = VolumeKey::unwrap(&header.token().wrapped, unlock_key).ok_or(OpenError::UnlockKeyWrong)?;
+    map(&Target::from(header), device, &key, name)
+}
+
+/// Maps the volume on the partition `device`, whose header is `header`, by a passphrase of the keyslot that its token names, or of
+/// any where it has none. The rest is as in [`open`].
+pub fn open_by_passphrase(
+    header: &PassphraseHeader,
+    device: &Path,
+    passphrase: &[u8],
+    name: &Name,
+) -> Result<Opened, OpenError> {
+    let target = Target::from(header);
+    let key = unlock(&target, header.clevis().map(|token| token.keyslot), passphrase)?;
+    map(&target, device, &key, name)
+}
+
+/// The volume key out of a keyslot, in memory alone; the digest has vouched for it.
+fn unlock(target: &Target<'_>, keyslot: Option<u32>, passphrase: &[u8]) -> Result<VolumeKey, OpenError> {
+    let (_memory, mut crypt) = load(target, None)?;
+    let mut bytes = Zeroizing::new([0; VOLUME_KEY_LEN]);
+    let got = call("open a keyslot", || {
+        crypt.volume_key_handle().get(keyslot, bytes.as_mut_slice(), Some(passphrase))
+    });
+    match got {
+        Ok((_, VOLUME_KEY_LEN)) => Ok(VolumeKey::of(bytes)),
+        Ok(_) => Err(OpenError::VolumeKeyWrong),
+        Err(e) if matches!(e.errno(), Some(nix::libc::EPERM | nix::libc::ENOENT)) => {
+            Err(OpenError::PassphraseWrong)
+        }
+        Err(e) => Err(e.into()),
+    }
+}
+
+/// What is mapped, whoever judged it.
+struct Target<'h> {
+    bytes: &'h [u8],
+    uuid: &'h str,
+    segment: &'h Segment,
+}
+
+impl<'h> From<&'h Expected> for Target<'h> {
+    fn from(header: &'h Expected) -> Self {
+        Self { bytes: header.bytes(), uuid: header.uuid(), segment: header.segment() }
+    }
+}
+
+impl<'h> From<&'h PassphraseHeader> for Target<'h> {
+    fn from(header: &'h PassphraseHeader) -> Self {
+        Self { bytes: header.bytes(), uuid: header.uuid(), segment: header.segment() }
+    }
+}
+
+fn map(target: &Target<'_>, device: &Path, key: &VolumeKey, name: &Name) -> Result<Opened, OpenError> {
     let device = Device::at(device)?;
-    let len = data_len(header, &device)?;
-    let (_memory, mut crypt) = load(header, Some(&device.path))?;
+    let len = data_len(target, &device)?;
+    let (_memory, mut crypt) = load(target, Some(&device.path))?;
     call("map the volume", || {
         // No discards: they would show the host which blocks are free.
         let flags = CryptActivate::empty();
@@ -111,7 +170,7 @@ pub fn open(
     })
     .map_err(|e| if e.errno() == Some(nix::libc::EPERM) { OpenError::VolumeKeyWrong } else { e.into() })?;
     let verdict = Table::read(name).map_err(OpenError::from).and_then(|table| {
-        compare(&table, header, &device, &key)?;
+        compare(&table, target, &device, key)?;
         Ok(())
     });
     if let Err(error) = verdict {
@@ -119,31 +178,35 @@ pub fn open(
         let _ = close(name);
         return Err(error);
     }
-    let text = format!("cryptsetup:{name}:{}", header.uuid());
-    let digest = key.pcr15_digest(name.as_str(), header.uuid());
+    let text = format!("cryptsetup:{name}:{}", target.uuid);
+    let digest = key.pcr15_digest(name.as_str(), target.uuid);
     Ok(Opened { name: name.clone(), len, measurement: Measurement { digest, text } })
 }
 
 /// The library's handle on the judged header; the memory must outlive it.
-fn load(header: &Expected, data: Option<&Path>) -> Result<(HeaderFile, CryptDevice), OpenError> {
-    let memory = HeaderFile::new(header.bytes(), header.bytes().len() as u64).map_err(OpenError::Memory)?;
+fn load(target: &Target<'_>, data: Option<&Path>) -> Result<(HeaderFile, CryptDevice), OpenError> {
+    let memory = HeaderFile::new(target.bytes, target.bytes.len() as u64).map_err(OpenError::Memory)?;
     let mut crypt = memory.device(data)?;
     call("load the header", || crypt.context_handle().load::<()>(Some(EncryptionFormat::Luks2), None))?;
     Ok((memory, crypt))
 }
 
-fn data_len(header: &Expected, device: &Device) -> Result<u64, OpenError> {
-    let wrong = || OpenError::Length { path: device.path.display().to_string(), len: device.len };
-    let len = device.len.checked_sub(header.segment().offset).ok_or_else(wrong)?;
-    match len > 0 && len.is_multiple_of(u64::from(header.segment().sector_size)) {
+fn data_len(target: &Target<'_>, device: &Device) -> Result<u64, OpenError> {
+    let wrong = || OpenError::Length {
+        path: device.path.display().to_string(),
+        len: device.len,
+        sector: target.segment.sector_size,
+    };
+    let len = device.len.checked_sub(target.segment.offset).ok_or_else(wrong)?;
+    match len > 0 && len.is_multiple_of(u64::from(target.segment.sector_size)) {
         true => Ok(len),
         false => Err(wrong()),
     }
 }
 
 /// dm-crypt's table line: cipher, key, IV offset, device, offset, then a count and that many options.
-fn compare(table: &Table, header: &Expected, device: &Device, key: &VolumeKey) -> Result<(), TableError> {
-    let segment = header.segment();
+fn compare(table: &Table, target: &Target<'_>, device: &Device, key: &VolumeKey) -> Result<(), TableError> {
+    let segment = target.segment;
     let data = device.len.saturating_sub(segment.offset);
     same("target", &table.kind, "crypt")?;
     same("start", table.start, 0)?;
@@ -152,12 +215,15 @@ fn compare(table: &Table, header: &Expected, device: &Device, key: &VolumeKey) -
     let (cipher, rest) = table.params.split_once(' ').unwrap_or((&table.params, ""));
     let (found, rest) = rest.split_once(' ').unwrap_or((rest, ""));
     same("cipher", cipher, segment.cipher)?;
-    if !is_key(found, header.uuid(), key) {
+    if !is_key(found, target.uuid, key) {
         // Whatever stands there may be a key: it is not shown.
         return Err(TableError { field: "key", have: "another".into(), want: "the volume key".into() });
     }
-    let sector = format!("sector_size:{}", segment.sector_size);
-    let want = format!("0 {} {} 1 {sector}", device.number_text(), segment.offset / 512);
+    let mut want = format!("0 {} {}", device.number_text(), segment.offset / 512);
+    // Sectors of 512 bytes are dm-crypt's own; it does not show what was not asked for.
+    if segment.sector_size != 512 {
+        want.push_str(&format!(" 1 sector_size:{}", segment.sector_size));
+    }
     same("mapping", rest, want)
 }
 

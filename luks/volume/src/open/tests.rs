@@ -118,7 +118,7 @@ fn cryptsetup_opens_the_volume_with_our_volume_key_alone() {
 #[test]
 fn the_library_loads_the_judged_bytes_and_checks_the_volume_key() {
     let header = formatted();
-    let (_memory, mut crypt) = load(&header, None).unwrap();
+    let (_memory, mut crypt) = load(&Target::from(&header), None).unwrap();
     assert!(crypt.volume_key_handle().verify(volume_key().expose()).is_ok());
     let activate = |crypt: &mut CryptDevice, key: &[u8]| {
         let none = CryptActivate::empty();
@@ -172,12 +172,15 @@ const PARAMS: &str = "aes-xts-plain64 :64:logon:cryptsetup:28632274-8c8a-493f-83
 fn differs(change: impl FnOnce(&mut Table)) -> &'static str {
     let mut table = table("crypt", 16, PARAMS);
     change(&mut table);
-    compare(&table, &formatted(), &device(), &volume_key()).unwrap_err().field
+    compare(&table, &Target::from(&formatted()), &device(), &volume_key()).unwrap_err().field
 }
 
 #[test]
 fn t01_a_live_table_that_was_not_judged_is_told() {
-    assert_eq!(compare(&table("crypt", 16, PARAMS), &formatted(), &device(), &volume_key()), Ok(()));
+    assert_eq!(
+        compare(&table("crypt", 16, PARAMS), &Target::from(&formatted()), &device(), &volume_key()),
+        Ok(())
+    );
     let params = |old: &str, new: &str| {
         let params = Zeroizing::new(PARAMS.replacen(old, new, 1));
         assert_ne!(*params, PARAMS);
@@ -204,7 +207,7 @@ fn a_key_in_the_table_is_compared_and_not_told() {
     let hex: String = volume_key().expose().iter().map(|b| format!("{b:02x}")).collect();
     let with = |key: &str| {
         let params = format!("aes-xts-plain64 {key} 0 254:3 2048 1 sector_size:4096");
-        compare(&table("crypt", 16, &params), &formatted(), &device(), &volume_key())
+        compare(&table("crypt", 16, &params), &Target::from(&formatted()), &device(), &volume_key())
     };
     assert_eq!(with(&hex), Ok(()));
     let other = hex.replacen(&hex[..1], if hex.starts_with('0') { "1" } else { "0" }, 1);
@@ -213,9 +216,85 @@ fn a_key_in_the_table_is_compared_and_not_told() {
     assert!(!error.to_string().contains(&other[1..]));
 }
 
+/// A volume that cryptsetup formatted with the passphrases `pass` and, in another keyslot, `other`.
+fn by_cryptsetup(dir: &Path, kdf: &[&str]) -> std::path::PathBuf {
+    let (image, key, other) = (dir.join("image"), dir.join("key"), dir.join("other"));
+    std::fs::File::create(&image).unwrap().set_len(20 << 20).unwrap();
+    std::fs::write(&key, "pass").unwrap();
+    std::fs::write(&other, "other").unwrap();
+    let run = |command: &str, files: [&Path; 2]| {
+        let out = Command::new("cryptsetup").args([command, "-q"]).args(kdf).args(files).output().unwrap();
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    };
+    run("luksFormat", [&image, &key]);
+    let add = ["luksAddKey", "-q", "--key-file", key.to_str().unwrap()];
+    let out = Command::new("cryptsetup").args(add).args(kdf).args([&image, &other]).output().unwrap();
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    image
+}
+
+#[test]
+fn a_passphrase_opens_what_cryptsetup_formatted() {
+    use ccnode_luks_header::passphrase::{OpenedBy, judge, read};
+    let kdfs: [&[&str]; 2] = [
+        &["--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000"],
+        &["--pbkdf-memory", "1024", "--pbkdf-force-iterations", "4", "--sector-size", "512"],
+    ];
+    for kdf in kdfs {
+        let dir = tempfile::tempdir().unwrap();
+        let image = by_cryptsetup(dir.path(), kdf);
+        let bytes = read(std::fs::File::open(&image).unwrap()).unwrap();
+        let header = judge(bytes, OpenedBy::Passphrase).unwrap();
+        assert_eq!(header.segment().offset, 16 << 20);
+        let target = Target::from(&header);
+        let key = unlock(&target, None, b"pass").unwrap();
+        assert_eq!(unlock(&target, None, b"other").unwrap().expose(), key.expose());
+        for (keyslot, passphrase) in [(None, "wrong"), (Some(0), "other"), (Some(1), "pass")] {
+            let refused = unlock(&target, keyslot, passphrase.as_bytes());
+            assert!(
+                matches!(refused, Err(OpenError::PassphraseWrong)),
+                "{keyslot:?} {passphrase}: {refused:?}"
+            );
+        }
+        // cryptsetup has the same key.
+        let file = dir.path().join("volume-key");
+        std::fs::write(&file, key.expose()).unwrap();
+        let file = file.to_str().unwrap();
+        cryptsetup(
+            &[
+                "open",
+                "--test-passphrase",
+                "--disable-locks",
+                "--key-size",
+                "512",
+                "--volume-key-file",
+                file,
+                "-q",
+            ],
+            &image,
+        );
+        let refused = open_by_passphrase(&header, Path::new("/nonexistent"), b"wrong", &name());
+        assert!(matches!(refused, Err(OpenError::PassphraseWrong)), "told before the device is touched");
+    }
+}
+
+#[test]
+fn sectors_of_512_bytes_are_not_spelled_out() {
+    let segment = Segment { cipher: "aes-xts-plain64", offset: 1 << 20, sector_size: 512 };
+    let formatted = formatted();
+    let target = Target { segment: &segment, ..Target::from(&formatted) };
+    let with = |rest: &str| {
+        let params = PARAMS.replace(" 1 sector_size:4096", rest);
+        compare(&table("crypt", 16, &params), &target, &device(), &volume_key())
+    };
+    assert_eq!(with(""), Ok(()));
+    assert_eq!(with(" 1 sector_size:4096").unwrap_err().field, "mapping");
+    assert_eq!(with(" 1 allow_discards").unwrap_err().field, "mapping");
+}
+
 #[test]
 fn a_partition_must_hold_whole_sectors() {
-    let len = |len| data_len(&formatted(), &Device { len, ..device() });
+    let len = |len| data_len(&Target::from(&formatted()), &Device { len, ..device() });
     assert_eq!(len((1 << 20) + 4096).unwrap(), 4096);
     for wrong in [0, 1 << 20, (1 << 20) - 1, (1 << 20) + 512, (1 << 20) + 4097] {
         assert!(matches!(len(wrong), Err(OpenError::Length { .. })), "{wrong}");

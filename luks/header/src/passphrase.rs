@@ -1,0 +1,359 @@
+//! Volumes that a passphrase opens, as cryptsetup and clevis make them: judged by an allowlist of their own.
+//!
+//! Nobody has their header on record, so it is judged by its form alone: one segment of AES-XTS over the whole device, keyslots
+//! of the same cipher, key derivations of bounded cost, nothing that changes how the rest is read.
+
+use std::io::Read;
+use std::ops::RangeInclusive;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use crate::binary::BinaryHeader;
+use crate::copies::Header;
+use crate::escape::escape;
+use crate::json::Json;
+use crate::judge::{Segment, is_uuid};
+use crate::reasons::Reasons;
+use crate::refusal::{Refusal, Rule};
+
+/// Bytes that header and keyslots area may take: what cryptsetup gives them by default.
+pub const MAX_LEN: u64 = 16 << 20;
+/// Where the ciphertext may begin, in bytes.
+const OFFSET: RangeInclusive<u64> = 0x8000..=64 << 20;
+/// Encryption sectors, in bytes.
+const SECTORS: [u32; 4] = [512, 1024, 2048, 4096];
+const CIPHER: &str = "aes-xts-plain64";
+const KEY_SIZE: i128 = crate::VOLUME_KEY_LEN as i128;
+const HASHES: [&str; 2] = ["sha256", "sha512"];
+const KEYSLOTS: RangeInclusive<usize> = 1..=8;
+/// Iterations of PBKDF2; the upper bound is some ten seconds.
+const ITERATIONS: RangeInclusive<i128> = 1000..=10_000_000;
+/// Iterations of the digest over the volume key.
+const DIGEST_ITERATIONS: RangeInclusive<i128> = 1000..=5_000_000;
+/// Argon2's passes, memory in KiB, and threads: up to what cryptsetup itself ever benchmarks.
+const TIME: RangeInclusive<i128> = 1..=32;
+const MEMORY: RangeInclusive<i128> = 32..=1 << 20;
+const CPUS: RangeInclusive<i128> = 1..=4;
+/// Passes times KiB, over all keyslots that may be tried.
+const ALL_WORK: i128 = 32 << 20;
+/// Iterations of PBKDF2 over all keyslots that may be tried.
+const ALL_ITERATIONS: i128 = 20_000_000;
+const STRIPES: i128 = 4000;
+
+/// What opens the volume.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OpenedBy {
+    /// The one clevis token, whose JWE holds the passphrase of one keyslot.
+    Clevis,
+    /// A passphrase of any keyslot; there is no token.
+    Passphrase,
+}
+
+/// Proof that these very bytes passed the allowlist. Whose header it is, nobody knows.
+#[derive(Debug, Clone)]
+pub struct PassphraseHeader {
+    bytes: Vec<u8>,
+    uuid: String,
+    segment: Segment,
+    clevis: Option<ClevisToken>,
+}
+
+/// A clevis token: hostile text that names its keyslot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClevisToken {
+    /// The keyslot that its passphrase opens.
+    pub keyslot: u32,
+    /// The JWE in its flattened JSON form.
+    pub jwe: String,
+}
+
+impl PassphraseHeader {
+    /// The header: both copies and the keyslots area.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// UUID in canonical lower-case form.
+    pub fn uuid(&self) -> &str {
+        &self.uuid
+    }
+
+    /// The segment.
+    pub fn segment(&self) -> &Segment {
+        &self.segment
+    }
+
+    /// The token, of a volume that is [`OpenedBy::Clevis`].
+    pub fn clevis(&self) -> Option<&ClevisToken> {
+        self.clevis.as_ref()
+    }
+}
+
+/// Reads the header from the start of a device, once and in one go: [`MAX_LEN`] bytes, or all of a shorter one.
+pub fn read(device: impl Read) -> Result<Vec<u8>, Refusal> {
+    let mut bytes = Vec::new();
+    device.take(MAX_LEN).read_to_end(&mut bytes).map_err(|e| Refusal::Unreadable(e.kind()))?;
+    Ok(bytes)
+}
+
+/// Judges `bytes` from [`read`]; the first reason against it, if any, is the error.
+pub fn judge(mut bytes: Vec<u8>, by: OpenedBy) -> Result<PassphraseHeader, Refusal> {
+    let header = Header::parse(&bytes, bytes.len() as u64)?;
+    let mut court = Court { reasons: Reasons::default() };
+    let json = &header.json;
+    if let Some(path) = json.repeated_key("") {
+        court.reasons.forbid(Rule::RepeatedKey, &escape(&path), &"");
+    }
+    court.reasons.only(json, "", &["keyslots", "tokens", "segments", "digests", "config"]);
+    court.config(json.get("config"));
+    let keyslots = court.keyslots(json.get("keyslots"));
+    let segment = court.segment(json.get("segments"), header.end());
+    court.digest(json.get("digests"), &keyslots);
+    let clevis = court.tokens(json.get("tokens"), by);
+    court.cost(&keyslots, clevis.as_ref());
+    court.reasons.copies(&header);
+    let uuid = court.uuid(&header.binary);
+    match (court.reasons.0.into_iter().next(), segment) {
+        (Some(reason), _) => Err(reason),
+        (None, None) => Err(Refusal::Missing("/segments/0".to_owned())),
+        (None, Some(segment)) => {
+            // Parsed, so it is no longer than the bytes.
+            bytes.truncate(usize::try_from(header.end()).unwrap_or(usize::MAX));
+            Ok(PassphraseHeader { bytes, uuid, segment, clevis })
+        }
+    }
+}
+
+/// A keyslot's number and what trying it costs.
+struct Keyslot {
+    number: u32,
+    work: i128,
+    iterations: i128,
+}
+
+struct Court {
+    reasons: Reasons,
+}
+
+fn within(value: Option<&Json>, range: &RangeInclusive<i128>) -> Option<i128> {
+    value.and_then(Json::as_int).filter(|n| range.contains(n))
+}
+
+impl Court {
+    fn uuid(&mut self, header: &BinaryHeader) -> String {
+        let uuid = String::from_utf8_lossy(&header.uuid).into_owned();
+        if !is_uuid(&uuid) {
+            self.reasons.forbid(Rule::Uuid, "uuid", &uuid);
+        }
+        uuid
+    }
+
+    fn config(&mut self, config: Option<&Json>) {
+        let Some(config) = config else { return };
+        for (key, rule) in [("requirements", Rule::Requirements), ("flags", Rule::Flags)] {
+            if let Some(value) = config.get(key) {
+                self.reasons.forbid(rule, &format!("/config/{key}"), value);
+            }
+        }
+        self.reasons.only(config, "/config", &["json_size", "keyslots_size", "requirements", "flags"]);
+    }
+
+    fn keyslots(&mut self, keyslots: Option<&Json>) -> Vec<Keyslot> {
+        let members = keyslots.map(Json::members).unwrap_or_default();
+        if !KEYSLOTS.contains(&members.len()) {
+            self.reasons.forbid(Rule::KeyslotCount, "/keyslots", &members.len());
+        }
+        members.iter().filter_map(|(key, keyslot)| self.keyslot(key, keyslot)).collect()
+    }
+
+    fn keyslot(&mut self, key: &str, keyslot: &Json) -> Option<Keyslot> {
+        let path = format!("/keyslots/{}", escape(key));
+        match keyslot.get("type").and_then(Json::as_str) {
+            Some("luks2") => {}
+            Some("reencrypt") => self.reasons.forbid(Rule::Reencrypt, &path, keyslot),
+            _ => self.reasons.forbid(Rule::KeyslotForm, &path, keyslot),
+        }
+        self.reasons.only(keyslot, &path, &["type", "key_size", "af", "area", "kdf", "priority"]);
+        self.reasons.require(keyslot, &path, "key_size", &Json::Int(KEY_SIZE), Rule::KeyslotForm);
+        if let Some(priority) = keyslot.get("priority")
+            && within(Some(priority), &(0..=2)).is_none()
+        {
+            self.reasons.forbid(Rule::KeyslotForm, &format!("{path}/priority"), priority);
+        }
+        let empty = Json::Object(Vec::new());
+        let (area, at) = (keyslot.get("area").unwrap_or(&empty), format!("{path}/area"));
+        self.reasons.only(area, &at, &["type", "offset", "size", "encryption", "key_size"]);
+        self.reasons.require(area, &at, "type", &text("raw"), Rule::KeyslotForm);
+        self.reasons.require(area, &at, "encryption", &text(CIPHER), Rule::KeyslotCipher);
+        self.reasons.require(area, &at, "key_size", &Json::Int(KEY_SIZE), Rule::KeyslotCipher);
+        let (af, at) = (keyslot.get("af").unwrap_or(&empty), format!("{path}/af"));
+        self.reasons.only(af, &at, &["type", "stripes", "hash"]);
+        self.reasons.require(af, &at, "type", &text("luks1"), Rule::KeyslotForm);
+        self.reasons.require(af, &at, "stripes", &Json::Int(STRIPES), Rule::KeyslotForm);
+        self.hash(af, &at);
+        let (work, iterations) = self.kdf(keyslot.get("kdf").unwrap_or(&empty), &format!("{path}/kdf"));
+        let number = key.parse().ok().filter(|number| *number < 32);
+        if number.is_none() {
+            self.reasons.forbid(Rule::KeyslotForm, &path, &"");
+        }
+        Some(Keyslot { number: number?, work, iterations })
+    }
+
+    fn hash(&mut self, of: &Json, path: &str) {
+        let hash = of.get("hash").and_then(Json::as_str).unwrap_or_default();
+        if !HASHES.contains(&hash) {
+            self.reasons.forbid(Rule::KeyslotForm, &format!("{path}/hash"), &hash);
+        }
+    }
+
+    /// What one attempt costs: passes times KiB, and iterations.
+    fn kdf(&mut self, kdf: &Json, path: &str) -> (i128, i128) {
+        let salt = kdf.get("salt").and_then(Json::as_str).and_then(|text| STANDARD.decode(text).ok());
+        if !salt.is_some_and(|salt| (16..=64).contains(&salt.len())) {
+            self.reasons.forbid(Rule::KeyslotForm, &format!("{path}/salt"), &"");
+        }
+        match kdf.get("type").and_then(Json::as_str) {
+            Some("pbkdf2") => {
+                self.reasons.only(kdf, path, &["type", "salt", "hash", "iterations"]);
+                self.hash(kdf, path);
+                (0, self.bounded(kdf, path, "iterations", &ITERATIONS))
+            }
+            Some("argon2i" | "argon2id") => {
+                self.reasons.only(kdf, path, &["type", "salt", "time", "memory", "cpus"]);
+                self.bounded(kdf, path, "cpus", &CPUS);
+                let time = self.bounded(kdf, path, "time", &TIME);
+                (time.saturating_mul(self.bounded(kdf, path, "memory", &MEMORY)), 0)
+            }
+            other => {
+                self.reasons.forbid(Rule::KeyslotForm, &format!("{path}/type"), &other.unwrap_or_default());
+                (0, 0)
+            }
+        }
+    }
+
+    fn bounded(&mut self, of: &Json, path: &str, key: &str, range: &RangeInclusive<i128>) -> i128 {
+        match (within(of.get(key), range), of.get(key)) {
+            (Some(n), _) => n,
+            (None, value) => {
+                let shown = value.map(ToString::to_string).unwrap_or_default();
+                self.reasons.forbid(Rule::KeyslotCost, &format!("{path}/{key}"), &shown);
+                0
+            }
+        }
+    }
+
+    /// The cost of all that may be tried: one keyslot where a token names it, else each.
+    fn cost(&mut self, keyslots: &[Keyslot], clevis: Option<&ClevisToken>) {
+        let tried = || keyslots.iter().filter(|slot| clevis.is_none_or(|token| token.keyslot == slot.number));
+        let work: i128 = tried().map(|slot| slot.work).sum();
+        let iterations: i128 = tried().map(|slot| slot.iterations).sum();
+        if work > ALL_WORK || iterations > ALL_ITERATIONS {
+            self.reasons.forbid(
+                Rule::KeyslotCost,
+                "/keyslots",
+                &format!("{work} KiB, {iterations} iterations"),
+            );
+        }
+    }
+
+    fn segment(&mut self, segments: Option<&Json>, end: u64) -> Option<Segment> {
+        for (key, segment) in segments.map(Json::members).unwrap_or_default() {
+            if let Some(flags) = segment.get("flags") {
+                let names = flags.as_names().unwrap_or_default();
+                let backup = names.iter().any(|name| name.starts_with("backup-"));
+                let rule = if backup { Rule::BackupSegment } else { Rule::Flags };
+                self.reasons.forbid(rule, &format!("/segments/{}/flags", escape(key)), flags);
+            }
+        }
+        let path = "/segments/0";
+        let segment = self.reasons.single(segments, "/segments", Rule::SegmentCount)?;
+        self.reasons.require(segment, path, "type", &text("crypt"), Rule::SegmentType);
+        self.reasons.require(segment, path, "encryption", &text(CIPHER), Rule::Cipher);
+        self.reasons.require(segment, path, "size", &text("dynamic"), Rule::SegmentSize);
+        self.reasons.require(segment, path, "iv_tweak", &text("0"), Rule::IvTweak);
+        if let Some(integrity) = segment.get("integrity") {
+            self.reasons.forbid(Rule::Integrity, "/segments/0/integrity", integrity);
+        }
+        let known = ["type", "encryption", "offset", "size", "iv_tweak", "sector_size", "integrity", "flags"];
+        self.reasons.only(segment, path, &known);
+        let offset = segment.get("offset").and_then(Json::as_str).and_then(crate::metadata::decimal);
+        let offset = offset.filter(|at| OFFSET.contains(at) && *at >= end && at.is_multiple_of(4096));
+        let sector = segment.get("sector_size").and_then(Json::as_int).and_then(|n| u32::try_from(n).ok());
+        let sector = sector.filter(|size| SECTORS.contains(size));
+        let shown = |key| segment.get(key).map(ToString::to_string).unwrap_or_default();
+        if offset.is_none() {
+            self.reasons.forbid(Rule::SegmentOffset, "/segments/0/offset", &shown("offset"));
+        }
+        if sector.is_none() {
+            self.reasons.forbid(Rule::SectorSize, "/segments/0/sector_size", &shown("sector_size"));
+        }
+        Some(Segment { cipher: CIPHER, offset: offset?, sector_size: sector? })
+    }
+
+    fn digest(&mut self, digests: Option<&Json>, keyslots: &[Keyslot]) {
+        let path = "/digests/0";
+        let Some(digest) = self.reasons.single(digests, "/digests", Rule::DigestCount) else { return };
+        self.reasons.require(digest, path, "type", &text("pbkdf2"), Rule::DigestType);
+        self.reasons.require(digest, path, "segments", &Json::Array(vec![text("0")]), Rule::KeyslotBinding);
+        let hash = digest.get("hash").and_then(Json::as_str).unwrap_or_default();
+        if !HASHES.contains(&hash) {
+            self.reasons.forbid(Rule::DigestHash, "/digests/0/hash", &hash);
+        }
+        if within(digest.get("iterations"), &DIGEST_ITERATIONS).is_none() {
+            let shown = digest.get("iterations").map(ToString::to_string).unwrap_or_default();
+            self.reasons.forbid(Rule::DigestIterations, "/digests/0/iterations", &shown);
+        }
+        let bound = digest.get("keyslots").and_then(Json::as_names).unwrap_or_default();
+        let numbers: Vec<String> = keyslots.iter().map(|slot| slot.number.to_string()).collect();
+        if bound.len() != numbers.len() || !numbers.iter().all(|number| bound.contains(&number.as_str())) {
+            self.reasons.forbid(Rule::KeyslotBinding, "/digests/0/keyslots", &bound.join(","));
+        }
+        for (key, least) in [("salt", 16), ("digest", 20)] {
+            let bytes = digest.get(key).and_then(Json::as_str).and_then(|text| STANDARD.decode(text).ok());
+            if !bytes.is_some_and(|bytes| (least..=64).contains(&bytes.len())) {
+                self.reasons.forbid(Rule::DigestValue, &format!("{path}/{key}"), &"");
+            }
+        }
+        self.reasons.only(
+            digest,
+            path,
+            &["type", "hash", "keyslots", "segments", "iterations", "salt", "digest"],
+        );
+    }
+
+    fn tokens(&mut self, tokens: Option<&Json>, by: OpenedBy) -> Option<ClevisToken> {
+        let members = tokens.map(Json::members).unwrap_or_default();
+        match (by, members) {
+            (OpenedBy::Passphrase, []) => None,
+            (OpenedBy::Passphrase, _) => {
+                self.reasons.forbid(Rule::PassphraseToken, "/tokens", &members.len());
+                None
+            }
+            (OpenedBy::Clevis, [(_, token)]) => {
+                self.reasons.only(token, "/tokens", &["type", "keyslots", "jwe"]);
+                let found = clevis(token);
+                if found.is_none() {
+                    self.reasons.forbid(Rule::ClevisToken, "/tokens", token);
+                }
+                found
+            }
+            (OpenedBy::Clevis, _) => {
+                self.reasons.forbid(Rule::ClevisToken, "/tokens", &members.len());
+                None
+            }
+        }
+    }
+}
+
+fn clevis(token: &Json) -> Option<ClevisToken> {
+    let jwe = token.get("jwe").filter(|jwe| jwe.is_object())?;
+    let names = token.get("keyslots").and_then(Json::as_names)?;
+    let [keyslot] = names.as_slice() else { return None };
+    let is_clevis = token.get("type").and_then(Json::as_str) == Some("clevis");
+    Some(ClevisToken { keyslot: keyslot.parse().ok()?, jwe: jwe.to_string() }).filter(|_| is_clevis)
+}
+
+fn text(text: &str) -> Json {
+    Json::Text(text.to_owned())
+}
