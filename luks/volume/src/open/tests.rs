@@ -217,32 +217,29 @@ fn a_key_in_the_table_is_compared_and_not_told() {
 }
 
 /// A volume that cryptsetup formatted with the passphrases `pass` and, in another keyslot, `other`.
-fn by_cryptsetup(dir: &Path, kdf: &[&str]) -> std::path::PathBuf {
+fn by_cryptsetup(dir: &Path, kdf: &[&str], sector: &str) -> std::path::PathBuf {
     let (image, key, other) = (dir.join("image"), dir.join("key"), dir.join("other"));
     std::fs::File::create(&image).unwrap().set_len(20 << 20).unwrap();
     std::fs::write(&key, "pass").unwrap();
     std::fs::write(&other, "other").unwrap();
-    let run = |command: &str, files: [&Path; 2]| {
-        let out = Command::new("cryptsetup").args([command, "-q"]).args(kdf).args(files).output().unwrap();
-        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
-    };
-    run("luksFormat", [&image, &key]);
-    let add = ["luksAddKey", "-q", "--key-file", key.to_str().unwrap()];
-    let out = Command::new("cryptsetup").args(add).args(kdf).args([&image, &other]).output().unwrap();
-    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+    let (first, second) = (key.to_str().unwrap(), other.to_str().unwrap());
+    let format = [&["luksFormat", "-q", "--sector-size", sector, "--key-file", first][..], kdf].concat();
+    cryptsetup(&format, &image);
+    let add = [&["luksAddKey", "-q", "--key-file", first][..], kdf, &[image.to_str().unwrap()]].concat();
+    cryptsetup(&add, Path::new(second));
     image
 }
 
 #[test]
 fn a_passphrase_opens_what_cryptsetup_formatted() {
     use ccnode_luks_header::passphrase::{OpenedBy, judge, read};
-    let kdfs: [&[&str]; 2] = [
-        &["--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000"],
-        &["--pbkdf-memory", "1024", "--pbkdf-force-iterations", "4", "--sector-size", "512"],
+    let kdfs: [(&[&str], &str); 2] = [
+        (&["--pbkdf", "pbkdf2", "--pbkdf-force-iterations", "1000"], "4096"),
+        (&["--pbkdf-memory", "1024", "--pbkdf-force-iterations", "4"], "512"),
     ];
-    for kdf in kdfs {
+    for (kdf, sector) in kdfs {
         let dir = tempfile::tempdir().unwrap();
-        let image = by_cryptsetup(dir.path(), kdf);
+        let image = by_cryptsetup(dir.path(), kdf, sector);
         let bytes = read(std::fs::File::open(&image).unwrap()).unwrap();
         let header = judge(bytes, OpenedBy::Passphrase).unwrap();
         assert_eq!(header.segment().offset, 16 << 20);
