@@ -375,12 +375,18 @@ impl From<UnknownArg> for OnUnknown {
 pub(crate) enum RuleArg {
     /// Nodes on a TPM that the host controls may enrol by themselves
     DangerHostIsTrusted,
+    /// Clients of the stock transcript may attest: no endorsement key, no credential activation, no event log
+    DangerNoActivation,
+    /// Anybody may put an attestation key on the list of nodes that wait
+    DangerOpenRegistration,
 }
 
 impl From<RuleArg> for Rule {
     fn from(arg: RuleArg) -> Self {
         match arg {
             RuleArg::DangerHostIsTrusted => Self::DangerHostIsTrusted,
+            RuleArg::DangerNoActivation => Self::DangerNoActivation,
+            RuleArg::DangerOpenRegistration => Self::DangerOpenRegistration,
         }
     }
 }

@@ -189,6 +189,14 @@ async fn shown(global: &Global, client: &Client, pool: &admin::Pool) -> Result<(
     if pool.rules.contains(&Rule::DangerHostIsTrusted) {
         eprintln!("note: danger-host-is-trusted: whoever runs these hosts can forge what their vTPMs say");
     }
+    if pool.rules.contains(&Rule::DangerNoActivation) {
+        eprintln!(
+            "note: danger-no-activation: of stock clients, a key made up in software passes for a TPM's"
+        );
+    }
+    if pool.rules.contains(&Rule::DangerOpenRegistration) {
+        eprintln!("note: danger-open-registration: anybody can put keys on the list of nodes that wait");
+    }
     Ok(())
 }
 

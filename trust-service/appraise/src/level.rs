@@ -84,6 +84,20 @@ impl LaunchMatched {
         policy: &HardwarePolicy,
         images: &'a [ImageTuple],
     ) -> Result<(Self, &'a ImageTuple, Sha256Digest), Rejection> {
+        let (proof, image) = Self::of(report, policy, images)?;
+        let node_id = match &report.launch {
+            Launched::Snp { report_id, .. } => labelled(b"ccnode report-id", report_id),
+            Launched::Tdx { .. } => labelled(b"ccnode session", &session.nonce.0),
+        };
+        Ok((proof, image, node_id))
+    }
+
+    /// The image whose launch this is.
+    pub(crate) fn of<'a>(
+        report: &ReportSatisfied,
+        policy: &HardwarePolicy,
+        images: &'a [ImageTuple],
+    ) -> Result<(Self, &'a ImageTuple), Rejection> {
         if let Launched::Tdx { rtmrs: [.., rtmr3], .. } = &report.launch
             && rtmr3.iter().any(|b| *b != 0)
         {
@@ -96,15 +110,12 @@ impl LaunchMatched {
         let id = report.launch.image(policy).ok_or_else(unknown)?;
         let image =
             images.iter().find(|tuple| tuple.id() == id).ok_or(Rejection::LaunchImage { image: id })?;
-        let node_id = match &report.launch {
-            Launched::Snp { report_id, .. } => labelled(b"ccnode report-id", report_id),
-            Launched::Tdx { .. } => labelled(b"ccnode session", &session.nonce.0),
-        };
-        Ok((Self(()), image, node_id))
+        Ok((Self(()), image))
     }
 }
 
-fn labelled(label: &[u8], bytes: &[u8]) -> Sha256Digest {
+/// SHA-256 of a label and what it stands before: the identities of one label are never those of another.
+pub(crate) fn labelled(label: &[u8], bytes: &[u8]) -> Sha256Digest {
     Sha256Digest::of(&[label, bytes].concat())
 }
 

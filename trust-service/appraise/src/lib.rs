@@ -24,6 +24,7 @@ mod rejection;
 mod sent;
 mod session;
 pub mod standalone;
+pub mod stock;
 mod tpm;
 mod verdict;
 mod x509;

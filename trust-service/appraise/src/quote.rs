@@ -58,11 +58,7 @@ pub(crate) fn judge(
     let attest = Quote::parse(&quote.message).map_err(Rejection::QuoteMalformed)?;
     let signature = quote.signature().map_err(Rejection::QuoteMalformed)?;
     let signature = verify(key, &quote.message, &signature, guarded)?;
-    let due = due.bytes();
-    if attest.extra != due {
-        let sent = hex(attest.extra.get(..due.len()).unwrap_or(attest.extra));
-        return Err(Rejection::QuoteNonce { sent, due: hex(due) });
-    }
+    of_session(&attest, due)?;
     let selection = select(&attest, key.scheme.hash, &quote.pcrs)?;
     Ok(Quoted { clock: attest.clock, selection, _signature: signature })
 }
@@ -87,24 +83,52 @@ pub(crate) fn same_scheme(key: &SigningKey, signature: &Signature<'_>) -> Result
 }
 
 fn select(attest: &Quote<'_>, hash: HashAlg, sent: &[Sha256Digest]) -> Result<SelectionExact, Rejection> {
+    exactly(attest, PcrSet::CCNODE, |sent| Rejection::QuoteSelection { sent })?;
+    values(attest, hash, sent, 16).map(|pcrs| SelectionExact { pcrs })
+}
+
+/// The quote selects `due` in one bitmap of the SHA-256 bank, and nothing else.
+pub(crate) fn exactly(
+    attest: &Quote<'_>,
+    due: PcrSet,
+    other: impl FnOnce(String) -> Rejection,
+) -> Result<(), Rejection> {
     let weak = |s: &Selection| s.alg() == Some(HashAlg::Sha1) && !s.is_empty();
     match attest.selections.as_slice() {
-        [one]
-            if one.alg() == Some(HashAlg::Sha256)
-                && one.bitmap.len() == 3
-                && one.pcrs() == Some(PcrSet::CCNODE) => {}
-        other if other.iter().any(weak) => return Err(Rejection::QuoteBankWeak { sent: words(other) }),
-        other => return Err(Rejection::QuoteSelection { sent: words(other) }),
+        [one] if one.alg() == Some(HashAlg::Sha256) && one.bitmap.len() == 3 && one.pcrs() == Some(due) => {
+            Ok(())
+        }
+        banks if banks.iter().any(weak) => Err(Rejection::QuoteBankWeak { sent: words(banks) }),
+        banks => Err(other(words(banks))),
     }
-    if sent.len() != 16 {
-        return Err(Rejection::QuoteMalformed(QuoteError::Values(sent.len())));
+}
+
+/// The values sent, `due` of them from PCR 0 upwards, are those that the quote covers.
+pub(crate) fn values(
+    attest: &Quote<'_>,
+    hash: HashAlg,
+    sent: &[Sha256Digest],
+    due: usize,
+) -> Result<PcrValues, Rejection> {
+    if sent.len() != due {
+        return Err(Rejection::QuoteMalformed(QuoteError::Values { sent: sent.len(), due }));
     }
     let composite = PcrDigest::of(hash, sent.iter().map(|value| value.0.as_slice()));
     let quoted = PcrDigest::new(attest.pcr_digest);
     if composite != quoted {
         return Err(Rejection::QuotePcrDigest { sent: composite, quoted });
     }
-    Ok(SelectionExact { pcrs: PcrValues(PcrIndex::all().zip(sent.iter().copied()).collect()) })
+    Ok(PcrValues(PcrIndex::all().zip(sent.iter().copied()).collect()))
+}
+
+/// `extraData` is what this session's transcript gives.
+pub(crate) fn of_session(attest: &Quote<'_>, due: &ExtraData) -> Result<(), Rejection> {
+    let due = due.bytes();
+    if attest.extra == due {
+        return Ok(());
+    }
+    let sent = hex(attest.extra.get(..due.len()).unwrap_or(attest.extra));
+    Err(Rejection::QuoteNonce { sent, due: hex(due) })
 }
 
 /// Banks and bitmaps, for people.

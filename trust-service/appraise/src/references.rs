@@ -116,7 +116,12 @@ impl References<'_> {
 
 /// PCR 15 is zero: no cap, no volume.
 pub(crate) fn not_capped(quoted: &SelectionExact) -> Result<(), Rejection> {
-    let value = value(quoted.pcrs(), 15);
+    uncapped(quoted.pcrs())
+}
+
+/// The same of values that another proof stands for.
+pub(crate) fn uncapped(pcrs: &PcrValues) -> Result<(), Rejection> {
+    let value = value(pcrs, 15);
     if value == Sha256Digest::ZERO { Ok(()) } else { Err(Rejection::AlreadyCapped { value }) }
 }
 
@@ -130,7 +135,7 @@ fn ima(pcrs: &PcrValues) -> Result<(), Rejection> {
 }
 
 /// The value of a PCR that the selection is known to hold.
-fn value(pcrs: &PcrValues, index: u8) -> Sha256Digest {
+pub(crate) fn value(pcrs: &PcrValues, index: u8) -> Sha256Digest {
     // All ones is no value that a rule here allows.
     let absent = Sha256Digest([0xff; 32]);
     PcrSet::CCNODE
@@ -141,7 +146,7 @@ fn value(pcrs: &PcrValues, index: u8) -> Sha256Digest {
         .unwrap_or(absent)
 }
 
-fn holds(quoted: &PcrValues, tuple: &PcrValues) -> bool {
+pub(crate) fn holds(quoted: &PcrValues, tuple: &PcrValues) -> bool {
     !tuple.0.is_empty() && tuple.0.iter().all(|(pcr, value)| quoted.get(*pcr) == Some(value))
 }
 

@@ -2,8 +2,8 @@
 
 use crate::ak::AttributeFault;
 use crate::{
-    ChainFault, CsrError, EkCertError, EkPublicError, PcrDigest, PublicError, QuoteError, TrustLevel,
-    Unbound, UnixTime,
+    ChainFault, CsrError, EkCertError, EkPublicError, KeyError, PcrDigest, PublicError, QuoteError, Scheme,
+    TrustLevel, Unbound, UnixTime,
 };
 use ccnode_evidence::{Code, EvidenceKind, PcrIndex, PcrSet, Sha256Digest};
 use ccnode_hcl::HclRejection;
@@ -44,6 +44,8 @@ pub enum Member {
     EventLogs,
     /// `ak_public` of the evidence, which repeats the attestation key.
     AkPublic,
+    /// `ccnode` of the runtime data, which no stock transcript has.
+    Ccnode,
 }
 
 impl fmt::Display for Member {
@@ -53,6 +55,7 @@ impl fmt::Display for Member {
             Self::InitData => "init-data",
             Self::EventLogs => "event-logs",
             Self::AkPublic => "ak_public",
+            Self::Ccnode => "ccnode",
         })
     }
 }
@@ -246,7 +249,7 @@ pub enum Rejection {
     #[error("quote: {0}")]
     QuoteMalformed(#[source] QuoteError),
     /// The signature is not the attestation key's.
-    #[error("the quote's signature does not verify with the activated attestation key")]
+    #[error("the quote's signature does not verify with the attestation key")]
     QuoteSignature,
     /// extraData is not this session's report data.
     #[error("the quote's extraData is {sent}, the transcript's report data begins with {due}")]
@@ -263,7 +266,7 @@ pub enum Rejection {
         sent: String,
     },
     /// The quote is over the SHA-1 bank, or over it too.
-    #[error("the quote selects {sent}; SHA-1 proves nothing, and exactly sha256:0-15 is due")]
+    #[error("the quote selects {sent}; SHA-1 proves nothing, and the SHA-256 bank is due")]
     QuoteBankWeak {
         /// In words.
         sent: String,
@@ -339,6 +342,50 @@ pub enum Rejection {
     /// The certificate request is none that is signed here.
     #[error("certificate request: {0}")]
     CsrRefused(#[source] CsrError),
+    /// A stock client's attestation key is none that is appraised.
+    #[error("attestation key: {0}")]
+    StockKey(#[source] KeyError),
+    /// A stock client signs by RSASSA with SHA-256 alone.
+    #[error("the signature is {sent}, and the stock transcript has RSASSA with SHA-256 alone")]
+    StockScheme {
+        /// The signature's scheme.
+        sent: Scheme,
+    },
+    /// The selection is not exactly sha256:0-23.
+    #[error("the quote selects {sent}; exactly sha256:0-23 is due")]
+    StockQuoteSelection {
+        /// In words.
+        sent: String,
+    },
+    /// Init-data were sent, and the pool allows none.
+    #[error("init-data were sent, and the pool allows none")]
+    InitDataSent,
+    /// The hardware report was not made with these init-data.
+    #[error("{place} is {value}, the init-data sent give {due}")]
+    InitDataOther {
+        /// HOST_DATA or MRCONFIGID.
+        place: &'static str,
+        /// Its value, hex.
+        value: String,
+        /// What it should be, hex.
+        due: String,
+    },
+    /// A value is not among the reference values of its name.
+    #[error("{name} is {value}, which is none of its {} reference values", listed)]
+    ReferenceValue {
+        /// The name of the reference values.
+        name: String,
+        /// What the evidence says.
+        value: String,
+        /// How many values the name has.
+        listed: usize,
+    },
+    /// Reference values were posted, and not for all the PCRs that are needed.
+    #[error("reference values were posted, and {missing} are not among them")]
+    ReferenceValuesIncomplete {
+        /// The names that are missing.
+        missing: String,
+    },
 }
 
 impl Rejection {
@@ -387,6 +434,14 @@ impl Rejection {
             Self::InitData { .. } => Code::InitDataNotAllowed,
             Self::ImaUnexpected { .. } => Code::ImaUnexpected,
             Self::CsrRefused(_) => Code::CsrRefused,
+            Self::StockKey(error) if error.is_weak() => Code::AkWeak,
+            Self::StockKey(_) => Code::AkMalformed,
+            Self::StockScheme { .. } => Code::QuoteMalformed,
+            Self::StockQuoteSelection { .. } => Code::StockQuoteSelection,
+            Self::InitDataSent => Code::InitDataNotAllowed,
+            Self::InitDataOther { .. } => Code::InitDataMismatch,
+            Self::ReferenceValue { .. } => Code::ReferenceValues,
+            Self::ReferenceValuesIncomplete { .. } => Code::ReferenceValuesIncomplete,
         }
     }
 

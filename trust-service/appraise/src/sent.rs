@@ -17,10 +17,18 @@ const ADDITIONAL: &str = "tee-evidence.additional_evidence";
 pub(crate) struct Sent {
     /// The report, where the kind has one.
     pub(crate) report: Option<SentReport>,
-    /// The TPM's quote, where a TPM was offered.
+    /// The TPM's quote, where there is a TPM.
     pub(crate) quote: Option<SentQuote>,
     /// Our member of the primary evidence.
     pub(crate) ours: CcnodeEvidence,
+}
+
+/// What evidence of a kind consists of in every transcript.
+pub(crate) struct Parts {
+    /// See [`Sent::report`].
+    pub(crate) report: Option<SentReport>,
+    /// See [`Sent::quote`].
+    pub(crate) quote: Option<SentQuote>,
 }
 
 /// A hardware report in its form.
@@ -82,8 +90,8 @@ impl From<AzureTpmQuote> for SentQuote {
     }
 }
 
-impl Sent {
-    /// Reads evidence of `kind`, of a node that offered a TPM or did not.
+impl Parts {
+    /// Reads the stock members of evidence of `kind`; `with_tpm` says whether a quote stands beside a report.
     pub(crate) fn read(
         kind: EvidenceKind,
         with_tpm: bool,
@@ -106,7 +114,19 @@ impl Sent {
                 (Some(report), Some(sent.tpm_quote.into()))
             }
         };
-        let ours = CcnodeEvidence::of(&composite.primary_evidence)
+        Ok(Self { report, quote })
+    }
+}
+
+impl Sent {
+    /// Reads evidence of `kind`, of a node that offered a TPM or did not.
+    pub(crate) fn read(
+        kind: EvidenceKind,
+        with_tpm: bool,
+        attestation: &Attestation,
+    ) -> Result<Self, Rejection> {
+        let Parts { report, quote } = Parts::read(kind, with_tpm, attestation)?;
+        let ours = CcnodeEvidence::of(&attestation.tee_evidence.primary_evidence)
             .map_err(|e| malformed("tee-evidence.primary_evidence.ccnode", e))?
             .ok_or_else(|| malformed("tee-evidence.primary_evidence.ccnode", "missing"))?;
         if ours.version != 1 {

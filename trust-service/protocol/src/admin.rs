@@ -10,6 +10,7 @@ mod hardware;
 mod nodes;
 mod pools;
 mod refusals;
+mod resources;
 mod tuples;
 
 pub use audit::{AuditFilter, AuditRow};
@@ -18,6 +19,7 @@ pub use hardware::{HardwareClaims, HardwareRecord, SnpClaims, SnpTcb, TdxClaims}
 pub use nodes::{Counters, NodeAction, NodeFilter, NodeRecord, NodeState, VolumeRecord, VolumeState};
 pub use pools::{EkRoot, EkRootAdd, OnUnknown, Pair, Pool, PoolCreate, PoolEdit, Rule, TrustLevel};
 pub use refusals::{Kept, RefusalFilter, RefusalRecord, RefusedBy};
+pub use resources::{Reader, ResourceRecord};
 pub use tuples::{ImageRecord, PlatformRecord};
 
 /// Every path of the administration interface starts with this.
@@ -36,6 +38,18 @@ pub const EK_ROOTS: &str = "/ccnode/v1/admin/pools/{pool}/ek-roots";
 pub const EK_ROOT: &str = "/ccnode/v1/admin/pools/{pool}/ek-roots/{id}";
 /// What a pool demands of hardware: GET, PUT the whole of it; `ccnode_appraise::HardwarePolicy` as JSON.
 pub const POOL_HARDWARE: &str = "/ccnode/v1/admin/pools/{pool}/hardware";
+/// Reference values that stock administrators posted for a pool: GET answers a map from name to values, DELETE takes them all away.
+pub const POOL_REFERENCE_VALUES: &str = "/ccnode/v1/admin/pools/{pool}/reference-values";
+/// Resources: GET lists [`ResourceRecord`]s.
+pub const RESOURCES: &str = "/ccnode/v1/admin/resources";
+/// One resource: PUT its bytes as they are, at most [`crate::limits::RESOURCE`]; GET the [`ResourceRecord`]; DELETE.
+pub const RESOURCE: &str = "/ccnode/v1/admin/resources/{repository}/{type}/{tag}";
+/// Who may read a resource: POST a [`Reader`] to let it; answers the [`ResourceRecord`].
+pub const RESOURCE_READERS: &str = "/ccnode/v1/admin/resources/{repository}/{type}/{tag}/readers";
+/// One node that may read it: DELETE takes that back.
+pub const RESOURCE_NODE: &str = "/ccnode/v1/admin/resources/{repository}/{type}/{tag}/readers/node/{node}";
+/// One pool that may read it: DELETE takes that back.
+pub const RESOURCE_POOL: &str = "/ccnode/v1/admin/resources/{repository}/{type}/{tag}/readers/pool/{pool}";
 /// Image tuples: GET lists [`ImageRecord`]s, POST registers an [`ccnode_evidence::ImageTuple`].
 pub const IMAGES: &str = "/ccnode/v1/admin/images";
 /// One image: GET, DELETE.

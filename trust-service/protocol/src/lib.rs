@@ -11,6 +11,7 @@ mod messages;
 mod name;
 mod problem;
 mod resource;
+mod stock;
 
 pub use kbs_types::{Tee, TeePubKey};
 pub use messages::{
@@ -20,6 +21,10 @@ pub use messages::{
 pub use name::{NameError, NodeName, PoolName};
 pub use problem::{NodeRefusal, PROBLEM_TYPE_BASE, Problem, RefusalText};
 pub use resource::{ResourceUri, ResourceUriError};
+pub use stock::{
+    ATTESTATION_POLICY, AkRegistration, REFERENCE_VALUE, REGISTER_AK, RESOURCE, RESOURCE_POLICY,
+    ReferenceValuePost,
+};
 
 /// Path of the authentication request.
 pub const AUTH: &str = "/kbs/v0/auth";

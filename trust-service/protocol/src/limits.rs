@@ -16,6 +16,10 @@ pub const EVENT_LOG: usize = 1024 * 1024;
 pub const CMDLINE: usize = 4096;
 /// The largest certificate request, DER.
 pub const CSR: usize = 4096;
+/// The largest init-data of a stock client, text.
+pub const INIT_DATA: usize = 64 * 1024;
+/// The largest resource.
+pub const RESOURCE: usize = 128 * 1024;
 /// The longest text of a refusal that a node reports.
 pub const REFUSAL_DETAIL: usize = 2048;
 /// JSON values in an attestation's primary evidence, arrays and objects counting as 16: an SEV-SNP report and its certificates, byte

@@ -33,6 +33,16 @@ impl ResourceUri {
         format!("{PATH}{self:#}")
     }
 
+    /// The first part: to this project's service, the resources of a node's own where it is a node's name.
+    pub fn repository(&self) -> &str {
+        &self.repository
+    }
+
+    /// Repository, type and tag.
+    pub fn parts(&self) -> [&str; 3] {
+        [&self.repository, &self.kind, &self.tag]
+    }
+
     /// The resource that clevis' `path` names: `repository/type/tag`, with or without a leading slash, or the whole name.
     pub fn from_clevis(path: &str) -> Result<Self, ResourceUriError> {
         let bare = path.strip_prefix(SCHEME).or_else(|| path.strip_prefix('/')).unwrap_or(path);

@@ -1,7 +1,7 @@
 //! Attestation: the verdict over a session's evidence, and whether the proven machine is a node; one transaction a nonce.
 
 use crate::audit;
-use crate::cookie::Session;
+use crate::cookie::{Form, Session};
 use crate::enrol::{self, Decision, Facts, TpmFacts};
 use crate::extract::InTurn;
 use crate::finish::CorrelationId;
@@ -10,11 +10,13 @@ use crate::last::Sent;
 use crate::problem::Refusal;
 use crate::references::References;
 use crate::service::Service;
-use crate::store::{AuditEntry, NodeRow, PoolRow, SessionRow, SessionVerdict, Store, Tx};
+use crate::stock;
+use crate::store::{AuditEntry, NodeRow, PoolRow, SessionRow, SessionVerdict, StockAccepted, Store, Tx};
 use axum::extract::State;
-use ccnode_appraise::{TpmIdentity, UnixTime, Verdict, activated, appraise};
+use ccnode_appraise::{Refused, TpmIdentity, UnixTime, Verdict, activated, appraise};
 use ccnode_evidence::{Code, Sha256Digest};
 use ccnode_mirror::AtHand;
+use ccnode_protocol::admin::NodeState;
 use ccnode_protocol::{AttestResponse, Attestation, NodeName, jwe};
 use serde_json::json;
 use std::sync::Arc;
@@ -27,6 +29,20 @@ pub async fn attest<S: Store>(
     session: Session,
     InTurn(attestation, _share): InTurn<Attestation>,
 ) -> Result<axum::Json<AttestResponse>, Refusal> {
+    let token = match session.form {
+        Form::Ccnode => ccnode(&service, &id, session, attestation).await?,
+        Form::Stock => stock::attest::attest(&service, &id, session, attestation).await?,
+    };
+    Ok(axum::Json(AttestResponse { token }))
+}
+
+/// A session of `ccnode/1`; answers its token.
+async fn ccnode<S: Store>(
+    service: &Service<S>,
+    id: &str,
+    session: Session,
+    attestation: Attestation,
+) -> Result<String, Refusal> {
     let identity = session.identity().map_err(|r| Refusal::from(&r))?;
     let default = session.default_name(identity.as_ref());
     let offered = |refusal: Refusal| refusal.of(&session.pool, &default);
@@ -61,26 +77,30 @@ pub async fn attest<S: Store>(
         return Err(about(unknown()));
     }
 
-    let (attestation, verdict) =
-        judge(&service, &session, identity, attestation, references).await.map_err(about)?;
+    let (Case { attestation, .. }, verdict) =
+        judge(service, Case { session: session.clone(), identity, attestation, references }, ccnode_case)
+            .await
+            .map_err(about)?;
     let Some(pool) = pool else {
         // Which pools there are is told to those alone whose report is genuine and of this session.
         let genuine = |refusal: &Refusal| refusal.about.hardware.is_some();
         return Err(about(verdict.err().filter(|refusal| !genuine(refusal)).unwrap_or_else(unknown)));
     };
-    let sent = Sent { id: &id, session: &session, attestation, pool: &pool.name, name: &name };
+    let sent = Sent { id, session: &session, attestation, pool: &pool.name, name: &name };
     match verdict {
         Ok(verdict) => {
-            settle(&service, sent, &pool, &verdict).await.map_err(|r| about(r.proven()))?;
+            let facts = facts(&session, &verdict, boot_ends(service));
+            let accepted = accepted(&verdict, &facts, enrol::judged_by(&pool.hardware)?);
+            let accepted = Accepted::Ccnode(Box::new(accepted));
+            settle(service, sent, &pool, &facts, accepted).await.map_err(|r| about(r.proven()))?;
             let now = service.now();
-            let expires = session.expires.max(now);
-            Ok(axum::Json(AttestResponse { token: service.token.issue(&verdict, &pool.name, now, expires) }))
+            Ok(service.token.issue(&verdict, &session.nonce, &pool.name, now, session.expires.max(now)))
         }
         // A node on record has proven who it is by activating; others by what appraisal found.
         Err(refusal) if refusal.about.proven || is_known => {
             // The nonce proved something: it is spent, although nothing came of it.
             let refusal = refusal.proven();
-            spend(&service, sent, node_id, &refusal).await.map_err(|r| about(r.proven()))?;
+            spend(service, sent, node_id, &refusal).await.map_err(|r| about(r.proven()))?;
             Err(about(refusal))
         }
         Err(refusal) => Err(about(refusal)),
@@ -88,56 +108,66 @@ pub async fn attest<S: Store>(
 }
 
 /// Appraisal, once more where a mirror has what the first one missed.
-async fn judge<S: Store>(
+pub(crate) async fn judge<S: Store, V: Send + 'static>(
     service: &Service<S>,
-    session: &Session,
-    identity: Option<TpmIdentity>,
-    attestation: Attestation,
-    references: References,
-) -> Result<(Attestation, Result<Verdict, Refusal>), Refusal> {
-    let case = Case { session: session.clone(), identity, attestation, references };
-    let (mut case, verdict) = case.appraised(service).await?;
+    case: Case,
+    how: Judge<V>,
+) -> Result<(Case, Result<V, Refusal>), Refusal> {
+    let (mut case, verdict) = case.appraised(service, how).await?;
     let missed = case.references.collateral.missed(verdict.is_err());
     let Some(mirror) = service.mirror.as_ref().filter(|_| !missed.is_empty()) else {
-        return Ok((case.attestation, verdict));
+        return Ok((case, verdict));
     };
     let wants = mirror.admitted(missed, Instant::now());
     if !mirror.mirror.fetch(&wants, UnixTime(service.now())).await {
-        return Ok((case.attestation, verdict));
+        return Ok((case, verdict));
     }
     case.references.collateral = service.at_hand();
-    let (case, verdict) = case.appraised(service).await?;
-    Ok((case.attestation, verdict))
+    case.appraised(service, how).await
 }
 
+/// How a case is judged at a time.
+pub(crate) type Judge<V> = fn(&Case, UnixTime) -> Result<V, Box<Refused>>;
+
 /// All that an appraisal looks at.
-struct Case {
-    session: Session,
-    identity: Option<TpmIdentity>,
-    attestation: Attestation,
-    references: References,
+pub(crate) struct Case {
+    pub(crate) session: Session,
+    /// The TPM that was offered, where one was.
+    pub(crate) identity: Option<TpmIdentity>,
+    pub(crate) attestation: Attestation,
+    pub(crate) references: References,
 }
 
 impl Case {
     /// On a thread of its own; so many at a time.
-    async fn appraised<S: Store>(
+    async fn appraised<S: Store, V: Send + 'static>(
         self,
         service: &Service<S>,
-    ) -> Result<(Self, Result<Verdict, Refusal>), Refusal> {
+        how: Judge<V>,
+    ) -> Result<(Self, Result<V, Refusal>), Refusal> {
         let permit = service.appraisals.clone().acquire_owned().await.map_err(Refusal::internal)?;
         let now = UnixTime(service.now());
         let work = move || {
             let _permit = permit;
-            let challenge = self.session.challenge(self.identity.as_ref());
-            let verdict = appraise(&challenge, &self.attestation, &self.references.borrow(), now);
+            let verdict = how(&self, now);
             (self, verdict.map_err(|r| Refusal::appraised(*r)))
         };
         tokio::task::spawn_blocking(work).await.map_err(Refusal::internal)
     }
 }
 
+fn ccnode_case(case: &Case, now: UnixTime) -> Result<Verdict, Box<Refused>> {
+    let challenge = case.session.challenge(case.identity.as_ref());
+    appraise(&challenge, &case.attestation, &case.references.borrow(), now)
+}
+
+/// When the record of a node of one boot goes that attests now.
+pub(crate) fn boot_ends<S: Store>(service: &Service<S>) -> u64 {
+    service.now().saturating_add(service.config.ephemeral_lifetime.seconds())
+}
+
 /// Spends the nonce of refused evidence, which a known node's record keeps.
-async fn spend<S: Store>(
+pub(crate) async fn spend<S: Store>(
     service: &Service<S>,
     sent: Sent<'_>,
     identity: Option<Sha256Digest>,
@@ -160,29 +190,40 @@ async fn spend<S: Store>(
     Ok(tx.commit().await?)
 }
 
-fn session_row(session: &Session, identity: Sha256Digest, verdict: Option<SessionVerdict>) -> SessionRow {
-    SessionRow { nonce: session.nonce, identity, expires: session.expires, verdict, grants: None }
+/// What an accepted session may ask for, by its transcript.
+pub(crate) enum Accepted {
+    /// Grants, and resources.
+    Ccnode(Box<SessionVerdict>),
+    /// Resources alone.
+    Stock(StockAccepted),
 }
 
-fn spent(name: &NodeName) -> Refusal {
+fn session_row(session: &Session, identity: Sha256Digest, accepted: Option<Accepted>) -> SessionRow {
+    let (verdict, stock) = match accepted {
+        Some(Accepted::Ccnode(verdict)) => (Some(*verdict), None),
+        Some(Accepted::Stock(stock)) => (None, Some(stock)),
+        None => (None, None),
+    };
+    SessionRow { nonce: session.nonce, identity, expires: session.expires, verdict, stock, grants: None }
+}
+
+pub(crate) fn spent(name: &NodeName) -> Refusal {
     Refusal::new(Code::NonceSpent, format!("{name} used this session's nonce before"))
 }
 
 /// Spends the nonce and decides whether the proven machine is a node: one transaction.
-async fn settle<S: Store>(
+pub(crate) async fn settle<S: Store>(
     service: &Service<S>,
     sent: Sent<'_>,
     pool: &PoolRow,
-    verdict: &Verdict,
+    facts: &Facts,
+    accepted: Accepted,
 ) -> Result<(), Refusal> {
     let Sent { id, session, name, .. } = sent;
     let mut tx = service.store.write().await?;
     // The appraisal may have waited long: the nonce of an ended session may have been forgotten since.
     let now = service.now();
     session.unexpired(now)?;
-    let lifetime = service.config.ephemeral_lifetime.seconds();
-    let facts = facts(session, verdict, now.saturating_add(lifetime));
-    let judged_by = Some(enrol::judged_by(&pool.hardware)?);
     // First, so that a record that has ended is nobody's: its node comes anew.
     tx.purge(now).await?;
     let known = tx.node(&facts.identity).await?;
@@ -195,30 +236,31 @@ async fn settle<S: Store>(
         .pool(&pool.name)
         .await?
         .ok_or_else(|| Refusal::new(Code::PoolUnknown, format!("pool `{}` was just deleted", pool.name)))?;
+    if session.form == Form::Stock {
+        stock::allowed(&pool)?;
+        if known.is_none() {
+            stock::waiting_room(service, &mut tx, &pool).await?;
+        }
+    }
     let decision = if facts.tpm.is_none() && tx.report_released(&facts.identity).await? {
         let text = format!("{name} had its release in another session: a boot without a TPM has one");
         Decision::Refuse(Code::ReleasesExhausted, text)
     } else {
-        enrol::decide(known.as_ref(), &pool, name, &facts, now)
+        enrol::decide(known.as_ref(), &pool, name, facts, now)
     };
-    let accepted = matches!(decision, Decision::Accept(_)).then(|| SessionVerdict {
-        reset_count: facts.tpm.as_ref().map(|tpm| tpm.counters.reset_count),
-        tee_pubkey: verdict.tee_pubkey.clone(),
-        platform: facts.tpm.as_ref().map(|tpm| tpm.platform),
-        image: verdict.image,
-        level: Some(facts.level),
-        kind: Some(facts.kind),
-        ephemeral: verdict.ephemeral,
-        verity_hash: verdict.verity_hash,
-        csr: verdict.csr.as_ref().map(|csr| Sha256Digest::of(csr.der())),
-        judged_by,
-    });
+    let accepted = matches!(decision, Decision::Accept(_)).then_some(accepted);
     if !tx.insert_session(&session_row(session, facts.identity, accepted)).await? {
         return Err(spent(name));
     }
     let (row, action, refused) = match decision {
         Decision::Accept(row) => (Some(row), "session.accepted", None),
-        Decision::Hold(row, code, text) => (Some(row), "node.held", Some((code, text))),
+        Decision::Hold(mut row, code, text) => {
+            if session.form == Form::Stock && row.state == NodeState::Pending {
+                // The key is all that tells it from others: whoever approves compares it.
+                row.reason = Some(stock::waits(&row, &text));
+            }
+            (Some(row), "node.held", Some((code, text)))
+        }
         Decision::Refuse(code, text) => (None, "", Some((code, text))),
     };
     if let Some(row) = &row {
@@ -241,7 +283,7 @@ async fn settle<S: Store>(
         None => Ok(()),
     };
     if known.is_some() || row.is_some() {
-        let verdict = sent.judged(verdict, outcome.as_ref().err());
+        let verdict = sent.judged(facts, outcome.as_ref().err());
         let record = sent.record(verdict, now, &service.config.keep).map_err(Refusal::internal)?;
         tx.set_last_evidence(&facts.identity, &record).await?;
     }
@@ -264,6 +306,21 @@ async fn write_node<T: crate::store::Tx>(
     }
 }
 
+fn accepted(verdict: &Verdict, facts: &Facts, judged_by: Sha256Digest) -> SessionVerdict {
+    SessionVerdict {
+        reset_count: facts.tpm.as_ref().map(|tpm| tpm.counters.reset_count),
+        tee_pubkey: verdict.tee_pubkey.clone(),
+        platform: verdict.tpm.as_ref().map(|tpm| tpm.platform),
+        image: verdict.image,
+        level: Some(facts.level),
+        kind: Some(facts.kind),
+        ephemeral: verdict.ephemeral,
+        verity_hash: verdict.verity_hash,
+        csr: verdict.csr.as_ref().map(|csr| Sha256Digest::of(csr.der())),
+        judged_by: Some(judged_by),
+    }
+}
+
 fn facts(session: &Session, verdict: &Verdict, expires: u64) -> Facts {
     Facts {
         challenged: session.issued,
@@ -273,10 +330,10 @@ fn facts(session: &Session, verdict: &Verdict, expires: u64) -> Facts {
         tpm: verdict.tpm.as_ref().map(|tpm| TpmFacts {
             ak_name: hex::encode(&tpm.ak_name),
             counters: crate::references::counters(&tpm.counters),
-            platform: tpm.platform,
+            platform: Some(tpm.platform),
         }),
         hardware: verdict.hardware.clone(),
-        image: verdict.image,
+        image: Some(verdict.image),
         expires: verdict.ephemeral.then_some(expires),
     }
 }

@@ -1,6 +1,6 @@
 //! The service's configuration, `config.toml` in its folder.
 
-use ccnode_protocol::limits;
+use ccnode_protocol::{PoolName, limits};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -67,6 +67,9 @@ pub struct Config {
     /// Certificates, revocation lists and TCB information beside what evidence brings along.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub collateral: Option<CollateralConfig>,
+    /// Clients of the stock transcript; without it they are refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stock: Option<StockConfig>,
     /// Where what neither evidence nor bundle holds is fetched; without it, nowhere.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mirror: Option<MirrorConfig>,
@@ -89,6 +92,25 @@ pub struct CollateralConfig {
     /// How old it may be; without it its own end counts alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_age: Option<Lifetime>,
+}
+
+/// Clients and administrators of the stock service.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct StockConfig {
+    /// The pool that clients of the stock transcript belong to, for they can't name one. It must have the rule
+    /// `danger-no-activation`.
+    pub pool: PoolName,
+    /// Ed25519 public keys (PEM), relative to the service's folder: tokens signed by them are taken in place of a client certificate
+    /// at the stock administrators' paths, and nowhere else.
+    #[serde(default)]
+    pub admin_keys: Vec<PathBuf>,
+    /// Machines that nobody knows and that are put on record a minute.
+    #[serde(default = "newcomers_per_minute")]
+    pub newcomers_per_minute: u32,
+    /// Nodes that may wait for approval in the pool; one more is refused.
+    #[serde(default = "waiting")]
+    pub waiting: usize,
 }
 
 /// Mirrors of AMD's and Intel's services, in the administrator's own network.
@@ -231,6 +253,14 @@ fn ephemeral_lifetime() -> Lifetime {
     Lifetime(Duration::from_secs(24 * 3600))
 }
 
+fn newcomers_per_minute() -> u32 {
+    10
+}
+
+fn waiting() -> usize {
+    1000
+}
+
 fn mirror_keep() -> Lifetime {
     Lifetime(Duration::from_secs(24 * 3600))
 }
@@ -251,6 +281,7 @@ impl Config {
             ephemeral_lifetime: ephemeral_lifetime(),
             cluster: None,
             collateral: None,
+            stock: None,
             mirror: None,
             limits: Limits::default(),
             keep: Keep::default(),
@@ -349,7 +380,7 @@ mod tests {
         let page = include_str!("../../../docs/configuration.md");
         let addresses = "listen = \"127.0.0.1:1\"\nadmin-listen = \"127.0.0.1:2\"\n";
         let mut keys = 0;
-        for table in ["", "[cluster]", "[collateral]", "[mirror]", "[limits]", "[keep]"] {
+        for table in ["", "[cluster]", "[collateral]", "[stock]", "[mirror]", "[limits]", "[keep]"] {
             // serde names what it would have taken.
             let error = toml::from_str::<Config>(&format!("{addresses}{table}\nx = 1\n")).unwrap_err();
             let (_, due) = error.message().split_once("expected ").unwrap();

@@ -8,20 +8,44 @@ use ccnode_evidence::{Ek, EvidenceKind, Identity, Nonce, Secret, Sha256Digest, U
 use ccnode_protocol::{COOKIE, NodeName, PoolName};
 use zeroize::Zeroizing;
 
-const PLACE: &str = "session cookie/1";
+const PLACE: &str = "session cookie/2";
 /// Larger cookies are not opened, nor kept by a node: the largest certificate and key in base64, and the rest.
 const LIMIT: usize = 8192;
+
+/// How a session binds its evidence; settled by the challenge, and in the sealed cookie ever after.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Form {
+    /// `ccnode/1`.
+    Ccnode,
+    /// The stock transcript.
+    Stock,
+}
+
+impl Form {
+    fn byte(self) -> u8 {
+        match self {
+            Self::Ccnode => 1,
+            Self::Stock => 2,
+        }
+    }
+
+    fn of(byte: u8) -> Option<Self> {
+        [Self::Ccnode, Self::Stock].into_iter().find(|form| form.byte() == byte)
+    }
+}
 
 /// What a challenge was made of.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Session {
+    /// The transcript.
+    pub form: Form,
     /// The challenge's nonce.
     pub nonce: Nonce,
     /// The kind of evidence that was announced.
     pub kind: EvidenceKind,
     /// The TPM that was offered, where one was.
     pub tpm: Option<OfferedTpm>,
-    /// The pool that the node's configuration names.
+    /// The pool that the node's configuration names; the stock clients' one where the transcript is theirs.
     pub pool: PoolName,
     /// When the challenge was made, seconds since 1970.
     pub issued: u64,
@@ -87,6 +111,7 @@ impl Session {
     /// Fixed parts first, then texts with their lengths: half the size of JSON.
     fn encode(&self) -> Zeroizing<Vec<u8>> {
         let mut out = Zeroizing::new(Vec::with_capacity(LIMIT));
+        out.push(self.form.byte());
         out.extend(self.nonce.0);
         out.extend(self.issued.to_be_bytes());
         out.extend(self.expires.to_be_bytes());
@@ -111,12 +136,14 @@ impl Session {
     }
 
     fn decode(plain: &[u8]) -> Option<Self> {
-        let (nonce, rest) = plain.split_first_chunk::<32>()?;
+        let (form, rest) = plain.split_first()?;
+        let (nonce, rest) = rest.split_first_chunk::<32>()?;
         let (issued, rest) = rest.split_first_chunk::<8>()?;
         let (expires, rest) = rest.split_first_chunk::<8>()?;
         let (pool, rest) = part(rest)?;
         let (kind, rest) = part(rest)?;
         Some(Self {
+            form: Form::of(*form)?,
             nonce: Nonce(*nonce),
             issued: u64::from_be_bytes(*issued),
             expires: u64::from_be_bytes(*expires),
@@ -143,6 +170,21 @@ impl Session {
         match identity {
             Some(identity) => identity.default_name(self.kind, &self.pool),
             None => session_name(&self.pool, &self.nonce),
+        }
+    }
+}
+
+/// A session of `ccnode/1`: what only such sessions may ask for takes this in a [`Session`]'s place.
+#[derive(Debug)]
+pub struct CcnodeSession(pub Session);
+
+impl TryFrom<Session> for CcnodeSession {
+    type Error = Session;
+
+    fn try_from(session: Session) -> Result<Self, Session> {
+        match session.form {
+            Form::Ccnode => Ok(Self(session)),
+            Form::Stock => Err(session),
         }
     }
 }
@@ -189,6 +231,7 @@ mod tests {
 
     fn session() -> Session {
         Session {
+            form: Form::Ccnode,
             nonce: Nonce([1; 32]),
             kind: EvidenceKind::AzSnpVtpm,
             tpm: Some(OfferedTpm {
@@ -216,7 +259,8 @@ mod tests {
         let identity = Identity { ek: Ek::Public(vec![3; 300]), ak_public: vec![4; 300] };
         let bare = Session { kind: EvidenceKind::Snp, tpm: None, ..session() };
         let keyed = OfferedTpm { identity, secret: Secret::new([5; 32]) };
-        for session in [Session { tpm: Some(keyed), ..session() }, bare] {
+        let stock = Session { form: Form::Stock, ..bare.clone() };
+        for session in [Session { tpm: Some(keyed), ..session() }, bare, stock] {
             assert_eq!(Session::decode(&session.encode()), Some(session.clone()));
             let longer = [session.encode().as_slice(), &[0]].concat();
             assert_eq!(Session::decode(&longer), None);

@@ -22,8 +22,8 @@ pub struct Facts {
     pub tpm: Option<TpmFacts>,
     /// What the hardware proved.
     pub hardware: Option<HardwareRecord>,
-    /// The image that matched.
-    pub image: Sha256Digest,
+    /// The image that matched, where one did.
+    pub image: Option<Sha256Digest>,
     /// Until when a node of one boot is on record, seconds since 1970; `None` for one that persists.
     pub expires: Option<u64>,
 }
@@ -31,12 +31,12 @@ pub struct Facts {
 /// What a TPM's quote proved.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct TpmFacts {
-    /// Name of the attestation key, hex.
+    /// Name of the attestation key, hex; SHA-256 of the key of a stock client.
     pub ak_name: String,
     /// The quote's counters.
     pub counters: Counters,
-    /// The platform that matched.
-    pub platform: Sha256Digest,
+    /// The platform that matched, where one did.
+    pub platform: Option<Sha256Digest>,
 }
 
 /// What follows.
@@ -226,8 +226,8 @@ fn attested(node: &mut NodeRow, facts: &Facts, now: u64) {
     node.kind = Some(facts.kind);
     node.hardware = facts.hardware.clone();
     node.counters = facts.tpm.as_ref().map(|tpm| tpm.counters);
-    node.platform = facts.tpm.as_ref().map(|tpm| tpm.platform);
-    node.image = Some(facts.image);
+    node.platform = facts.tpm.as_ref().and_then(|tpm| tpm.platform);
+    node.image = facts.image;
     node.attested = Some(now);
     node.expires = facts.expires;
 }
@@ -275,10 +275,10 @@ mod tests {
             tpm: Some(TpmFacts {
                 ak_name: "000b".into(),
                 counters: Counters { reset_count: 5, restart_count: 1, clock: 1000, safe: true },
-                platform: Sha256Digest::of(b"p"),
+                platform: Some(Sha256Digest::of(b"p")),
             }),
             hardware: None,
-            image: Sha256Digest::of(b"i"),
+            image: Some(Sha256Digest::of(b"i")),
             expires: None,
         }
     }

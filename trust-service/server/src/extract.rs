@@ -1,8 +1,8 @@
 //! What handlers take from requests: strict bodies, the correlation id, the session, the administrator.
 
-use crate::cookie::{CookieError, Session};
+use crate::cookie::{CcnodeSession, CookieError, Session};
 use crate::finish::CorrelationId;
-use crate::problem::Refusal;
+use crate::problem::{About, Refusal};
 use crate::service::Service;
 use crate::shares::Share;
 use crate::store::Store;
@@ -84,6 +84,21 @@ impl<S: Store> FromRequestParts<Arc<Service<S>>> for Session {
     async fn from_request_parts(parts: &mut Parts, service: &Arc<Service<S>>) -> Result<Self, Refusal> {
         let cookie = parts.headers.get(header::COOKIE).and_then(|value| value.to_str().ok());
         Session::open(&service.cookies, cookie, service.now()).map_err(Refusal::from)
+    }
+}
+
+impl<S: Store> FromRequestParts<Arc<Service<S>>> for CcnodeSession {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, service: &Arc<Service<S>>) -> Result<Self, Refusal> {
+        let session = Session::from_request_parts(parts, service).await?;
+        Self::try_from(session).map_err(|session| {
+            let text = "the session is of the stock transcript: it gets resources, and nothing else";
+            Refusal {
+                about: Box::new(About { pool: Some(session.pool), ..About::default() }),
+                ..Refusal::new(Code::StockTranscript, text)
+            }
+        })
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::audit;
 use crate::problem::{Refusal, admin_status, node_status, printable};
 use crate::service::Service;
-use crate::stock::Place;
+use crate::stock::names::Place;
 use crate::store::{AuditEntry, RefusalRow, Store, StoreError, Tx as _};
 use axum::body::Body;
 use axum::extract::{Request, State};

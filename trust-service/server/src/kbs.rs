@@ -1,9 +1,8 @@
-//! The key broker protocol's endpoints beside attestation: authentication and resources.
+//! Authentication: the challenge of every session, whichever its transcript.
 
-use crate::cookie::{OfferedTpm, Session, session_name};
+use crate::cookie::{Form, OfferedTpm, Session, session_name};
 use crate::extract::Json;
 use crate::keys::random;
-use crate::node_api;
 use crate::problem::Refusal;
 use crate::service::Service;
 use crate::stock;
@@ -11,12 +10,12 @@ use crate::store::{Store, Tx as _};
 use aes_gcm::aead::{AeadInPlace as _, KeyInit as _};
 use aes_gcm::{Aes256Gcm, Nonce as GcmNonce};
 use axum::extract::State;
+use axum::http::HeaderName;
 use axum::http::header::SET_COOKIE;
-use axum::http::{Method, Uri};
-use axum::response::{AppendHeaders, IntoResponse};
+use axum::response::AppendHeaders;
 use ccnode_appraise::TpmIdentity;
 use ccnode_evidence::{Code, EvidenceKind, Identity, Nonce, Secret, transcript};
-use ccnode_protocol::jwe::{self, Jwe};
+use ccnode_protocol::jwe;
 use ccnode_protocol::{
     Activation, Asks, AuthRequest, COOKIE, Challenge, ChallengeExt, ExtParams, NameBox, NodeName, PoolName,
     VERSION,
@@ -28,8 +27,8 @@ use std::sync::Arc;
 pub async fn auth<S: Store>(
     State(service): State<Arc<Service<S>>>,
     Json(request): Json<AuthRequest>,
-) -> Result<impl IntoResponse, Refusal> {
-    if request.version != VERSION {
+) -> Result<Challenged, Refusal> {
+    if !speaks(&request.version) {
         let text: String = request.version.chars().take(40).collect();
         return Err(Refusal::new(Code::VersionUnsupported, format!("version {text}; {VERSION} is due")));
     }
@@ -37,10 +36,10 @@ pub async fn auth<S: Store>(
         let due: Vec<&str> = EvidenceKind::ALL.iter().map(|kind| kind.as_str()).collect();
         Refusal::new(Code::TeeUnsupported, format!("{} evidence; due are {}", request.tee, due.join(", ")))
     })?;
-    let offer = request
-        .extra_params
-        .ccnode()
-        .ok_or_else(|| Refusal::new(Code::StockTranscript, "extra-params hold no whole member `ccnode`"))?;
+    let offer = match &request.extra_params {
+        ExtParams::Ccnode { ccnode } => ccnode,
+        ExtParams::Stock(params) => return stock::challenge(&service, kind, params).await,
+    };
     if offer.version != 1 {
         let text = format!("transcript of version {}; 1 is due", offer.version);
         return Err(Refusal::new(Code::StockTranscript, text));
@@ -50,7 +49,7 @@ pub async fn auth<S: Store>(
     if offered.is_none() && !kind.takes_additional() {
         return Err(malformed(&format_args!("{kind} evidence needs a TPM, and none is offered")));
     }
-    let nonce = Nonce(*random().expose());
+    let nonce = fresh();
     let (asks, tpm) = match offered {
         Some(identity) => {
             let (activation, tpm) = ask(&service, kind, &offer.pool, identity).await?;
@@ -58,21 +57,52 @@ pub async fn auth<S: Store>(
         }
         None => (Asks::Report { node: session_name(&offer.pool, &nonce) }, None),
     };
-    let issued = service.now();
-    let session = Session {
-        nonce,
-        kind,
-        tpm,
-        pool: offer.pool.clone(),
-        issued,
-        expires: issued.saturating_add(service.config.session_lifetime.seconds()),
+    let ext = ChallengeExt { version: 1, asks };
+    let start = Start { form: Form::Ccnode, nonce, kind, tpm, pool: offer.pool.clone() };
+    challenged(&service, start, ExtParams::Ccnode { ccnode: ext })
+}
+
+/// Whether a version is one of protocol 0.4.0 by semantic versioning, which lets build metadata follow a `+`.
+fn speaks(version: &str) -> bool {
+    let metadata = |text: &str| {
+        let word =
+            |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        text.split('.').all(word)
     };
+    version
+        .strip_prefix(VERSION)
+        .is_some_and(|rest| rest.is_empty() || rest.strip_prefix('+').is_some_and(metadata))
+}
+
+/// A nonce of 32 random bytes.
+pub(crate) fn fresh() -> Nonce {
+    Nonce(*random().expose())
+}
+
+/// A challenge and the cookie that goes with it.
+pub(crate) type Challenged = (AppendHeaders<[(HeaderName, String); 1]>, axum::Json<Challenge>);
+
+/// What a session starts from.
+pub(crate) struct Start {
+    pub(crate) form: Form,
+    pub(crate) nonce: Nonce,
+    pub(crate) kind: EvidenceKind,
+    pub(crate) tpm: Option<OfferedTpm>,
+    pub(crate) pool: PoolName,
+}
+
+/// The challenge of a session that starts now.
+pub(crate) fn challenged<S: Store>(
+    service: &Service<S>,
+    start: Start,
+    extra_params: ExtParams<ChallengeExt>,
+) -> Result<Challenged, Refusal> {
+    let Start { form, nonce, kind, tpm, pool } = start;
+    let (issued, lifetime) = (service.now(), service.config.session_lifetime.seconds());
+    let session = Session { form, nonce, kind, tpm, pool, issued, expires: issued.saturating_add(lifetime) };
     let cookie = session.seal(&service.cookies).map_err(Refusal::internal)?;
-    let lifetime = service.config.session_lifetime.seconds();
-    let challenge =
-        Challenge { nonce, extra_params: ExtParams::Ccnode { ccnode: ChallengeExt { version: 1, asks } } };
     let header = format!("{COOKIE}={cookie}; Path=/; Max-Age={lifetime}; Secure; HttpOnly");
-    Ok((AppendHeaders([(SET_COOKIE, header)]), axum::Json(challenge)))
+    Ok((AppendHeaders([(SET_COOKIE, header)]), axum::Json(Challenge { nonce, extra_params })))
 }
 
 /// A credential for the offered TPM, and the name that its node has or would get.
@@ -107,30 +137,24 @@ fn name_box(name: &NodeName, secret: &Secret<32>) -> Result<NameBox, Refusal> {
     Ok(NameBox { iv: iv.to_vec().into(), ciphertext: text.into(), tag: tag.to_vec().into() })
 }
 
-/// `GET /kbs/v0/resource/{repository}/{type}/{tag}`: what belongs to the asking node, and nothing else, foreign and absent
-/// alike. `node/<name>/cluster` is the cluster that the node joins.
-///
-/// Other methods and paths of another shape come here too: as the stock service does, it tells them apart only to who has
-/// attested.
-pub async fn resource<S: Store>(
-    State(service): State<Arc<Service<S>>>,
-    session: Session,
-    method: Method,
-    uri: Uri,
-) -> Result<axum::Json<Jwe>, Refusal> {
-    let mut tx = service.store.read().await?;
-    let (node, verdict, pool) = node_api::attested(&mut tx, &session, service.now()).await?;
-    if stock::resource(&method, &uri) != Some(["node", node.name.as_str(), "cluster"]) {
-        let path: String = uri.path().chars().take(200).collect();
-        let text = format!("{} has nothing by {method} at {path}", node.name);
-        return Err(Refusal::new(Code::ResourceUnknown, text).of(&node.pool, &node.name).proven());
-    }
-    let cluster = node_api::cluster(&service, &pool)?;
-    let plain = serde_json::to_vec(&cluster).map_err(Refusal::internal)?;
-    jwe::seal(&verdict.tee_pubkey, &plain).map(axum::Json).map_err(|error| tee_key(&error))
-}
-
 /// Nothing could be released to this key.
 pub(crate) fn tee_key(error: &jwe::JweError) -> Refusal {
     Refusal::new(Code::MalformedRequest, format!("runtime-data.tee-pubkey: {error}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn build_metadata_are_no_other_version() {
+        for version in ["0.4.0", "0.4.0+x", "0.4.0+x.1-a"] {
+            assert!(speaks(version), "{version}");
+        }
+        for version in
+            ["", "0.4", "0.4.1", "0.4.00", "0.4.0-rc1", "0.4.0+", "0.4.0+a..b", "0.4.0+a b", "0.4.0 "]
+        {
+            assert!(!speaks(version), "{version}");
+        }
+    }
 }

@@ -1,10 +1,9 @@
 //! The last evidence of a node: what it sent, with what was decided over it, bounded in size and without a secret.
 
 use crate::config::Keep;
-use crate::cookie::Session;
+use crate::cookie::{Form, Session};
+use crate::enrol::Facts;
 use crate::problem::Refusal;
-use crate::references;
-use ccnode_appraise::Verdict;
 use ccnode_evidence::Ek;
 use ccnode_protocol::admin::{
     EvidenceVerdict, LAST_EVIDENCE_KIND, LAST_EVIDENCE_VERSION, LastEvidence, SessionOffer,
@@ -44,17 +43,17 @@ impl Sent<'_> {
     }
 
     /// The verdict of evidence that satisfied the pool; `held` is why the node may not go on all the same.
-    pub fn judged(&self, verdict: &Verdict, held: Option<&Refusal>) -> EvidenceVerdict {
+    pub fn judged(&self, facts: &Facts, held: Option<&Refusal>) -> EvidenceVerdict {
         EvidenceVerdict {
             accepted: held.is_none(),
             code: held.map(|refusal| refusal.code),
             detail: held.map(|refusal| refusal.detail.clone()),
             node: self.name.clone(),
             pool: self.pool.clone(),
-            level: Some(references::level(verdict.level)),
-            platform: verdict.tpm.as_ref().map(|tpm| tpm.platform),
-            image: Some(verdict.image),
-            hardware: verdict.hardware.clone(),
+            level: Some(facts.level),
+            platform: facts.tpm.as_ref().and_then(|tpm| tpm.platform),
+            image: facts.image,
+            hardware: facts.hardware.clone(),
             correlation_id: self.id.to_owned(),
         }
     }
@@ -91,5 +90,6 @@ fn offer(session: &Session) -> SessionOffer {
         None => (None, None),
     };
     let ak = identity.map(|identity| identity.ak_public.clone().into());
-    SessionOffer { nonce: session.nonce, tee: session.kind, ek_cert, ek, ak }
+    let stock = session.form == Form::Stock;
+    SessionOffer { nonce: session.nonce, tee: session.kind, stock, ek_cert, ek, ak }
 }

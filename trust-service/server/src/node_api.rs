@@ -1,7 +1,7 @@
 //! The node's own paths: grants are spent here, and its refusals reported.
 
 use crate::audit;
-use crate::cookie::Session;
+use crate::cookie::{CcnodeSession, Session};
 use crate::extract::Json;
 use crate::finish::{self, CorrelationId};
 use crate::issuer::IssueError;
@@ -38,7 +38,11 @@ pub async fn attested<T: Tx>(
 }
 
 /// A node that is active now, whatever it was when it attested.
-async fn active<T: Tx>(tx: &mut T, identity: &Sha256Digest, now: u64) -> Result<(NodeRow, PoolRow), Refusal> {
+pub(crate) async fn active<T: Tx>(
+    tx: &mut T,
+    identity: &Sha256Digest,
+    now: u64,
+) -> Result<(NodeRow, PoolRow), Refusal> {
     let gone = || Refusal::new(Code::NodeUnknown, "the node's record was deleted, or has ended").proven();
     // What has ended is gone, whether or not somebody has swept since.
     let node = tx.node(identity).await?.filter(|node| !node.ended(now)).ok_or_else(gone)?;
@@ -251,7 +255,7 @@ pub async fn certificate<S: Store>(
 pub async fn refusals<S: Store>(
     State(service): State<Arc<Service<S>>>,
     CorrelationId(id): CorrelationId,
-    session: Session,
+    CcnodeSession(session): CcnodeSession,
     Json(report): Json<NodeRefusal>,
 ) -> Result<StatusCode, Refusal> {
     if report.code.by() != By::Node {

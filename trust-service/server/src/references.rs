@@ -1,10 +1,13 @@
 //! A pool's references as appraisal wants them, and appraisal's words as the store keeps them.
 
 use crate::store::{PoolRow, StoreError, Tx};
+use ccnode_appraise::stock::{ReferenceValues, StockReferences};
 use ccnode_appraise::{EkRoot, Hardware};
 use ccnode_evidence::{ImageTuple, PlatformTuple, Sha256Digest};
 use ccnode_mirror::AtHand;
 use ccnode_protocol::admin::{Counters, TrustLevel};
+use serde_json::Value;
+use std::collections::BTreeMap;
 
 /// All that one appraisal compares with.
 #[derive(Debug, Default)]
@@ -15,6 +18,8 @@ pub struct References {
     ek_roots: Vec<EkRoot>,
     allow_init_data: bool,
     hardware: Hardware,
+    /// Reference values that were posted for it, which stock evidence alone is compared with.
+    values: Option<ReferenceValues>,
     /// What is at hand besides the evidence; an appraisal may be made again with more.
     pub collateral: AtHand,
 }
@@ -43,13 +48,38 @@ impl References {
                 column: "hardware",
                 source: serde::de::Error::custom(e),
             })?,
+            values: None,
             collateral,
         })
+    }
+
+    /// The same for evidence of stock clients, with the pool's reference values. `posted` are those of the store.
+    pub async fn load_stock<T: Tx>(
+        tx: &mut T,
+        pool: &PoolRow,
+        posted: &BTreeMap<String, Value>,
+        collateral: AtHand,
+    ) -> Result<Self, StoreError> {
+        let mut values = ReferenceValues::default();
+        for (name, value) in posted {
+            // They were read when they were posted.
+            values.add(name, value).map_err(|e| StoreError::Corrupt {
+                column: "reference_values",
+                source: serde::de::Error::custom(e),
+            })?;
+        }
+        let values = (!posted.is_empty()).then_some(values);
+        Ok(Self { values, ..Self::load(tx, pool, collateral).await? })
     }
 
     /// Those of no pool: they take nothing, and say what a report proves all the same.
     pub fn of_no_pool(collateral: AtHand) -> Self {
         Self { collateral, ..Self::default() }
+    }
+
+    /// As appraisal takes them of stock evidence.
+    pub fn stock(&self) -> StockReferences<'_> {
+        StockReferences { pool: self.borrow(), values: self.values.as_ref() }
     }
 
     /// As appraisal takes them.

@@ -1,7 +1,7 @@
 //! What an accepted session is given: its volume's key and its grants, within the bounds of one boot.
 
 use crate::audit;
-use crate::cookie::Session;
+use crate::cookie::CcnodeSession;
 use crate::enrol;
 use crate::finish::CorrelationId;
 use crate::kbs::tee_key;
@@ -29,7 +29,7 @@ pub const RELEASES_PER_BOOT: u32 = 3;
 pub async fn grants<S: Store>(
     State(service): State<Arc<Service<S>>>,
     CorrelationId(id): CorrelationId,
-    session: Session,
+    CcnodeSession(session): CcnodeSession,
 ) -> Result<axum::Json<Jwe>, Refusal> {
     // Whoever has no accepted session doesn't get hold of the one writer.
     attested(&mut service.store.read().await?, &session, service.now()).await?;
@@ -115,7 +115,7 @@ fn still_granted(granted: &VolumeGrant, volume: Option<VolumeRow>) -> Result<(),
 }
 
 /// A session lives as long as the boot that attested: once a later one has, there is nothing for it.
-fn this_boot(node: &NodeRow, verdict: &SessionVerdict) -> Result<(), Refusal> {
+pub(crate) fn this_boot(node: &NodeRow, verdict: &SessionVerdict) -> Result<(), Refusal> {
     let current = node.counters.map(|counters| counters.reset_count);
     if current == verdict.reset_count {
         return Ok(());
@@ -152,7 +152,11 @@ async fn count<T: Tx>(
 }
 
 /// Whether the pool still takes what was attested: it may have been edited between verdict and release.
-async fn still_allowed<T: Tx>(tx: &mut T, pool: &PoolRow, verdict: &SessionVerdict) -> Result<(), Refusal> {
+pub(crate) async fn still_allowed<T: Tx>(
+    tx: &mut T,
+    pool: &PoolRow,
+    verdict: &SessionVerdict,
+) -> Result<(), Refusal> {
     enrol::still_admitted(pool, verdict.kind, verdict.level)?;
     let image = verdict.image;
     match verdict.platform {

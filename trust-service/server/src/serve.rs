@@ -7,7 +7,7 @@ use crate::service::{OpenError, Service, read};
 use crate::shares::network;
 use crate::store::{SqliteStore, Store};
 use crate::tls::{self, Client, Material, Peer, TlsError};
-use crate::{admin, attest, audit, kbs, node_api, probes, release};
+use crate::{admin, attest, audit, kbs, node_api, probes, release, stock};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
@@ -137,7 +137,7 @@ fn node_router<S: Store>(service: &Arc<Service<S>>) -> Router {
     let router = Router::new()
         .route(AUTH, post(kbs::auth::<S>))
         .route(ATTEST, post(attest::attest::<S>).layer(DefaultBodyLimit::max(service.config.limits.body)))
-        .route("/kbs/v0/resource/{*path}", any(kbs::resource::<S>))
+        .route("/kbs/v0/resource/{*path}", any(stock::resources::resource::<S>))
         .route(GRANTS, get(release::grants::<S>))
         .route(FORMATTED, post(node_api::formatted::<S>))
         .route(READY, post(node_api::ready::<S>))

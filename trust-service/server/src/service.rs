@@ -79,6 +79,8 @@ pub struct Service<S> {
     pub mirror: Option<Mirrors>,
     /// The time.
     pub clock: Clock,
+    /// Machines that nobody knows and that stock evidence or a registration puts on record.
+    pub newcomers: Bucket,
     /// Records of unproven peers.
     pub unproven: Bucket,
     /// Records about proven peers, each with its own share.
@@ -131,6 +133,7 @@ impl Service<SqliteStore> {
             collateral: Collateral::default(),
             mirror: config.mirror.as_ref().map(|mirror| Mirrors::open(dir, mirror)).transpose()?,
             clock: Clock::default(),
+            newcomers: Bucket::new(config.stock.as_ref().map_or(0, |stock| stock.newcomers_per_minute)),
             unproven: Bucket::new(config.limits.unproven_per_minute),
             proven: Buckets::new(config.limits.proven_per_minute),
             reports: Bucket::new(config.limits.reports_per_minute),

@@ -1,102 +1,97 @@
-//! The stock service's names for errors of its resource paths, by which its clients decide what to do; status and code don't tell.
+//! Clients of the stock transcript: their challenge, which pool takes them, and how many unknown ones are put on record.
 //!
-//! Recorded of the stock service: who has no attested session is told `TokenNotFound`, who shows a token that is none
-//! `TokenVerifierError`; what the policy denies is `PolicyDeny`, a path that is no resource's `PluginInternalError`, and one
-//! of no plugin `PluginNotFound`. There a missing resource is `PluginInternalError` too; here it is `PolicyDeny`, as a foreign
-//! one is: nobody may tell which of the two it was.
+//! They name no pool and prove no TPM, so they come in only where `config.toml` names a pool for them and that pool has the rule that
+//! says what is given up. What they get are resources; the types of a session of `ccnode/1` are out of their reach.
 
-use axum::http::{HeaderMap, Method, Uri, header};
-use ccnode_evidence::Code;
+pub mod attest;
+pub mod names;
+pub mod resources;
 
-/// Below which all resources lie.
-const RESOURCES: &str = "/kbs/v0/resource/";
-/// Below which the stock service looks for plugins.
-const PLUGINS: &str = "/kbs/v0/";
+use crate::config::StockConfig;
+use crate::cookie::Form;
+use crate::kbs::{Challenged, Start, challenged, fresh};
+use crate::problem::Refusal;
+use crate::service::Service;
+use crate::store::{NodeRow, PoolRow, Store, Tx};
+use ccnode_evidence::{Code, EvidenceKind};
+use ccnode_protocol::ExtParams;
+use ccnode_protocol::admin::{NodeFilter, NodeState, OnUnknown, Rule};
+use serde_json::Value;
+use std::time::Instant;
 
-/// Where a request went, as far as names of errors depend on it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Place {
-    /// Below the resources.
-    Resource {
-        /// Whether a token came along.
-        token: bool,
-        /// Whether it is the reading of one resource.
-        read: bool,
-    },
-    /// Elsewhere below the protocol's base.
-    Plugin,
-    /// On a path of our own.
-    Ours,
+/// The challenge of a client that sent no member `ccnode`. One that sent a part of it is none of the stock transcript.
+pub async fn challenge<S: Store>(
+    service: &Service<S>,
+    kind: EvidenceKind,
+    params: &Value,
+) -> Result<Challenged, Refusal> {
+    let refused = || Refusal::new(Code::StockTranscript, "extra-params hold no whole member `ccnode`");
+    if params.get("ccnode").is_some() {
+        return Err(refused());
+    }
+    let config = service.config.stock.as_ref().ok_or_else(refused)?;
+    let pool = pool(&mut service.store.read().await?, config).await?;
+    allowed(&pool)?;
+    let start = Start { form: Form::Stock, nonce: fresh(), kind, tpm: None, pool: pool.name };
+    challenged(service, start, ExtParams::Stock(Value::String(String::new())))
 }
 
-impl Place {
-    /// The place of a request.
-    pub fn of(method: &Method, uri: &Uri, headers: &HeaderMap) -> Self {
-        if uri.path().starts_with(RESOURCES) {
-            let token = headers.contains_key(header::AUTHORIZATION);
-            return Self::Resource { token, read: resource(method, uri).is_some() };
-        }
-        if uri.path().starts_with(PLUGINS) { Self::Plugin } else { Self::Ours }
-    }
-
-    /// The stock name, where it is not the usual one of `code`.
-    pub fn variant(self, code: Code) -> Option<&'static str> {
-        match (self, code) {
-            (Self::Resource { token: true, .. }, Code::SessionUnknown | Code::SessionExpired) => {
-                Some("TokenVerifierError")
-            }
-            (Self::Resource { .. }, Code::SessionUnknown | Code::SessionExpired) => Some("TokenNotFound"),
-            (Self::Resource { .. }, Code::Internal | Code::BodyTooLarge) => None,
-            // The session's key can't be encrypted to.
-            (Self::Resource { .. }, Code::MalformedRequest) => Some("JweError"),
-            (Self::Resource { read: false, .. }, Code::ResourceUnknown) => Some("PluginInternalError"),
-            // What is refused to an attested node is its state, or not its own.
-            (Self::Resource { .. }, _) => Some("PolicyDeny"),
-            (Self::Plugin, Code::NotFound) => Some("PluginNotFound"),
-            (Self::Plugin | Self::Ours, _) => None,
-        }
-    }
-}
-
-/// Repository, type and tag of the resource that is read; nothing is decoded.
-pub fn resource<'u>(method: &Method, uri: &'u Uri) -> Option<[&'u str; 3]> {
-    let mut parts = uri.path().strip_prefix(RESOURCES)?.split('/');
-    let found = [parts.next()?, parts.next()?, parts.next()?];
-    let good = |part: &&str| {
-        let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
-        part.starts_with(word) && part.chars().all(|c| word(c) || matches!(c, '-' | '.'))
+/// The pool of stock clients.
+pub async fn pool<T: Tx>(tx: &mut T, config: &StockConfig) -> Result<PoolRow, Refusal> {
+    let unknown = || {
+        let text = format!("there is no pool `{}`, which config.toml names for stock clients", config.pool);
+        Refusal::new(Code::PoolUnknown, text)
     };
-    (method == Method::GET && parts.next().is_none() && found.iter().all(good)).then_some(found)
+    tx.pool(&config.pool).await?.ok_or_else(unknown)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(path: &str) -> Option<[String; 3]> {
-        let uri: Uri = format!("{RESOURCES}{path}").parse().unwrap();
-        assert_eq!(resource(&Method::PUT, &uri), None);
-        resource(&Method::GET, &uri).map(|parts| parts.map(str::to_owned))
+/// Whether the pool takes clients of the stock transcript.
+pub fn allowed(pool: &PoolRow) -> Result<(), Refusal> {
+    if pool.rules.contains(&Rule::DangerNoActivation) {
+        return Ok(());
     }
+    let text = format!("pool {} has no rule danger-no-activation", pool.name);
+    Err(Refusal::new(Code::StockNotAllowed, text))
+}
 
-    #[test]
-    fn a_resource_has_three_parts_of_plain_characters() {
-        assert_eq!(read("default/test/a-1_b.c?x=y"), Some(["default", "test", "a-1_b.c"].map(str::to_owned)));
-        for bad in
-            ["", "a", "a/b", "a/b/", "a//c", "a/b/c/", "a/b/c/d", "a/.b/c", "a/../c", "a/b/c%20d", "a/b/%63"]
-        {
-            assert_eq!(read(bad), None, "{bad}");
-        }
+/// Whether one more unknown machine may be put on record: anybody can make up a key, and so any number of them.
+pub async fn waiting_room<S: Store>(
+    service: &Service<S>,
+    tx: &mut S::Tx,
+    pool: &PoolRow,
+) -> Result<(), Refusal> {
+    if pool.on_unknown == OnUnknown::Refuse {
+        return Ok(());
     }
+    put_on_record(service, tx, pool).await
+}
 
-    #[test]
-    fn the_usual_names_stay_elsewhere() {
-        let place = |path: &str| Place::of(&Method::GET, &path.parse().unwrap(), &HeaderMap::new());
-        assert_eq!(place("/ccnode/v1/grants").variant(Code::SessionUnknown), None);
-        assert_eq!(place("/").variant(Code::NotFound), None);
-        assert_eq!(place("/kbs/v0/attest").variant(Code::SessionUnknown), None);
-        assert_eq!(place("/kbs/v0/resource/a/b/c").variant(Code::Internal), None);
-        assert_eq!(place("/kbs/v0/resource/a/b/c").variant(Code::NodeRevoked), Some("PolicyDeny"));
-        assert_eq!(place("/kbs/v0/resource/a/b/c").variant(Code::MalformedRequest), Some("JweError"));
+/// The same, whatever the pool does with unknown machines.
+pub async fn put_on_record<S: Store>(
+    service: &Service<S>,
+    tx: &mut S::Tx,
+    pool: &PoolRow,
+) -> Result<(), Refusal> {
+    let full = |text: String| Refusal::new(Code::RateLimited, text);
+    let Some(config) = &service.config.stock else {
+        return Err(Refusal::new(Code::StockTranscript, "config.toml has no table [stock]"));
+    };
+    if !service.newcomers.take(Instant::now()) {
+        let text = format!("{} unknown machines a minute are put on record", config.newcomers_per_minute);
+        return Err(full(text));
+    }
+    let filter = NodeFilter { pool: Some(pool.name.clone()), state: Some(NodeState::Pending) };
+    let waiting = tx.nodes(&filter).await?.len();
+    match waiting < config.waiting {
+        true => Ok(()),
+        false => Err(full(format!("{waiting} nodes wait for approval in pool {}", pool.name))),
+    }
+}
+
+/// Why a node waits, with what an administrator can compare.
+pub fn waits(row: &NodeRow, text: &str) -> String {
+    match row.ak_name.as_str() {
+        "" => text.to_owned(),
+        key => format!("{text}; SHA-256 of its attestation key is {key}"),
     }
 }

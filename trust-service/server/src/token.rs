@@ -3,12 +3,15 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD as B64;
 use ccnode_appraise::Verdict;
-use ccnode_protocol::PoolName;
+use ccnode_appraise::stock::{StockMatch, StockVerdict};
+use ccnode_evidence::{Base64Std, EvidenceKind, Nonce, UnixTime};
 use ccnode_protocol::admin::HardwareClaims;
+use ccnode_protocol::{PoolName, TeePubKey};
 use p256::ecdsa::signature::{Signer as _, Verifier as _};
 use p256::ecdsa::{Signature, SigningKey, VerifyingKey};
 use p256::pkcs8::DecodePrivateKey as _;
-use serde_json::{Value, json};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
 const PROFILE: &str = "tag:github.com,2024:confidential-containers/Trustee";
@@ -18,6 +21,8 @@ const RECOGNIZED_INSTANCE: i8 = 2;
 const APPROVED_BOOT: i8 = 3;
 const APPROVED_CONFIG: i8 = 2;
 const GENUINE_HARDWARE: i8 = 2;
+/// Longer ones are none of ours.
+const TOKEN_LIMIT: usize = 32 * 1024;
 
 /// Why the key can't be read.
 #[derive(Debug, thiserror::Error)]
@@ -69,9 +74,27 @@ impl TokenKey {
     }
 
     /// The token of a verdict, valid from `now` to `expires` (seconds since 1970).
-    pub fn issue(&self, verdict: &Verdict, pool: &PoolName, now: u64, expires: u64) -> String {
-        let tee_pubkey = serde_json::to_value(&verdict.tee_pubkey).unwrap_or(Value::Null);
-        let hardware = if verdict.hardware.is_some() { GENUINE_HARDWARE } else { 0 };
+    pub fn issue(&self, verdict: &Verdict, nonce: &Nonce, pool: &PoolName, now: u64, expires: u64) -> String {
+        self.token(verdict.hardware.is_some(), &evidence(verdict, nonce), pool, now, expires)
+    }
+
+    /// The token of a stock client's verdict; `additional` is its additional evidence as sent.
+    pub fn issue_stock(
+        &self,
+        verdict: &StockVerdict,
+        nonce: &Nonce,
+        additional: &str,
+        pool: &PoolName,
+        now: u64,
+        expires: u64,
+    ) -> String {
+        let evidence = stock_evidence(verdict, nonce, additional);
+        self.token(verdict.hardware.is_some(), &evidence, pool, now, expires)
+    }
+
+    /// Only what was accepted gets a token, so the status is always `affirming`.
+    fn token(&self, hardware: bool, evidence: &Value, pool: &PoolName, now: u64, expires: u64) -> String {
+        let hardware = if hardware { GENUINE_HARDWARE } else { 0 };
         let header = json!({"typ": "JWT", "alg": "ES256", "kid": self.jwk.get("kid"), "jwk": self.jwk});
         let claims = json!({
             "eat_profile": PROFILE,
@@ -88,19 +111,65 @@ impl TokenKey {
                     "file-system": 0, "hardware": hardware, "runtime-opaque": 0, "storage-opaque": 0, "sourced-data": 0,
                 },
                 "ear.appraisal-policy-id": format!("pool:{pool}"),
-                "ear.veraison.annotated-evidence": evidence(verdict, tee_pubkey),
+                "ear.veraison.annotated-evidence": evidence,
+                "ear.trustee.identifiers": {"validated": {}},
             }},
         });
         let signed = format!("{}.{}", B64.encode(header.to_string()), B64.encode(claims.to_string()));
         let signature = B64.encode(self.sign(signed.as_bytes()));
         format!("{signed}.{signature}")
     }
+
+    /// What a token of ours says of its session, at `now`. Of the header nothing is believed: the key and its algorithm are ours.
+    pub fn bearer(&self, token: &str, now: u64) -> Result<Bearer, BearerError> {
+        if token.len() > TOKEN_LIMIT {
+            return Err(BearerError::Form);
+        }
+        let (signed, signature) = token.rsplit_once('.').ok_or(BearerError::Form)?;
+        let signature = B64.decode(signature).map_err(|_| BearerError::Form)?;
+        if !self.verify(signed.as_bytes(), &signature) {
+            return Err(BearerError::Signature);
+        }
+        let (_, claims) = signed.split_once('.').ok_or(BearerError::Form)?;
+        let claims = B64.decode(claims).map_err(|_| BearerError::Form)?;
+        let claims: Value = serde_json::from_slice(&claims).map_err(|_| BearerError::Form)?;
+        let end = claims.get("exp").and_then(Value::as_u64).ok_or(BearerError::Form)?;
+        if end < now {
+            return Err(BearerError::Ended(UnixTime(end)));
+        }
+        let runtime = claims.pointer("/submods/cpu0/ear.veraison.annotated-evidence/runtime_data_claims");
+        Bearer::deserialize(runtime.ok_or(BearerError::Form)?).map_err(|_| BearerError::Form)
+    }
+}
+
+/// The session that a token stands for, and the key that answers to its bearer are sealed to.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Bearer {
+    /// Of the session's challenge.
+    pub nonce: Nonce,
+    /// The session's key.
+    pub tee_pubkey: TeePubKey,
+}
+
+/// Why a token stands for no session.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BearerError {
+    /// Not a token of this service's form.
+    #[error("no token of this service")]
+    Form,
+    /// Signed by somebody else.
+    #[error("the token was not signed by this service")]
+    Signature,
+    /// It has ended.
+    #[error("the token ended at {0}")]
+    Ended(UnixTime),
 }
 
 /// What was proven: our own claims, and those of the hardware under the name of its kind, as the stock service has them.
-fn evidence(verdict: &Verdict, tee_pubkey: Value) -> Value {
+fn evidence(verdict: &Verdict, nonce: &Nonce) -> Value {
     let mut out = json!({
-        "runtime_data_claims": {"tee-pubkey": tee_pubkey},
+        "runtime_data_claims": {"nonce": nonce, "tee-pubkey": verdict.tee_pubkey},
         "ccnode": {
             "trust-level": serde_json::to_value(verdict.level).unwrap_or(Value::Null),
             "tee": verdict.kind,
@@ -115,6 +184,71 @@ fn evidence(verdict: &Verdict, tee_pubkey: Value) -> Value {
     if let (Some(hardware), Value::Object(members)) = (&verdict.hardware, &mut out) {
         members.insert(verdict.kind.as_str().to_owned(), stock(&hardware.claims));
     }
+    out
+}
+
+/// The members that a stock verifier reads, and beside them ours.
+fn stock_evidence(verdict: &StockVerdict, nonce: &Nonce, additional: &str) -> Value {
+    let (image_name, values) = match &verdict.matched {
+        StockMatch::Pair { image_name, .. } | StockMatch::Launch { image_name, .. } => {
+            (Some(image_name), None)
+        }
+        StockMatch::Values { names } => (None, Some(names)),
+    };
+    let pcr = |index: u8| {
+        let pcrs = verdict.tpm.as_ref().map(|tpm| &tpm.pcrs.0);
+        pcrs.and_then(|pcrs| pcrs.iter().find(|(pcr, _)| pcr.get() == index)).map(|(_, value)| value.hex())
+    };
+    let measured = match (verdict.kind, verdict.hardware.as_ref().map(|hardware| &hardware.claims)) {
+        (EvidenceKind::Snp, Some(HardwareClaims::Snp(snp))) => Some(snp.host_data.clone()),
+        (EvidenceKind::Tdx, Some(HardwareClaims::Tdx(tdx))) => Some(tdx.mr_config_id.clone()),
+        _ => pcr(8),
+    };
+    let covered = match verdict.kind {
+        EvidenceKind::Tpm => hex::encode(verdict.report_data.qualifying_data()),
+        EvidenceKind::Snp | EvidenceKind::Tdx => hex::encode(verdict.report_data.report_data()),
+        EvidenceKind::AzSnpVtpm | EvidenceKind::AzTdxVtpm => hex::encode(verdict.report_data.0),
+    };
+    let not_judged =
+        verdict.tpm.as_ref().map(|tpm| tpm.not_judged.iter().map(|pcr| pcr.get()).collect::<Vec<u8>>());
+    let mut out = json!({
+        "init_data": measured,
+        "init_data_claims": verdict.init_data.as_ref().map(|data| &data.claims),
+        "report_data": covered,
+        "runtime_data_claims": {
+            "additional-evidence": additional, "nonce": nonce, "tee-pubkey": verdict.tee_pubkey,
+        },
+        "ccnode": {
+            "transcript": "stock",
+            "trust-level": verdict.level,
+            "tee": verdict.kind,
+            "identity": verdict.node_id.hex(),
+            "ephemeral": verdict.ephemeral,
+            "platform": verdict.matched.platform(),
+            "image": verdict.matched.image(),
+            "image-name": image_name,
+            "reference-values": values,
+            "pcrs-not-judged": not_judged,
+            "hardware": verdict.hardware,
+        },
+    });
+    let Value::Object(members) = &mut out else { return out };
+    let mut hardware = verdict.hardware.as_ref().map(|hardware| stock(&hardware.claims));
+    if let Some(tpm) = &verdict.tpm {
+        let mut claims: Map<String, Value> =
+            tpm.pcrs.0.iter().map(|(pcr, value)| (format!("pcr{:02}", pcr.get()), json!(value))).collect();
+        match (verdict.kind, &mut hardware) {
+            // On Azure the vTPM is a part of the platform.
+            (EvidenceKind::AzSnpVtpm | EvidenceKind::AzTdxVtpm, Some(Value::Object(hardware))) => {
+                hardware.insert("tpm".to_owned(), Value::Object(claims));
+            }
+            _ => {
+                claims.insert("ak_public".to_owned(), json!(Base64Std(tpm.ak.clone())));
+                members.insert("tpm".to_owned(), Value::Object(claims));
+            }
+        }
+    }
+    members.extend(hardware.map(|hardware| (verdict.kind.as_str().to_owned(), hardware)));
     out
 }
 

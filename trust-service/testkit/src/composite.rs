@@ -79,7 +79,7 @@ impl Machine {
                 (ext, primary(self.report_over(data.report_data()), None, ours), String::new())
             }
         };
-        kbs(reply.nonce, &tee_pubkey, ext, primary, &additional, None)
+        kbs(reply.nonce, &tee_pubkey, Some(ext), primary, &additional, None)
     }
 }
 

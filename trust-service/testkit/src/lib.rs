@@ -21,6 +21,7 @@ mod scene;
 mod session;
 mod signed;
 pub mod snp;
+mod stock;
 pub mod tdx;
 mod tpm;
 
@@ -33,4 +34,5 @@ pub use maker::{EkProfile, MakerCa, NOW, add_extension, resign};
 pub use scene::Scene;
 pub use session::{Answer, attest, attest_with, attest_with_init_data, auth_request, kubelet_csr};
 pub use signed::{CERTIFICATE, CRL, signed_fields};
+pub use stock::{StockReply, stock_attest, stock_request};
 pub use tpm::{AK_ATTRIBUTES, Lies, Seat, SoftTpm, SoftTpmError};

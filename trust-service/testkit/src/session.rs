@@ -63,7 +63,7 @@ pub fn attest_with_init_data(
     let quote = quote(report_data.qualifying_data());
     let ours = CcnodeEvidence { version: 1, logs, csr: answer.csr.clone().map(Into::into), svsm: None };
     let primary = serde_json::to_value(tpm_evidence(quote, Some(ours))).expect("JSON");
-    kbs(answer.nonce, &tee_pubkey, ext, primary, "", init_data)
+    kbs(answer.nonce, &tee_pubkey, Some(ext), primary, "", init_data)
 }
 
 pub(crate) fn tpm_evidence(quote: QuoteParts, ccnode: Option<CcnodeEvidence>) -> TpmEvidence {
@@ -82,14 +82,14 @@ pub(crate) fn tpm_evidence(quote: QuoteParts, ccnode: Option<CcnodeEvidence>) ->
 pub(crate) fn kbs(
     nonce: &Nonce,
     tee_pubkey: &TeePubKey,
-    ext: RuntimeExt,
+    ext: Option<RuntimeExt>,
     primary: serde_json::Value,
     additional: &str,
     init_data: Option<&str>,
 ) -> Attestation {
     let stock = serde_json::json!({"nonce": nonce.text(), "tee-pubkey": tee_pubkey});
     let runtime_data =
-        RuntimeData { stock: serde_json::from_value(stock).expect("runtime data"), ccnode: Some(ext) };
+        RuntimeData { stock: serde_json::from_value(stock).expect("runtime data"), ccnode: ext };
     let tee_evidence = serde_json::json!({"primary_evidence": primary, "additional_evidence": additional});
     let init_data = init_data.map(|body| serde_json::json!({"format": "toml", "body": body}));
     Attestation {

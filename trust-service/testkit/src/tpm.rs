@@ -251,6 +251,11 @@ impl SoftTpm {
         }
     }
 
+    /// SubjectPublicKeyInfo of the attestation key, DER.
+    pub fn ak_spki(&self) -> Vec<u8> {
+        self.ak.spki(self.seat)
+    }
+
     /// The attestation key's TPMT_SIGNATURE over anything, which no TPM makes with a restricted key.
     pub fn sign(&self, message: &[u8]) -> Vec<u8> {
         self.ak.sign(self.seat, message)

@@ -1,8 +1,8 @@
 //! Azure's vTPM: a hardware report covers runtime data, and these name the vTPM's attestation key.
 
-use super::{Demands, ReportSatisfied, TpmVouched, snp as snp_report, tdx as td_quote};
+use super::{Demands, ReportSatisfied, TpmVouched, Vtpm, snp as snp_report, tdx as td_quote};
+use crate::Rejection;
 use crate::session::Covered;
-use crate::{Rejection, TpmIdentity};
 use ccnode_hcl::{HardwareReport, HclReport, RuntimeProven};
 use ccnode_snp::{Certificates, SnpRejection};
 use ccnode_tdx::TdReport;
@@ -11,7 +11,7 @@ use ccnode_tdx::TdReport;
 pub(super) fn snp(
     hcl: &[u8],
     vcek: &[u8],
-    identity: &TpmIdentity,
+    vtpm: Vtpm<'_>,
     covered: &Covered,
     demands: &Demands<'_>,
 ) -> Result<ReportSatisfied, Rejection> {
@@ -30,7 +30,7 @@ pub(super) fn snp(
         return Err(Rejection::Snp(SnpRejection::Vmpl { seen: vmpl, wanted: vec![0] }));
     }
     let runtime = hcl.bound_to(&proven.report().report_data).map_err(Rejection::Hcl)?;
-    let vouched = vouches(&runtime, identity, covered, demands)?;
+    let vouched = vouches(&runtime, vtpm, covered, demands)?;
     snp_report::satisfied(&proven, Some(vouched), is_ephemeral(&runtime), demands)
 }
 
@@ -38,7 +38,7 @@ pub(super) fn snp(
 pub(super) fn tdx(
     hcl: &[u8],
     quote: &[u8],
-    identity: &TpmIdentity,
+    vtpm: Vtpm<'_>,
     covered: &Covered,
     demands: &Demands<'_>,
 ) -> Result<ReportSatisfied, Rejection> {
@@ -50,20 +50,20 @@ pub(super) fn tdx(
     let proven = td_quote::prove(quote, demands)?;
     let made_from = proven.was_made_from(&report).map_err(Rejection::Tdx)?;
     let runtime = hcl.bound_to(made_from.report_data()).map_err(Rejection::Hcl)?;
-    let vouched = vouches(&runtime, identity, covered, demands)?;
+    let vouched = vouches(&runtime, vtpm, covered, demands)?;
     td_quote::satisfied(&proven, Some(vouched), is_ephemeral(&runtime), demands)
 }
 
 /// The runtime data name the attestation key, and the endorsement key where they name one; and they were made for this session.
 fn vouches(
     runtime: &RuntimeProven,
-    identity: &TpmIdentity,
+    vtpm: Vtpm<'_>,
     covered: &Covered,
     demands: &Demands<'_>,
 ) -> Result<TpmVouched, Rejection> {
-    let (modulus, exponent) = identity.ak_rsa().ok_or(Rejection::AzureKey)?;
+    let (modulus, exponent) = vtpm.ak_rsa().ok_or(Rejection::AzureKey)?;
     runtime.names_ak(modulus, exponent).map_err(Rejection::Hcl)?;
-    if runtime.data().ek().is_some() {
+    if let (Some(_), Vtpm::Offered(identity)) = (runtime.data().ek(), vtpm) {
         let (modulus, exponent) = identity.ek_rsa().ok_or(Rejection::AzureKey)?;
         runtime.names_ek(modulus, exponent).map_err(Rejection::Hcl)?;
     }

@@ -11,10 +11,11 @@ pub use policy::{
     AzurePolicy, Hardware, HardwarePolicy, PolicyError, SnpLaunch, TdxLaunch, VtpmKeepers, table,
 };
 
+use crate::public_key::PublicKey;
 use crate::sent::{Sent, SentReport};
 use crate::session::{Covered, Session, malformed};
 use crate::{Rejection, TpmIdentity, UnixTime};
-use ccnode_evidence::Sha256Digest;
+use ccnode_evidence::{Sha256Digest, Svsm};
 use ccnode_protocol::admin::HardwareClaims;
 use ccnode_snp::Listed;
 
@@ -94,6 +95,24 @@ impl Launched {
     }
 }
 
+/// The TPM that a report may vouch for.
+#[derive(Clone, Copy)]
+pub(crate) enum Vtpm<'a> {
+    /// One that was offered before the challenge: its credential was made for both of its keys.
+    Offered(&'a TpmIdentity),
+    /// One of which nothing is known but the key that its quote verifies with.
+    Signer(&'a PublicKey),
+}
+
+impl Vtpm<'_> {
+    fn ak_rsa(&self) -> Option<(&[u8], &[u8])> {
+        match self {
+            Self::Offered(identity) => identity.ak_rsa(),
+            Self::Signer(key) => key.rsa_numbers(),
+        }
+    }
+}
+
 /// Judges the report of a session; `None` for evidence that has none.
 pub(crate) fn judge(
     session: &Session<'_>,
@@ -101,23 +120,34 @@ pub(crate) fn judge(
     covered: &Covered,
     demands: &Demands<'_>,
 ) -> Result<Option<ReportSatisfied>, Rejection> {
-    let identity = session.tpm.map(|tpm| tpm.identity);
-    match &sent.report {
-        None => Ok(None),
-        Some(SentReport::Snp(evidence)) => {
-            snp::judge(evidence, sent.ours.svsm.as_ref(), identity, covered, demands).map(Some)
+    let offered = session.tpm.map(|tpm| Vtpm::Offered(tpm.identity));
+    let svsm = sent.ours.svsm.as_ref();
+    sent.report.as_ref().map(|report| judge_report(report, svsm, offered, covered, demands)).transpose()
+}
+
+/// Judges one report. What an SVSM vouches for is an endorsement key, so only an offered TPM has an SVSM's word.
+pub(crate) fn judge_report(
+    report: &SentReport,
+    svsm: Option<&Svsm>,
+    vtpm: Option<Vtpm<'_>>,
+    covered: &Covered,
+    demands: &Demands<'_>,
+) -> Result<ReportSatisfied, Rejection> {
+    match report {
+        SentReport::Snp(evidence) => {
+            let identity = match vtpm {
+                Some(Vtpm::Offered(identity)) => Some(identity),
+                Some(Vtpm::Signer(_)) | None => None,
+            };
+            snp::judge(evidence, svsm, identity, covered, demands)
         }
-        Some(SentReport::Tdx(evidence)) => tdx::judge(evidence, covered, demands).map(Some),
-        Some(SentReport::AzSnp { hcl, vcek }) => {
-            azure::snp(hcl, vcek, offered(identity)?, covered, demands).map(Some)
-        }
-        Some(SentReport::AzTdx { hcl, quote }) => {
-            azure::tdx(hcl, quote, offered(identity)?, covered, demands).map(Some)
-        }
+        SentReport::Tdx(evidence) => tdx::judge(evidence, covered, demands),
+        SentReport::AzSnp { hcl, vcek } => azure::snp(hcl, vcek, there(vtpm)?, covered, demands),
+        SentReport::AzTdx { hcl, quote } => azure::tdx(hcl, quote, there(vtpm)?, covered, demands),
     }
 }
 
 /// Azure's evidence is a quote: without a TPM none is read.
-fn offered(identity: Option<&TpmIdentity>) -> Result<&TpmIdentity, Rejection> {
-    identity.ok_or_else(|| malformed("extra-params.ccnode", "no TPM was offered"))
+fn there(vtpm: Option<Vtpm<'_>>) -> Result<Vtpm<'_>, Rejection> {
+    vtpm.ok_or_else(|| malformed("extra-params.ccnode", "no TPM was offered"))
 }

@@ -128,7 +128,7 @@ impl QuoteKey {
         }
     }
 
-    pub(super) fn public(&self) -> &PublicKey {
+    pub(crate) fn public(&self) -> &PublicKey {
         match &self.0 {
             Form::Tpm(key) => &key.key,
             Form::Bare(key) | Form::Certificate(_, key) => key,

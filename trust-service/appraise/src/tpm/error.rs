@@ -177,9 +177,14 @@ pub enum QuoteError {
     /// A coordinate of an ECDSA signature that is empty or longer than the curve's order.
     #[error("an ECDSA signature with a coordinate of {0} bytes")]
     Coordinate(usize),
-    /// The PCR values sent are too many to be a bank's.
-    #[error("{0} PCR values; exactly 16 are due")]
-    Values(usize),
+    /// The PCR values sent are more or fewer than those selected.
+    #[error("{sent} PCR values; exactly {due} are due")]
+    Values {
+        /// How many were sent.
+        sent: usize,
+        /// How many the selection has.
+        due: usize,
+    },
 }
 
 impl QuoteError {

@@ -113,7 +113,9 @@ fn t10_number_of_values() {
         let zeros = vec!["0".repeat(64); count];
         let answer = with_evidence(world.answer(), |e| e["tpm_quote"]["pcrs"] = zeros.into());
         let got = world.judge(&answer).unwrap_err().rejection;
-        assert!(matches!(got, Rejection::QuoteMalformed(QuoteError::Values(n)) if n == count));
+        assert!(
+            matches!(got, Rejection::QuoteMalformed(QuoteError::Values { sent, due: 16 }) if sent == count)
+        );
     }
 }
 

@@ -37,6 +37,9 @@ pub struct SessionOffer {
     pub nonce: Nonce,
     /// Kind of the primary evidence.
     pub tee: EvidenceKind,
+    /// Whether it is a session of the stock transcript, which nobody offers a TPM in.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stock: bool,
     /// EK certificate, DER.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ek_cert: Option<Base64Url>,

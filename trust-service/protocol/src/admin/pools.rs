@@ -51,6 +51,11 @@ pub enum OnUnknown {
 pub enum Rule {
     /// Nodes of level `hypervisor-vtpm` may enrol by themselves: whoever runs the host can read their disks.
     DangerHostIsTrusted,
+    /// Clients of the stock transcript may attest. No endorsement key is asked for and no credential activated, so a key made up in
+    /// software passes for a TPM's; they send no event log; and they get no grants, certificates or keys of volumes.
+    DangerNoActivation,
+    /// Anybody may put an attestation key on the list of nodes that wait for approval.
+    DangerOpenRegistration,
 }
 
 /// A platform and an image that a pool allows together.

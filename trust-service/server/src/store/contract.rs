@@ -5,6 +5,7 @@ use ccnode_appraise::HardwarePolicy;
 use ccnode_evidence::EvidenceKind;
 use ccnode_protocol::admin::{NodeState, OnUnknown, VolumeRecord};
 use ccnode_protocol::grants::OnForeignDisk;
+use serde_json::json;
 
 fn pool(name: &str) -> PoolRow {
     PoolRow {
@@ -59,7 +60,7 @@ fn volume(state: VolumeState, generation: u64) -> VolumeRow {
 
 fn session(nonce: u8, expires: u64) -> SessionRow {
     let identity = Sha256Digest::of(b"a");
-    SessionRow { nonce: Nonce([nonce; 32]), identity, expires, verdict: None, grants: None }
+    SessionRow { nonce: Nonce([nonce; 32]), identity, expires, verdict: None, stock: None, grants: None }
 }
 
 async fn rows_come_back_as_they_went(store: &impl Store) {
@@ -159,6 +160,63 @@ async fn nonces_are_spent_once_and_purged(store: &impl Store) {
     assert!(tx.session(&Nonce([1; 32])).await.unwrap().is_none());
 }
 
+async fn resources_go_with_their_node_or_pool(store: &impl Store) {
+    let mut tx = store.write().await.unwrap();
+    let (name, own): (ResourceUri, ResourceUri) =
+        ("kbs:///default/r/key".parse().unwrap(), "kbs:///r/key/root".parse().unwrap());
+    let row = |name: &ResourceUri, content: &[u8]| ResourceRow {
+        name: name.clone(),
+        content: content.to_vec(),
+        size: 3,
+        updated: 7,
+    };
+    let (node, id) = (node("r", b"r"), Sha256Digest::of(b"r"));
+    let pool: PoolName = "readers".parse().unwrap();
+    assert!(tx.insert_pool(&PoolRow { name: pool.clone(), ..self::pool("readers") }).await.unwrap());
+    assert!(tx.insert_node(&node).await.unwrap());
+    for content in [b"one", b"two"] {
+        assert!(tx.set_resource(&row(&name, content)).await.unwrap());
+    }
+    let near = "kbs:///rr/key/root".parse().unwrap();
+    for name in [&own, &near] {
+        assert!(tx.set_resource(&row(name, b"own")).await.unwrap());
+    }
+    assert_eq!(tx.resource(&name).await.unwrap(), Some(row(&name, b"two")));
+    assert_eq!(tx.resources().await.unwrap()[0], row(&name, b""), "without content");
+    assert!(!tx.is_reader(&name, &id, &pool).await.unwrap());
+    assert!(tx.allow_node(&name, &id).await.unwrap() && !tx.allow_node(&name, &id).await.unwrap());
+    assert!(tx.is_reader(&name, &id, &pool).await.unwrap());
+    assert!(!tx.is_reader(&own, &id, &pool).await.unwrap());
+    assert_eq!(tx.resource_nodes(&name).await.unwrap(), [node.name.clone()]);
+    assert!(tx.set_resource(&row(&name, b"more")).await.unwrap());
+    assert!(tx.is_reader(&name, &id, &pool).await.unwrap(), "readers outlive the content");
+    assert!(tx.disallow_node(&name, &id).await.unwrap() && !tx.disallow_node(&name, &id).await.unwrap());
+    assert!(tx.allow_node(&name, &id).await.unwrap() && tx.allow_pool(&name, &pool).await.unwrap());
+    assert_eq!(tx.resource_pools(&name).await.unwrap(), [pool.clone()]);
+    assert_eq!(tx.delete_resources_of(&node.name).await.unwrap(), 1);
+    assert!(tx.resource(&near).await.unwrap().is_some(), "another repository");
+    assert!(tx.delete_node(&id).await.unwrap() && tx.delete_pool(&pool).await.unwrap());
+    assert!(!tx.is_reader(&name, &id, &pool).await.unwrap());
+    for name in [&name, &near] {
+        assert!(tx.delete_resource(name).await.unwrap());
+    }
+    tx.commit().await.unwrap();
+}
+
+async fn reference_values_are_replaced_by_name(store: &impl Store) {
+    let mut tx = store.write().await.unwrap();
+    let pool = "workers".parse().unwrap();
+    for value in [1, 2] {
+        assert!(tx.set_reference_value(&pool, "a", &json!([value])).await.unwrap());
+    }
+    assert!(tx.set_reference_value(&pool, "b", &json!("x")).await.unwrap());
+    let all = tx.reference_values(&pool).await.unwrap();
+    assert_eq!(all, [("a".to_owned(), json!([2])), ("b".to_owned(), json!("x"))].into());
+    assert!(tx.reference_values(&"later".parse().unwrap()).await.unwrap().is_empty());
+    assert_eq!(tx.clear_reference_values(&pool).await.unwrap(), 2);
+    tx.commit().await.unwrap();
+}
+
 async fn numbers_have_a_range(store: &impl Store) {
     let mut tx = store.write().await.unwrap();
     let huge = SessionRow { expires: u64::MAX, ..session(2, 0) };
@@ -170,6 +228,8 @@ async fn contract(store: &impl Store) {
     nodes_of_one_boot_go_and_their_release_stays(store).await;
     last_evidence_is_replaced_and_goes_with_its_node(store).await;
     a_swap_wants_the_very_version(store).await;
+    resources_go_with_their_node_or_pool(store).await;
+    reference_values_are_replaced_by_name(store).await;
     a_dropped_transaction_never_was(store).await;
     readers_see_one_snapshot_while_one_writes(store).await;
     writers_come_one_after_the_other(store).await;

@@ -6,15 +6,17 @@ mod rows;
 mod sqlite;
 
 pub use rows::{
-    AuditEntry, GrantKind, GrantRow, NodeRow, PoolRow, RefusalRow, Seen, SessionRow, SessionVerdict, Tuple,
-    VolumeRow,
+    AuditEntry, GrantKind, GrantRow, NodeRow, PoolRow, RefusalRow, ResourceRow, Seen, SessionRow,
+    SessionVerdict, StockAccepted, Tuple, VolumeRow,
 };
 pub use sqlite::SqliteStore;
 
 use crate::config::Keep;
 use ccnode_evidence::{ImageTuple, Nonce, PlatformTuple, Sha256Digest};
 use ccnode_protocol::admin::{AuditFilter, AuditRow, EkRoot, NodeFilter, Pair, RefusalFilter, VolumeState};
-use ccnode_protocol::{NodeName, PoolName};
+use ccnode_protocol::{NodeName, PoolName, ResourceUri};
+use serde_json::Value;
+use std::collections::BTreeMap;
 use std::future::Future;
 
 /// Why the store failed. None of it is a decision: callers answer `internal`.
@@ -148,6 +150,58 @@ pub trait Tx: Send {
     fn grant(&mut self, id: &str) -> impl Future<Output = Result<Option<GrantRow>>> + Send;
     fn insert_grant(&mut self, row: &GrantRow) -> impl Future<Output = Result<bool>> + Send;
     fn set_grant_certificate(&mut self, id: &str, pem: &str) -> impl Future<Output = Result<bool>> + Send;
+
+    /// Without their content.
+    fn resources(&mut self) -> impl Future<Output = Result<Vec<ResourceRow>>> + Send;
+    fn resource(&mut self, name: &ResourceUri) -> impl Future<Output = Result<Option<ResourceRow>>> + Send;
+    /// Makes it or replaces its content; who may read it stays.
+    fn set_resource(&mut self, row: &ResourceRow) -> impl Future<Output = Result<bool>> + Send;
+    fn delete_resource(&mut self, name: &ResourceUri) -> impl Future<Output = Result<bool>> + Send;
+    /// Those whose repository is the node's name; answers how many there were.
+    fn delete_resources_of(&mut self, node: &NodeName) -> impl Future<Output = Result<u64>> + Send;
+    fn resource_nodes(&mut self, name: &ResourceUri) -> impl Future<Output = Result<Vec<NodeName>>> + Send;
+    fn resource_pools(&mut self, name: &ResourceUri) -> impl Future<Output = Result<Vec<PoolName>>> + Send;
+    fn allow_node(
+        &mut self,
+        name: &ResourceUri,
+        node: &Sha256Digest,
+    ) -> impl Future<Output = Result<bool>> + Send;
+    fn disallow_node(
+        &mut self,
+        name: &ResourceUri,
+        node: &Sha256Digest,
+    ) -> impl Future<Output = Result<bool>> + Send;
+    fn allow_pool(
+        &mut self,
+        name: &ResourceUri,
+        pool: &PoolName,
+    ) -> impl Future<Output = Result<bool>> + Send;
+    fn disallow_pool(
+        &mut self,
+        name: &ResourceUri,
+        pool: &PoolName,
+    ) -> impl Future<Output = Result<bool>> + Send;
+    /// Whether node or pool were allowed to read it; whose repository it is counts not here.
+    fn is_reader(
+        &mut self,
+        name: &ResourceUri,
+        node: &Sha256Digest,
+        pool: &PoolName,
+    ) -> impl Future<Output = Result<bool>> + Send;
+
+    fn reference_values(
+        &mut self,
+        pool: &PoolName,
+    ) -> impl Future<Output = Result<BTreeMap<String, Value>>> + Send;
+    /// Makes or replaces the one of this name.
+    fn set_reference_value(
+        &mut self,
+        pool: &PoolName,
+        name: &str,
+        value: &Value,
+    ) -> impl Future<Output = Result<bool>> + Send;
+    /// Answers how many there were.
+    fn clear_reference_values(&mut self, pool: &PoolName) -> impl Future<Output = Result<u64>> + Send;
 
     /// Removes sessions and grants that expired more than a day before `now`: a nonce is on record for longer than any clock of
     /// a replica may be wrong. Nodes of one boot go when they expire, and all that is theirs.

@@ -7,7 +7,7 @@ use ccnode_protocol::admin::{
     VolumeState,
 };
 use ccnode_protocol::grants::{Cluster, OnForeignDisk};
-use ccnode_protocol::{NodeName, PoolName, TeePubKey};
+use ccnode_protocol::{NodeName, PoolName, ResourceUri, TeePubKey};
 use serde::{Deserialize, Serialize};
 
 /// A pool's own settings; roots and pairs are rows of their own.
@@ -57,7 +57,8 @@ pub struct Seen {
 /// A node.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct NodeRow {
-    /// SHA-256 of the endorsement key's Name; of the attestation key's on Azure; of what is that boot's alone without a TPM.
+    /// SHA-256 of the endorsement key's Name; of the attestation key's on Azure; of what is that boot's alone without a TPM. Of stock
+    /// clients, a digest of the attestation key with a label of its own.
     pub identity: Sha256Digest,
     /// The name that the service chose.
     pub name: NodeName,
@@ -73,7 +74,7 @@ pub struct NodeRow {
     pub kind: Option<EvidenceKind>,
     /// What its last report said.
     pub hardware: Option<HardwareRecord>,
-    /// Name of its attestation key, hex; empty without a TPM.
+    /// Name of its attestation key, hex; SHA-256 of the key of a stock client; empty without a TPM.
     pub ak_name: String,
     /// Of its last verdict.
     pub counters: Option<Counters>,
@@ -156,6 +157,44 @@ pub struct SessionVerdict {
     pub judged_by: Option<Sha256Digest>,
 }
 
+/// What an accepted session of a stock client may ask for: resources, and nothing that a [`SessionVerdict`] is for.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct StockAccepted {
+    /// The key that resources are encrypted to.
+    pub tee_pubkey: TeePubKey,
+    /// What the evidence was worth.
+    pub level: TrustLevel,
+    /// Kind of the evidence.
+    pub kind: EvidenceKind,
+    /// The platform that matched by its values.
+    pub platform: Option<Sha256Digest>,
+    /// The image that matched, by its values or by its launch.
+    pub image: Option<Sha256Digest>,
+    /// What of the pool's demands it was judged by, see [`crate::enrol::judged_by`], and what reference values.
+    pub judged_by: Sha256Digest,
+}
+
+/// A resource.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ResourceRow {
+    /// Its name.
+    pub name: ResourceUri,
+    /// Sealed for [`ResourceRow::place`]; empty in lists.
+    pub content: Vec<u8>,
+    /// Bytes of the content itself.
+    pub size: u64,
+    /// Seconds since 1970.
+    pub updated: u64,
+}
+
+impl ResourceRow {
+    /// The additional data of its sealed content: moved to another resource's row, it does not open.
+    pub fn place(name: &ResourceUri) -> String {
+        format!("resources/{name}/content")
+    }
+}
+
 /// A spent nonce.
 #[derive(Clone, Debug)]
 pub struct SessionRow {
@@ -165,8 +204,10 @@ pub struct SessionRow {
     pub identity: Sha256Digest,
     /// Seconds since 1970; gone afterwards.
     pub expires: u64,
-    /// None where the evidence was refused.
+    /// None where the evidence was refused, or was a stock client's.
     pub verdict: Option<SessionVerdict>,
+    /// None where the evidence was refused, or was no stock client's.
+    pub stock: Option<StockAccepted>,
     /// The grants as first released, sealed for [`SessionRow::place`].
     pub grants: Option<Vec<u8>>,
 }

@@ -4,6 +4,7 @@ mod columns;
 mod nodes;
 mod records;
 mod references;
+mod resources;
 
 use super::*;
 use columns::sql;
@@ -144,6 +145,23 @@ forward! {
         insert_grant(row: &GrantRow) -> bool;
         set_grant_certificate(id: &str, pem: &str) -> bool;
         purge(now: u64) -> ();
+    }
+    resources {
+        resources() -> Vec<ResourceRow>;
+        resource(name: &ResourceUri) -> Option<ResourceRow>;
+        set_resource(row: &ResourceRow) -> bool;
+        delete_resource(name: &ResourceUri) -> bool;
+        delete_resources_of(node: &NodeName) -> u64;
+        resource_nodes(name: &ResourceUri) -> Vec<NodeName>;
+        resource_pools(name: &ResourceUri) -> Vec<PoolName>;
+        allow_node(name: &ResourceUri, node: &Sha256Digest) -> bool;
+        disallow_node(name: &ResourceUri, node: &Sha256Digest) -> bool;
+        allow_pool(name: &ResourceUri, pool: &PoolName) -> bool;
+        disallow_pool(name: &ResourceUri, pool: &PoolName) -> bool;
+        is_reader(name: &ResourceUri, node: &Sha256Digest, pool: &PoolName) -> bool;
+        reference_values(pool: &PoolName) -> BTreeMap<String, Value>;
+        set_reference_value(pool: &PoolName, name: &str, value: &Value) -> bool;
+        clear_reference_values(pool: &PoolName) -> u64;
     }
     records {
         refusals(filter: &RefusalFilter) -> Vec<RefusalRow>;

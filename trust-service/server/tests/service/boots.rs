@@ -115,8 +115,15 @@ async fn sessions_of_machines_end() {
             let secret = session.opened(&machine);
             let tpm = identity.zip(secret).map(|(identity, secret)| OfferedTpm { identity, secret });
             let kind = ccnode_evidence::ReportSource::kind(&machine);
-            let old =
-                Session { nonce: session.nonce, kind, tpm, pool: pool(), issued: expires - 300, expires };
+            let old = Session {
+                form: ccnode_server::cookie::Form::Ccnode,
+                nonce: session.nonce,
+                kind,
+                tpm,
+                pool: pool(),
+                issued: expires - 300,
+                expires,
+            };
             format!("kbs-session-id={}", old.seal(&trust.service().cookies).unwrap())
         };
         let with = |cookie| Challenged {

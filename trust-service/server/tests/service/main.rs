@@ -50,4 +50,10 @@ mod steps;
 #[cfg(test)]
 mod stock;
 #[cfg(test)]
+mod stock_attacks;
+#[cfg(test)]
+mod stock_clients;
+#[cfg(test)]
+mod stock_kinds;
+#[cfg(test)]
 mod swapped;

@@ -101,6 +101,7 @@ async fn sessions_are_the_services_own_and_end() {
     assert_eq!(code(with("kbs-session-id=AAAA".into()).attest(&attestation).await), Code::SessionUnknown);
     assert_eq!(code(with("kbs-session-id=AAAA".into()).grants().await), Code::SessionUnknown);
     let old = |expires| Session {
+        form: ccnode_server::cookie::Form::Ccnode,
         nonce: session.nonce,
         kind: EvidenceKind::Tpm,
         tpm: Some(OfferedTpm { identity: tpm.offer(), secret: session.secret(&tpm) }),

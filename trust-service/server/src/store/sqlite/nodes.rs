@@ -202,13 +202,15 @@ pub(super) async fn swap_volume(
 }
 
 pub(super) async fn insert_session(db: &mut SqliteConnection, row: &SessionRow) -> Result<bool> {
-    let query = "INSERT INTO sessions (nonce, identity, expires, verdict, grants) VALUES (?, ?, ?, ?, ?)
+    let query =
+        "INSERT INTO sessions (nonce, identity, expires, verdict, stock, grants) VALUES (?, ?, ?, ?, ?, ?)
         ON CONFLICT DO NOTHING";
     one(sqlx::query(query)
         .bind(row.nonce.text())
         .bind(row.identity.hex())
         .bind(number("expires", row.expires)?)
         .bind(json_or_null("verdict", &row.verdict)?)
+        .bind(json_or_null("stock", &row.stock)?)
         .bind(&row.grants)
         .execute(db)
         .await)
@@ -223,6 +225,7 @@ pub(super) async fn session(db: &mut SqliteConnection, nonce: &Nonce) -> Result<
             identity: row.parse("identity")?,
             expires: row.number("expires")?,
             verdict: row.json_or_null("verdict")?,
+            stock: row.json_or_null("stock")?,
             grants: row.bytes_or_null("grants")?,
         })
     };
