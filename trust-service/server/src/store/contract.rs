@@ -187,12 +187,12 @@ async fn resources_go_with_their_node_or_pool(store: &impl Store) {
     assert!(tx.allow_node(&name, &id).await.unwrap() && !tx.allow_node(&name, &id).await.unwrap());
     assert!(tx.is_reader(&name, &id, &pool).await.unwrap());
     assert!(!tx.is_reader(&own, &id, &pool).await.unwrap());
-    assert_eq!(tx.resource_nodes(&name).await.unwrap(), [node.name.clone()]);
+    assert_eq!(tx.resource_nodes(&name).await.unwrap(), std::slice::from_ref(&node.name));
     assert!(tx.set_resource(&row(&name, b"more")).await.unwrap());
     assert!(tx.is_reader(&name, &id, &pool).await.unwrap(), "readers outlive the content");
     assert!(tx.disallow_node(&name, &id).await.unwrap() && !tx.disallow_node(&name, &id).await.unwrap());
     assert!(tx.allow_node(&name, &id).await.unwrap() && tx.allow_pool(&name, &pool).await.unwrap());
-    assert_eq!(tx.resource_pools(&name).await.unwrap(), [pool.clone()]);
+    assert_eq!(tx.resource_pools(&name).await.unwrap(), std::slice::from_ref(&pool));
     assert_eq!(tx.delete_resources_of(&node.name).await.unwrap(), 1);
     assert!(tx.resource(&near).await.unwrap().is_some(), "another repository");
     assert!(tx.delete_node(&id).await.unwrap() && tx.delete_pool(&pool).await.unwrap());
