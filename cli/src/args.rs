@@ -372,6 +372,7 @@ impl From<UnknownArg> for OnUnknown {
 }
 
 #[derive(Clone, Copy, ValueEnum)]
+#[expect(clippy::enum_variant_names, reason = "each name says that something is given up")]
 pub(crate) enum RuleArg {
     /// Nodes on a TPM that the host controls may enrol by themselves
     DangerHostIsTrusted,
