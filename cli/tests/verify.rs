@@ -253,15 +253,54 @@ fn tpm_quotes() {
     const ALL: &str =
         "--key gce-cos-85/ak.tpmt_public --nonce 9009 --log gce-cos-85/eventlog.bin --signature";
     let with = |bank: &str| -> &'static str { format!("{ALL} gce-cos-85/quote-{bank}.sig").leak() };
+    // A log of another boot, with no values beside it, and one without the quote's bank: neither is proven by this quote.
+    const OTHER_BANK: &str = "--log ../tcg-eventlog/pc/event-uefi-sha1-log.bin";
+    let beside = |log: &str, bank: &str| -> &'static str {
+        let key = "--key gce-cos-85/ak.tpmt_public --nonce 9009";
+        format!("{key} {log} --signature gce-cos-85/quote-{bank}.sig").leak()
+    };
+    let other_log = |bank: &str| beside("--log ../tcg-eventlog/gce/rhel8-uefi.bin", bank);
+    let other_bank = |bank: &str| beside(OTHER_BANK, bank);
     const KEYLIME: &str = "--signature keylime/quotesig.out --pcrs keylime/quotepcr.out --key";
     let keylime = |key: &str| -> &'static str { format!("{KEYLIME} keylime/{key}").leak() };
     let quotes = [
         coded("gce-cos-85/gce-cos-85-nonce9009.pb", "--nonce 9009", "tpm-quote", "valid", "quote-bank-weak"),
         coded("gce-cos-85/gce-cos-85-nonce9009.pb", "--nonce 9008", "tpm-quote", "invalid", "quote-nonce"),
-        coded("gce-cos-85/quote-sha1.attest", with("sha1"), "tpm-quote", "valid", "quote-bank-weak"),
-        case("gce-cos-85/quote-sha256.attest", with("sha256"), "tpm-quote", "valid"),
-        case("gce-cos-85/quote-sha384.attest", with("sha384"), "tpm-quote", "valid"),
+        coded("gce-cos-85/quote-sha1.attest", beside("", "sha1"), "tpm-quote", "valid", "quote-bank-weak"),
+        case("gce-cos-85/quote-sha256.attest", beside("", "sha256"), "tpm-quote", "valid"),
+        case("gce-cos-85/quote-sha384.attest", beside("", "sha384"), "tpm-quote", "valid"),
+        // IMA extended PCR 10, and no values are beside the firmware's log, which does not say so.
+        coded("gce-cos-85/quote-sha1.attest", with("sha1"), "tpm-quote", "incomplete", "pcr-values-missing"),
+        coded(
+            "gce-cos-85/quote-sha256.attest",
+            with("sha256"),
+            "tpm-quote",
+            "incomplete",
+            "pcr-values-missing",
+        ),
+        coded(
+            "gce-cos-85/quote-sha384.attest",
+            with("sha384"),
+            "tpm-quote",
+            "incomplete",
+            "pcr-values-missing",
+        ),
         coded("gce-cos-85/quote-sha384.attest", with("sha256"), "tpm-quote", "invalid", "quote-signature"),
+        coded(
+            "gce-cos-85/quote-sha256.attest",
+            other_log("sha256"),
+            "tpm-quote",
+            "incomplete",
+            "pcr-values-missing",
+        ),
+        coded(
+            "gce-cos-85/quote-sha384.attest",
+            other_bank("sha384"),
+            "tpm-quote",
+            "incomplete",
+            "pcr-values-missing",
+        ),
+        coded("trustee/tpm_evidence.json", OTHER_BANK, "kbs-tpm", "incomplete", "event-log-incomplete"),
         coded("gce-cos-85/quote-sha256.attest", "", "tpm-quote", "incomplete", "quote-signature-missing"),
         case("trustee/tpm_evidence.json", "", "kbs-tpm", "valid"),
         coded("trustee/tpm_evidence.json", "--nonce 00", "kbs-tpm", "invalid", "quote-nonce"),

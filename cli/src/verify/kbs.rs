@@ -32,7 +32,7 @@ pub(crate) fn tpm(bytes: &[u8], given: &Given) -> Result<Report> {
             let mut quote = evidence.quote(given.nonce.as_deref());
             // The log that was asked for counts, whatever came along.
             quote.log = given.log.as_deref().or(quote.log.filter(|log| !log.is_empty()));
-            raw_tpm::tell(&quote.verify(), &mut report);
+            raw_tpm::tell(&quote.verify(), given.log.is_some(), &mut report);
             report.unproven("whose key it is: the evidence brings it along, and no certificate is beside it");
         }
         Err(error) => report.wrong(error.code(), error),

@@ -36,7 +36,7 @@ pub(crate) fn judge(bytes: &[u8], given: &Given) -> Result<Report> {
     let verdicts = attestation.verify(&key, nonce, Some(chain).filter(|_| !roots.is_empty()));
     for (n, verdict) in verdicts.iter().enumerate() {
         let mut part = Report::new("tpm-quote", format!("quote {}", n.saturating_add(1)));
-        tell(verdict, &mut part);
+        tell(verdict, false, &mut part);
         report.absorb(&format!("quote-{}", n.saturating_add(1)), part);
     }
     if let Some(instance) = &attestation.instance {
@@ -88,7 +88,7 @@ fn one(message: &[u8], given: &Given) -> Result<Report> {
         log: given.log.as_deref(),
         ..Default::default()
     };
-    tell(&evidence.verify(), &mut report);
+    tell(&evidence.verify(), given.log.is_some(), &mut report);
     Ok(report)
 }
 
@@ -116,17 +116,28 @@ fn chain(given: &Given) -> Result<(Ders, Ders)> {
     Ok((intermediates, certs::ders(given)?))
 }
 
-/// Puts the findings into a report. What nobody gave is told; the signature alone decides whether the verdict is complete.
-pub(crate) fn tell(found: &QuoteReport, report: &mut Report) {
+/// Puts the findings into a report. What nobody gave is told; the signature, and the log that somebody asked about by `--log`, decide
+/// whether the verdict is complete.
+pub(crate) fn tell(found: &QuoteReport, log_asked: bool, report: &mut Report) {
+    let log_due = log_asked && !found.proven(Subject::Log);
+    let mut log_told = false;
     for finding in &found.findings {
         let code = finding.code().unwrap_or(Code::Internal);
+        // A log is held to the values that the quote covers: without them it is as little proven as by another bank.
+        let of_log = matches!(finding.subject, Subject::Log | Subject::Pcrs | Subject::Selection);
         match finding.status {
             Status::Proven => report.push(Branch::proven(&finding.text)),
             Status::Refuted => report.wrong(code, &finding.text),
             Status::Unproven if finding.subject == Subject::Signature => report.missing(code, &finding.text),
+            Status::Unproven if log_due && of_log => report.missing(code, &finding.text),
             Status::Weak => report.weak(code, &finding.text),
             Status::Unproven => report.unproven(&finding.text),
         }
+        log_told |= of_log && matches!(finding.status, Status::Refuted | Status::Unproven);
+    }
+    if log_due && !log_told {
+        report
+            .missing(Code::EventLogIncomplete, "the quote says of no PCR what the log given must replay to");
     }
     let Some(claims) = &found.claims else { return };
     let mut says = Branch::new(Standing::Plain, "the quote says");

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Chips, and platform models, that are remembered. One more, and those are forgotten that a mirror did not give, for anybody can ask
-/// for chips that there are not; were all given, all are, and each is fetched anew where it is wanted.
+/// for chips that there are not; were all given, the one is that would be asked for again first.
 pub const MAX_CHIPS: usize = 4096;
 
 /// Collateral by what it is for.
@@ -90,12 +90,15 @@ impl Memory {
     }
 }
 
-fn put<K: Ord, T>(map: &mut BTreeMap<K, Kept<T>>, key: K, held: Option<T>, until: UnixTime) {
+fn put<K: Ord + Copy, T>(map: &mut BTreeMap<K, Kept<T>>, key: K, held: Option<T>, until: UnixTime) {
     if map.len() >= MAX_CHIPS && !map.contains_key(&key) {
         map.retain(|_, kept| kept.held.is_some());
     }
-    if map.len() >= MAX_CHIPS && !map.contains_key(&key) {
-        map.clear();
+    while map.len() >= MAX_CHIPS && !map.contains_key(&key) {
+        // Whichever is in use is fetched again when its time is over, and so stands behind those that nobody wants any more.
+        let oldest = map.iter().min_by_key(|(_, kept)| kept.until).map(|(key, _)| *key);
+        let Some(oldest) = oldest else { break };
+        map.remove(&oldest);
     }
     let kept = map.entry(key).or_insert(Kept { held: None, until });
     kept.until = until;
@@ -140,9 +143,13 @@ mod tests {
         }
         assert_eq!(memory.chips.len(), 2);
         assert!(memory.has(&Want::Chip(good), NOW), "made-up chips don't put a real one out");
-        for n in 0..MAX_CHIPS as u64 {
-            memory.put_chip(chip(n), Certificates::default(), UnixTime(2000));
+        let old = chip(u64::MAX - 1);
+        memory.put_chip(old, Certificates::default(), UnixTime(1900));
+        for n in 0..MAX_CHIPS as u64 - 1 {
+            memory.put_chip(chip(n), Certificates::default(), UnixTime(2000 + n));
         }
-        assert!(memory.chips.len() <= MAX_CHIPS);
+        assert_eq!(memory.chips.len(), MAX_CHIPS);
+        assert!(!memory.chips.contains_key(&old), "the oldest is forgotten");
+        assert!(memory.has(&Want::Chip(good), NOW) && memory.has(&Want::Chip(chip(0)), NOW), "and no other");
     }
 }

@@ -59,7 +59,9 @@ pub struct TdxPolicy {
     pub minimum_tee_tcb_svn: Option<TcbSvn>,
     /// Take TDs under debug or profiling, whose host reads their memory.
     pub danger_debug: bool,
-    /// Attribute bits that must be set. Default: SEPT_VE_DISABLE.
+    /// Take TDs without SEPT_VE_DISABLE, which their host can make run on memory that it took away.
+    pub danger_sept_ve: bool,
+    /// Attribute bits that must be set; SEPT_VE_DISABLE is among them whatever this says. Default: none besides.
     pub attributes_required: Flags,
     /// Attribute bits that may be set besides. Default: ICSSD, LASS, PKS; not MIGRATABLE, SERVTD_EXT, KL, TPA, PERFMON.
     pub attributes_allowed: Flags,
@@ -106,7 +108,8 @@ impl Default for TdxPolicy {
             minimum_tcb_evaluation: 0,
             minimum_tee_tcb_svn: None,
             danger_debug: false,
-            attributes_required: Flags(attributes::SEPT_VE_DISABLE),
+            danger_sept_ve: false,
+            attributes_required: Flags(0),
             attributes_allowed: Flags(attributes::ICSSD | attributes::LASS | attributes::PKS),
             xfam_required: Flags(XFAM_ALWAYS),
             xfam_allowed: Flags(XFAM_OFFERED),
@@ -203,13 +206,24 @@ impl TdxPolicy {
         Ok(PolicySatisfied(()))
     }
 
+    /// Attribute bits that must and that may be set.
+    fn attributes(&self) -> (Flags, Flags) {
+        let Flags(required) = self.attributes_required;
+        let Flags(allowed) = self.attributes_allowed;
+        match self.danger_sept_ve {
+            // Neither is demanded of a TD then, and it may still be the good one.
+            true => (Flags(required), Flags(allowed | attributes::SEPT_VE_DISABLE)),
+            false => (Flags(required | attributes::SEPT_VE_DISABLE), Flags(allowed)),
+        }
+    }
+
     fn check_flags(&self, proven: &TdxProven) -> Result<(), Rejection> {
         let body = proven.body();
         let seen = body.td_attributes;
         if seen.0 & attributes::UNDER_DEBUG != 0 && !self.danger_debug {
             return Err(Rejection::Debug { seen });
         }
-        let (required, allowed) = (self.attributes_required, self.attributes_allowed);
+        let (required, allowed) = self.attributes();
         if !fits(seen.0 & !attributes::UNDER_DEBUG, required, allowed) {
             return Err(Rejection::Attributes { seen, required, allowed });
         }

@@ -98,6 +98,7 @@ async fn t19_what_weakens_a_pool_has_danger_in_its_name() {
         (json!({"tdx": {"debug": true}}), json!({"tdx": {"danger-debug": true}})),
         (json!({"tdx": {"attributes-allowed": "0x1"}}), json!({"tdx": {"danger-debug": true}})),
         (json!({"tdx": {"attributes-required": "0x10000080"}}), json!({"tdx": {"danger-debug": true}})),
+        (json!({"tdx": {"sept-ve": true}}), json!({"tdx": {"danger-sept-ve": true}})),
         (
             json!({"tdx": {"tcb-statuses": ["no-matching-level"]}}),
             json!({"tdx": {"tcb-statuses": ["danger-no-matching-level"]}}),

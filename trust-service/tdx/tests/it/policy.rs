@@ -61,6 +61,25 @@ fn attributes_that_are_missing_or_too_many() {
 }
 
 #[test]
+fn t19_sept_ve_disable_is_dropped_by_danger_alone() {
+    for required in ["0x0", "0x10000", "0x10000000"] {
+        let policy: TdxPolicy = toml::from_str(&format!("attributes-required = \"{required}\"")).unwrap();
+        let error = refused(&policy, |td| td.td_attributes = attributes::ICSSD);
+        assert_eq!(error.code(), Code::TdxAttributes);
+        assert!(error.to_string().contains("lacks SEPT_VE_DISABLE"), "{required}: {error}");
+    }
+    let danger: TdxPolicy =
+        toml::from_str("danger-sept-ve = true\nattributes-required = \"0x10000\"").unwrap();
+    for bits in [attributes::ICSSD, attributes::ICSSD | attributes::SEPT_VE_DISABLE] {
+        let mut quote = TdQuote::v4();
+        quote.td.td_attributes = bits;
+        danger.check(&prove(&quote).unwrap()).unwrap();
+    }
+    let error = refused(&danger, |td| td.td_attributes = 0);
+    assert!(error.to_string().contains("lacks ICSSD"), "{error}");
+}
+
+#[test]
 fn extended_features_that_are_missing_or_too_many() {
     for (xfam, part) in
         [(0x602e6, "lacks bit 0"), (0x602e5, "lacks bit 1"), (0x602e7 | 1 << 10, "has bit 10")]
