@@ -20,7 +20,7 @@ build: deps ## build every program and test
 
 init: deps ## build ccnode-init for the initramfs (small, stripped)
 	@echo "==> building ccnode-init"
-	@$(CARGO) build --profile node -p ccnode-bootstrap
+	@$(CARGO) build --profile node -p ccnode-bootstrap --bin ccnode-init
 
 demo: build init ## a node attests, unlocks and joins; tampered ones are refused
 	@target/debug/ccnode-demo

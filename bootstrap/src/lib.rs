@@ -4,6 +4,7 @@
 //! takes paths and values and is tested without a machine.
 
 pub mod boot;
+pub mod clevis;
 pub mod clock;
 pub mod config;
 pub mod console;
@@ -24,3 +25,11 @@ pub mod status;
 pub mod stock;
 pub mod unlock;
 pub mod watchdog;
+
+use ccnode_attest_client::ClockAtLeast;
+use std::path::Path;
+
+/// The clock for certificates: never before the image was built.
+pub fn boot_time_clock() -> ClockAtLeast {
+    ClockAtLeast { floor: config::build_time(&Path::new(config::DIR).join("build-time")) }
+}

@@ -144,6 +144,12 @@ pub fn token_passphrase(
 
 /// Opens a JWE of the pin `trustee` for the resource that is `pinned`, whatever else it says.
 pub fn open_pinned(jwe: &Direct, pinned: &ResourceUri, key: &Secret<32>) -> Result<SecretBytes, StockError> {
+    check_pinned(jwe, pinned)?;
+    Ok(jwe.open(key)?)
+}
+
+/// Whether a JWE says that it is of the pin `trustee` and for `pinned`. Only [`open_pinned`] shows who said so.
+pub fn check_pinned(jwe: &Direct, pinned: &ResourceUri) -> Result<(), StockError> {
     let foreign =
         |have: String| StockError::Foreign { have: have.chars().take(200).collect(), want: pinned.clone() };
     let clevis = jwe.claim("clevis").map(Clevis::deserialize).and_then(Result::ok);
@@ -152,7 +158,7 @@ pub fn open_pinned(jwe: &Direct, pinned: &ResourceUri, key: &Secret<32>) -> Resu
         return Err(foreign(format!("the pin {pin}")));
     }
     match ResourceUri::from_clevis(&path) {
-        Ok(uri) if uri == *pinned => Ok(jwe.open(key)?),
+        Ok(uri) if uri == *pinned => Ok(()),
         Ok(uri) => Err(foreign(uri.to_string())),
         Err(error) => Err(foreign(error.to_string())),
     }

@@ -3,16 +3,15 @@
 use super::discover::CcnodeReady;
 use super::{Boot, millis};
 use crate::clock;
-use crate::config::{self, Cmdline, Config};
+use crate::config::{Cmdline, Config};
 use crate::console::Step;
 use crate::prover::{Hardware, ProofError, Prover, Sent};
 use crate::provision::KubeletKey;
 use crate::refusal::Refusal;
-use ccnode_attest_client::{AttestError, Client, ClockAtLeast, Deadline, Outcome, PinError, Settings};
+use ccnode_attest_client::{AttestError, Client, Deadline, Outcome, PinError, Settings};
 use ccnode_evidence::Code;
 use ccnode_protocol::PoolName;
 use ccnode_tpm_device::DeviceHandle;
-use std::path::Path;
 use std::time::Instant;
 
 /// The service has released what this boot gets; it is in memory and nowhere else.
@@ -39,14 +38,13 @@ impl crate::refusal::Coded for PinError {
 
 /// What an exchange needs besides the TPM: a client with the pinned CAs, and the key to be certified.
 pub(super) fn means(config: &Config, pool: PoolName) -> Result<(Client, KubeletKey), Refusal> {
-    let settings =
-        Settings { urls: config.service.urls.clone(), pins: config.pins()?, pool, clock: clock_floor() };
+    let settings = Settings {
+        urls: config.service.urls.clone(),
+        pins: config.pins()?,
+        pool,
+        clock: crate::boot_time_clock(),
+    };
     Ok((Client::new(settings)?, KubeletKey::generate()?))
-}
-
-/// The clock for certificates: never before the image was built.
-pub(super) fn clock_floor() -> ClockAtLeast {
-    ClockAtLeast { floor: config::build_time(&Path::new(config::DIR).join("build-time")) }
 }
 
 impl Boot {

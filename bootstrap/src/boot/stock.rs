@@ -1,6 +1,6 @@
 //! The steps of a stock boot, each with the proof that the next one wants. Nothing is formatted here, and nothing of ccnode/1 is said.
 
-use super::attest::{clock_floor, refusal};
+use super::attest::refusal;
 use super::cap::Cap;
 use super::discover::StockReady;
 use super::unlock::name;
@@ -44,7 +44,7 @@ pub struct StockUnlocked {
 /// A client with the pinned CAs.
 pub(super) fn means(config: &Config, key: SessionKeyKind) -> Result<StockClient, Refusal> {
     let urls = config.service.urls.clone();
-    Ok(StockClient::new(StockSettings { urls, pins: config.pins()?, clock: clock_floor(), key })?)
+    Ok(StockClient::new(StockSettings { urls, pins: config.pins()?, clock: crate::boot_time_clock(), key })?)
 }
 
 impl From<std::convert::Infallible> for Refusal {
