@@ -1,6 +1,9 @@
 //! Request, Challenge, Attestation and Response, with the member `ccnode` where both ends speak `ccnode/1`.
 
-use ccnode_evidence::{Base64Url, Ek, EvidenceKind, Identity, transcript::RuntimeExt};
+use aes_gcm::aead::{AeadInPlace as _, KeyInit as _};
+use aes_gcm::Aes256Gcm;
+use ccnode_evidence::transcript::{RuntimeExt, name_key};
+use ccnode_evidence::{Base64Url, Ek, EvidenceKind, Identity, Secret};
 use kbs_types::{CompositeEvidence, InitData, Tee};
 use serde::de::{DeserializeOwned, Error as _};
 use serde::{Deserialize, Deserializer, Serialize};
@@ -159,6 +162,19 @@ pub struct NameBox {
     pub ciphertext: Base64Url,
     /// 16 bytes.
     pub tag: Base64Url,
+}
+
+impl NameBox {
+    /// The name, by the secret that activation gave; `None` where it does not open or is none.
+    pub fn open(&self, secret: &Secret<32>) -> Option<NodeName> {
+        let iv: [u8; 12] = self.iv.0.as_slice().try_into().ok()?;
+        let tag: [u8; 16] = self.tag.0.as_slice().try_into().ok()?;
+        let mut text = self.ciphertext.0.clone();
+        Aes256Gcm::new(name_key(secret).expose().into())
+            .decrypt_in_place_detached(&iv.into(), b"", &mut text, &tag.into())
+            .ok()?;
+        std::str::from_utf8(&text).ok()?.trim_end_matches('\0').parse().ok()
+    }
 }
 
 /// Body of `POST /kbs/v0/attest`.

@@ -64,17 +64,7 @@ impl AkKind {
 
     /// TPMT_PUBLIC of a seat's key of this kind; its Name is hashed by SHA-256, that of P-384 by SHA-384.
     pub(crate) fn public(self, seat: Seat, attributes: u32) -> Vec<u8> {
-        let (scheme, hash) = self.scheme();
-        let head = |kind: u16, name_alg: u16| {
-            let mut out = Vec::new();
-            out.extend([kind.to_be_bytes(), name_alg.to_be_bytes()].concat());
-            out.extend(attributes.to_be_bytes());
-            out.extend(marshal::sized(&[]));
-            for field in [0x0010, scheme, hash] {
-                out.extend(u16::to_be_bytes(field));
-            }
-            out
-        };
+        let head = |kind, name_alg| self.head(kind, name_alg, attributes);
         let point = |curve: u16, point: &[u8]| {
             let (x, y) = point.split_at(point.len() / 2);
             [&curve.to_be_bytes()[..], &[0, 0x10], &marshal::sized(x), &marshal::sized(y)].concat()
@@ -88,12 +78,26 @@ impl AkKind {
                 let key = p384_key(seat).verifying_key().to_encoded_point(false);
                 [head(0x0023, SHA384), point(4, &key.as_bytes()[1..])].concat()
             }
-            _ => {
-                let modulus = seat.ak().n().to_bytes_be();
-                let bits = u16::try_from(modulus.len() * 8).expect("a short key").to_be_bytes();
-                [head(0x0001, SHA256), bits.to_vec(), vec![0; 4], marshal::sized(&modulus)].concat()
-            }
+            _ => self.rsa_public(&seat.ak().n().to_bytes_be(), attributes),
         }
+    }
+
+    /// TPMT_PUBLIC of an RSA key of this kind.
+    pub(crate) fn rsa_public(self, modulus: &[u8], attributes: u32) -> Vec<u8> {
+        let bits = u16::try_from(modulus.len() * 8).expect("a short key").to_be_bytes();
+        [self.head(0x0001, SHA256, attributes), bits.to_vec(), vec![0; 4], marshal::sized(modulus)].concat()
+    }
+
+    fn head(self, kind: u16, name_alg: u16, attributes: u32) -> Vec<u8> {
+        let (scheme, hash) = self.scheme();
+        let mut out = Vec::new();
+        out.extend([kind.to_be_bytes(), name_alg.to_be_bytes()].concat());
+        out.extend(attributes.to_be_bytes());
+        out.extend(marshal::sized(&[]));
+        for field in [0x0010, scheme, hash] {
+            out.extend(u16::to_be_bytes(field));
+        }
+        out
     }
 
     /// SubjectPublicKeyInfo of a seat's key of this kind, DER.

@@ -67,20 +67,25 @@ impl EkKind {
     /// What a credential holds, if it is for this key and for the object of Name `name`; both buffers with their size.
     pub(crate) fn open(self, seat: Seat, name: &[u8], credential: &[u8], secret: &[u8]) -> Option<Vec<u8>> {
         let seed = self.seed(seat, unsized_all(secret)?)?;
+        self.open_with(&seed, name, credential)
+    }
+
+    /// The same for who has the seed.
+    pub(crate) fn open_with(self, seed: &[u8], name: &[u8], credential: &[u8]) -> Option<Vec<u8>> {
         let (mac, identity) = unsized_front(unsized_all(credential)?)?;
         let bits = if self == Self::P384 { 384 } else { 256 };
-        let due = self.hmac(&self.kdfa(&seed, b"INTEGRITY", &[], bits), &[identity, name]);
+        let due = self.hmac(&self.kdfa(seed, b"INTEGRITY", &[], bits), &[identity, name]);
         if due != mac {
             return None;
         }
         let mut plain = identity.to_vec();
         if self == Self::P384 {
-            let key = self.kdfa(&seed, b"STORAGE", name, 256);
+            let key = self.kdfa(seed, b"STORAGE", name, 256);
             cfb_mode::Decryptor::<aes::Aes256>::new_from_slices(key.get(..32)?, &[0; 16])
                 .ok()?
                 .decrypt(&mut plain);
         } else {
-            let key = self.kdfa(&seed, b"STORAGE", name, 128);
+            let key = self.kdfa(seed, b"STORAGE", name, 128);
             cfb_mode::Decryptor::<aes::Aes128>::new_from_slices(key.get(..16)?, &[0; 16])
                 .ok()?
                 .decrypt(&mut plain);
@@ -126,6 +131,6 @@ fn unsized_front(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     rest.split_at_checked(u16::from_be_bytes(*len).into())
 }
 
-fn unsized_all(bytes: &[u8]) -> Option<&[u8]> {
+pub(crate) fn unsized_all(bytes: &[u8]) -> Option<&[u8]> {
     unsized_front(bytes).and_then(|(head, rest)| rest.is_empty().then_some(head))
 }

@@ -38,8 +38,7 @@ pub struct Scene {
 impl Scene {
     /// A node whose firmware's log has at least `log_size` bytes: 40 KiB are what a server's firmware writes.
     pub fn new(log_size: usize) -> Self {
-        let mut boot = Boot::standard();
-        fill(&mut boot, log_size);
+        let boot = Self::boot(log_size);
         let maker = MakerCa::new("Test Maker");
         let tpm = SoftTpm::new(&maker, Seat::A);
         tpm.reboot(boot.clone());
@@ -58,6 +57,13 @@ impl Scene {
             attestation,
             now: NOW,
         }
+    }
+
+    /// A boot whose firmware's log has at least so many bytes.
+    pub fn boot(log_size: usize) -> Boot {
+        let mut boot = Boot::standard();
+        fill(&mut boot, log_size);
+        boot
     }
 }
 

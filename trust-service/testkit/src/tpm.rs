@@ -303,7 +303,7 @@ impl EvidenceSource for SoftTpm {
 }
 
 /// The Name of an object: its nameAlg, and that hash of its TPMT_PUBLIC. A stand-in where a test sends garbage.
-fn name(public: &[u8]) -> Vec<u8> {
+pub(crate) fn name(public: &[u8]) -> Vec<u8> {
     let hash = match public.get(2..4) {
         Some([0, 0x0c]) => Sha384::digest(public).to_vec(),
         _ => Sha256::digest(public).to_vec(),
