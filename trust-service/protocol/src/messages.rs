@@ -1,7 +1,7 @@
 //! Request, Challenge, Attestation and Response, with the member `ccnode` where both ends speak `ccnode/1`.
 
-use aes_gcm::aead::{AeadInPlace as _, KeyInit as _};
 use aes_gcm::Aes256Gcm;
+use aes_gcm::aead::{AeadInPlace as _, KeyInit as _};
 use ccnode_evidence::transcript::{RuntimeExt, name_key};
 use ccnode_evidence::{Base64Url, Ek, EvidenceKind, Identity, Secret};
 use kbs_types::{CompositeEvidence, InitData, Tee};

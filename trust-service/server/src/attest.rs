@@ -68,7 +68,7 @@ async fn ccnode<S: Store>(
     let about = |refusal: Refusal| refusal.of(&pool_name, &name);
     let pool = tx.pool(&pool_name).await?;
     let references = match &pool {
-        Some(pool) => References::load(&mut tx, pool, service.at_hand()).await?,
+        Some(pool) => References::load(&mut tx, pool, &service.references, service.at_hand()).await?,
         None => References::of_no_pool(AtHand::shelf(service.collateral.current(UnixTime(service.now())))),
     };
     drop(tx);

@@ -5,28 +5,110 @@ use ccnode_appraise::stock::{ReferenceValues, StockReferences};
 use ccnode_appraise::{EkRoot, Hardware};
 use ccnode_evidence::{ImageTuple, PlatformTuple, Sha256Digest};
 use ccnode_mirror::AtHand;
+use ccnode_protocol::PoolName;
 use ccnode_protocol::admin::{Counters, TrustLevel};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// All that one appraisal compares with.
 #[derive(Debug, Default)]
 pub struct References {
+    kept: Arc<Kept>,
+    /// Reference values that were posted for its pool, which stock evidence alone is compared with.
+    values: Option<ReferenceValues>,
+    /// What is at hand besides the evidence; an appraisal may be made again with more.
+    pub collateral: AtHand,
+}
+
+/// What a pool compares with, as the store has it.
+#[derive(Debug, Default)]
+struct Kept {
     platforms: Vec<PlatformTuple>,
     images: Vec<ImageTuple>,
     pairs: Vec<(Sha256Digest, Sha256Digest)>,
     ek_roots: Vec<EkRoot>,
     allow_init_data: bool,
     hardware: Hardware,
-    /// Reference values that were posted for it, which stock evidence alone is compared with.
-    values: Option<ReferenceValues>,
-    /// What is at hand besides the evidence; an appraisal may be made again with more.
-    pub collateral: AtHand,
+}
+
+/// What was read last for each pool, and at which of the store's revisions.
+#[derive(Debug, Default)]
+pub struct Memory(Mutex<HashMap<PoolName, (u64, Arc<Kept>)>>);
+
+impl Memory {
+    fn lock(&self) -> MutexGuard<'_, HashMap<PoolName, (u64, Arc<Kept>)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl References {
-    /// Reads them in the transaction's snapshot. Tuples are known to every pool; pairs and roots are the pool's own.
-    pub async fn load<T: Tx>(tx: &mut T, pool: &PoolRow, collateral: AtHand) -> Result<Self, StoreError> {
+    /// Those of the transaction's snapshot, read only where they changed since `memory` was filled.
+    pub async fn load<T: Tx>(
+        tx: &mut T,
+        pool: &PoolRow,
+        memory: &Memory,
+        collateral: AtHand,
+    ) -> Result<Self, StoreError> {
+        let revision = tx.revision().await?;
+        let known =
+            memory.lock().get(&pool.name).filter(|(at, _)| *at == revision).map(|(_, kept)| kept.clone());
+        if let Some(kept) = known {
+            return Ok(Self { kept, values: None, collateral });
+        }
+        let kept = Arc::new(Kept::read(tx, pool).await?);
+        memory.lock().insert(pool.name.clone(), (revision, kept.clone()));
+        Ok(Self { kept, values: None, collateral })
+    }
+
+    /// The same for evidence of stock clients, with the pool's reference values. `posted` are those of the store.
+    pub async fn load_stock<T: Tx>(
+        tx: &mut T,
+        pool: &PoolRow,
+        posted: &BTreeMap<String, Value>,
+        memory: &Memory,
+        collateral: AtHand,
+    ) -> Result<Self, StoreError> {
+        let mut values = ReferenceValues::default();
+        for (name, value) in posted {
+            // They were read when they were posted.
+            values.add(name, value).map_err(|e| StoreError::Corrupt {
+                column: "reference_values",
+                source: serde::de::Error::custom(e),
+            })?;
+        }
+        let values = (!posted.is_empty()).then_some(values);
+        Ok(Self { values, ..Self::load(tx, pool, memory, collateral).await? })
+    }
+
+    /// Those of no pool: they take nothing, and say what a report proves all the same.
+    pub fn of_no_pool(collateral: AtHand) -> Self {
+        Self { collateral, ..Self::default() }
+    }
+
+    /// As appraisal takes them of stock evidence.
+    pub fn stock(&self) -> StockReferences<'_> {
+        StockReferences { pool: self.borrow(), values: self.values.as_ref() }
+    }
+
+    /// As appraisal takes them.
+    pub fn borrow(&self) -> ccnode_appraise::References<'_> {
+        let Kept { platforms, images, pairs, ek_roots, allow_init_data, hardware } = &*self.kept;
+        ccnode_appraise::References {
+            platforms,
+            images,
+            pairs,
+            ek_roots,
+            allow_init_data: *allow_init_data,
+            hardware,
+            collateral: &self.collateral,
+        }
+    }
+}
+
+impl Kept {
+    /// Tuples are known to every pool; pairs and roots are the pool's own.
+    async fn read<T: Tx>(tx: &mut T, pool: &PoolRow) -> Result<Self, StoreError> {
         let root = |root: ccnode_protocol::admin::EkRoot| EkRoot {
             // The store has just made this PEM of its own DER.
             cert_der: crate::pki::der_of_pem(&root.certificate).unwrap_or_default(),
@@ -48,51 +130,7 @@ impl References {
                 column: "hardware",
                 source: serde::de::Error::custom(e),
             })?,
-            values: None,
-            collateral,
         })
-    }
-
-    /// The same for evidence of stock clients, with the pool's reference values. `posted` are those of the store.
-    pub async fn load_stock<T: Tx>(
-        tx: &mut T,
-        pool: &PoolRow,
-        posted: &BTreeMap<String, Value>,
-        collateral: AtHand,
-    ) -> Result<Self, StoreError> {
-        let mut values = ReferenceValues::default();
-        for (name, value) in posted {
-            // They were read when they were posted.
-            values.add(name, value).map_err(|e| StoreError::Corrupt {
-                column: "reference_values",
-                source: serde::de::Error::custom(e),
-            })?;
-        }
-        let values = (!posted.is_empty()).then_some(values);
-        Ok(Self { values, ..Self::load(tx, pool, collateral).await? })
-    }
-
-    /// Those of no pool: they take nothing, and say what a report proves all the same.
-    pub fn of_no_pool(collateral: AtHand) -> Self {
-        Self { collateral, ..Self::default() }
-    }
-
-    /// As appraisal takes them of stock evidence.
-    pub fn stock(&self) -> StockReferences<'_> {
-        StockReferences { pool: self.borrow(), values: self.values.as_ref() }
-    }
-
-    /// As appraisal takes them.
-    pub fn borrow(&self) -> ccnode_appraise::References<'_> {
-        ccnode_appraise::References {
-            platforms: &self.platforms,
-            images: &self.images,
-            pairs: &self.pairs,
-            ek_roots: &self.ek_roots,
-            allow_init_data: self.allow_init_data,
-            hardware: &self.hardware,
-            collateral: &self.collateral,
-        }
     }
 }
 

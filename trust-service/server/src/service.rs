@@ -5,6 +5,7 @@ use crate::config::{Config, ConfigError, MirrorConfig};
 use crate::issuer::ClusterCa;
 use crate::keys::{Kek, KeyError, Sealer};
 use crate::pki::PkiError;
+use crate::references::Memory;
 use crate::shares::Shares;
 use crate::store::{SqliteStore, Store, StoreError, VolumeRow};
 use crate::token::{TokenKey, TokenKeyError};
@@ -75,6 +76,8 @@ pub struct Service<S> {
     pub attestations: Shares,
     /// Certificates, revocation lists and TCB information beside the evidence.
     pub collateral: Collateral,
+    /// What pools compare evidence with, as it was read last.
+    pub references: Memory,
     /// Where more of them is fetched.
     pub mirror: Option<Mirrors>,
     /// The time.
@@ -131,6 +134,7 @@ impl Service<SqliteStore> {
             appraisals: Arc::new(Semaphore::new(config.limits.appraisals)),
             attestations: Shares::new(config.limits.attestations, config.limits.attestations_per_address),
             collateral: Collateral::default(),
+            references: Memory::default(),
             mirror: config.mirror.as_ref().map(|mirror| Mirrors::open(dir, mirror)).transpose()?,
             clock: Clock::default(),
             newcomers: Bucket::new(config.stock.as_ref().map_or(0, |stock| stock.newcomers_per_minute)),

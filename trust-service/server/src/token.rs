@@ -7,9 +7,11 @@ use ccnode_appraise::stock::{StockMatch, StockVerdict};
 use ccnode_evidence::{Base64Std, EvidenceKind, Nonce, UnixTime};
 use ccnode_protocol::admin::HardwareClaims;
 use ccnode_protocol::{PoolName, TeePubKey};
-use p256::ecdsa::signature::{Signer as _, Verifier as _};
-use p256::ecdsa::{Signature, SigningKey, VerifyingKey};
-use p256::pkcs8::DecodePrivateKey as _;
+use p256::pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _};
+use ring::rand::SystemRandom;
+use ring::signature::{
+    ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _, UnparsedPublicKey,
+};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
@@ -26,12 +28,18 @@ const TOKEN_LIMIT: usize = 32 * 1024;
 
 /// Why the key can't be read.
 #[derive(Debug, thiserror::Error)]
-#[error("not a P-256 private key in PKCS #8 PEM: {0}")]
-pub struct TokenKeyError(#[source] p256::pkcs8::Error);
+pub enum TokenKeyError {
+    /// Not PKCS #8.
+    #[error("not a P-256 private key in PKCS #8 PEM: {0}")]
+    Pem(#[source] p256::pkcs8::Error),
+    /// A key that can't sign.
+    #[error("not a P-256 private key that signs: {0}")]
+    Unusable(ring::error::KeyRejected),
+}
 
-/// The key that signs tokens and audit checkpoints; the private half is zeroized on drop.
+/// The key that signs tokens and audit checkpoints.
 pub struct TokenKey {
-    key: SigningKey,
+    key: EcdsaKeyPair,
     jwk: Value,
 }
 
@@ -44,10 +52,14 @@ impl std::fmt::Debug for TokenKey {
 impl TokenKey {
     /// Reads a PKCS #8 PEM.
     pub fn from_pem(pem: &str) -> Result<Self, TokenKeyError> {
-        let key = SigningKey::from_pkcs8_pem(pem).map_err(TokenKeyError)?;
-        let point = VerifyingKey::from(&key).to_encoded_point(false);
-        let part = |c: Option<&p256::FieldBytes>| c.map(|bytes| B64.encode(bytes)).unwrap_or_default();
-        let (x, y) = (part(point.x()), part(point.y()));
+        let secret = p256::SecretKey::from_pkcs8_pem(pem).map_err(TokenKeyError::Pem)?;
+        let der = secret.to_pkcs8_der().map_err(TokenKeyError::Pem)?;
+        let key =
+            EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, der.as_bytes(), &SystemRandom::new())
+                .map_err(TokenKeyError::Unusable)?;
+        let point = key.public_key().as_ref().get(1..).unwrap_or_default();
+        let (x, y) = point.split_at(point.len() / 2);
+        let (x, y) = (B64.encode(x), B64.encode(y));
         // The key's thumbprint (RFC 7638): SHA-256 of its required members in this very form.
         let thumbprint = format!(r#"{{"crv":"P-256","kty":"EC","x":"{x}","y":"{y}"}}"#);
         let kid = B64.encode(Sha256::digest(thumbprint));
@@ -61,16 +73,18 @@ impl TokenKey {
         &self.jwk
     }
 
-    /// ECDSA P-256 with SHA-256, 64 bytes.
+    /// ECDSA P-256 with SHA-256, 64 bytes; empty, and good for nothing, where the system has no randomness.
     pub fn sign(&self, message: &[u8]) -> Vec<u8> {
-        let signature: Signature = self.key.sign(message);
-        signature.to_bytes().to_vec()
+        self.key
+            .sign(&SystemRandom::new(), message)
+            .map(|signature| signature.as_ref().to_vec())
+            .unwrap_or_default()
     }
 
     /// Whether the signature is ours.
     pub fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
-        Signature::from_slice(signature)
-            .is_ok_and(|s| VerifyingKey::from(&self.key).verify(message, &s).is_ok())
+        let public = self.key.public_key().as_ref();
+        UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, public).verify(message, signature).is_ok()
     }
 
     /// The token of a verdict, valid from `now` to `expires` (seconds since 1970).

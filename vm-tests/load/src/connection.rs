@@ -73,7 +73,8 @@ impl Connection {
         if let Some(cookie) = &self.cookie {
             request = request.header(COOKIE_HEADER, cookie);
         }
-        let response = self.sender.send_request(request.body(Full::new(body.into()))?).await.context("HTTP")?;
+        let response =
+            self.sender.send_request(request.body(Full::new(body.into()))?).await.context("HTTP")?;
         let status = response.status();
         let set = response.headers().get(SET_COOKIE).and_then(|value| value.to_str().ok());
         if let Some(cookie) = set.and_then(|text| text.split(';').next()) {

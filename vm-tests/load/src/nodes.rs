@@ -7,8 +7,8 @@ use ccnode_evidence::Sha256Digest;
 use ccnode_protocol::grants::{Certificate, CertificateRequest, Formatted, Grants, Ready, VolumeAction};
 use ccnode_protocol::jwe::{EphemeralKey, Jwe};
 use ccnode_protocol::{
-    ATTEST, AUTH, Asks, AttestResponse, AuthExt, AuthRequest, CERTIFICATE, Challenge, ExtParams, FORMATTED, GRANTS,
-    READY, Tee, VERSION,
+    ATTEST, AUTH, Asks, AttestResponse, AuthExt, AuthRequest, CERTIFICATE, Challenge, ExtParams, FORMATTED,
+    GRANTS, READY, Tee, VERSION,
 };
 use ccnode_testkit::{Boot, Fleet, FleetTpm, MakerCa, Scene};
 use std::time::{Duration, Instant};
@@ -53,7 +53,12 @@ impl Nodes {
     }
 
     /// Sessions of one node after the other, `at_once` of them under way; how long each took.
-    pub(crate) async fn sessions(&mut self, trust: &Trust, at_once: usize, count: usize) -> Result<Vec<Duration>> {
+    pub(crate) async fn sessions(
+        &mut self,
+        trust: &Trust,
+        at_once: usize,
+        count: usize,
+    ) -> Result<Vec<Duration>> {
         let mut running = JoinSet::new();
         let mut times = Vec::with_capacity(count);
         for _ in 0..count {
@@ -92,7 +97,8 @@ async fn session(fleet: std::sync::Arc<Fleet>, index: usize, reset: u32, peer: P
         connection.post::<()>(READY, &ready).await?;
     }
     let grant = &grants.certificate;
-    let request = CertificateRequest { grant: grant.id.clone(), secret: grant.secret.clone(), csr: csr.into() };
+    let request =
+        CertificateRequest { grant: grant.id.clone(), secret: grant.secret.clone(), csr: csr.into() };
     let issued: Certificate = connection.post(CERTIFICATE, &request).await?;
     if !issued.chain.contains("BEGIN CERTIFICATE") {
         bail!("no certificate came");

@@ -2,9 +2,9 @@
 
 use anyhow::{Context as _, Result, ensure};
 use ccnode_evidence::Sha256Digest;
+use ccnode_protocol::NodeName;
 use ccnode_protocol::admin::{NodeFilter, VolumeState};
 use ccnode_server::store::{NodeRow, SqliteStore, Store as _, Tx as _, VolumeRow};
-use ccnode_protocol::NodeName;
 use std::path::Path;
 use std::str::FromStr as _;
 

@@ -8,6 +8,8 @@ use p256::elliptic_curve::{
     AffinePoint, CurveArithmetic, FieldBytes, FieldBytesSize, PublicKey, SecretKey, ecdh,
 };
 use rand_core::OsRng;
+use ring::agreement::{ECDH_P256, EphemeralPrivateKey, UnparsedPublicKey, agree_ephemeral};
+use ring::rand::SystemRandom;
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
@@ -37,10 +39,26 @@ where
     let ephemeral = SecretKey::<C>::random(&mut OsRng);
     let (x, y) = coordinates(&ephemeral.public_key());
     let epk = Epk { crv: C::NAME.into(), kty: "EC".into(), x, y };
+    sealed(agree(&ephemeral, peer), epk, content_key)
+}
+
+/// The same for a key of P-256, what nearly all nodes have, in a fraction of the time.
+pub(super) fn wrap_p256(peer: &PublicKey<p256::NistP256>, content_key: &Key32) -> Result<Sealed, JweError> {
+    let ephemeral =
+        EphemeralPrivateKey::generate(&ECDH_P256, &SystemRandom::new()).map_err(|_| JweError::Random)?;
+    let public = ephemeral.compute_public_key().map_err(|_| JweError::Random)?;
+    // 0x04, x and y.
+    let (x, y) =
+        public.as_ref().get(1..).and_then(|point| point.split_at_checked(32)).ok_or(JweError::Random)?;
+    let epk = Epk { crv: "P-256".into(), kty: "EC".into(), x: B64.encode(x), y: B64.encode(y) };
+    let peer = UnparsedPublicKey::new(&ECDH_P256, peer.to_encoded_point(false));
+    let key = agree_ephemeral(ephemeral, &peer, kdf).map_err(|_| JweError::Point("P-256"))?;
+    sealed(key, epk, content_key)
+}
+
+fn sealed(key: Key32, epk: Epk, content_key: &Key32) -> Result<Sealed, JweError> {
     let mut encrypted_key = vec![0; WRAPPED];
-    KekAes256::from(*agree(&ephemeral, peer))
-        .wrap(content_key.as_ref(), &mut encrypted_key)
-        .map_err(|_| JweError::Open)?;
+    KekAes256::from(*key).wrap(content_key.as_ref(), &mut encrypted_key).map_err(|_| JweError::Open)?;
     Ok(Sealed { header: Header::new(ALG_ECDH, Some(epk)), encrypted_key })
 }
 
@@ -91,13 +109,16 @@ where
     Option::from(PublicKey::from_encoded_point(&encoded)).ok_or(JweError::Point(C::NAME))
 }
 
-/// ECDH, then Concat KDF with SHA-256 (NIST SP 800-56A; RFC 7518 section 4.6.2), one round for 256 bits.
 fn agree<C: Curve>(own: &SecretKey<C>, peer: &PublicKey<C>) -> Key32 {
-    let shared = ecdh::diffie_hellman(own.to_nonzero_scalar(), peer.as_affine());
+    kdf(ecdh::diffie_hellman(own.to_nonzero_scalar(), peer.as_affine()).raw_secret_bytes())
+}
+
+/// Concat KDF with SHA-256 (NIST SP 800-56A; RFC 7518 section 4.6.2), one round for 256 bits.
+fn kdf(shared: &[u8]) -> Key32 {
     let alg_len = u32::try_from(ALG_ECDH.len()).unwrap_or_default();
     let digest = Sha256::new()
         .chain_update(1u32.to_be_bytes())
-        .chain_update(shared.raw_secret_bytes())
+        .chain_update(shared)
         .chain_update(alg_len.to_be_bytes())
         .chain_update(ALG_ECDH)
         .chain_update([0; 8]) // empty PartyUInfo and PartyVInfo, each a length of zero

@@ -48,7 +48,8 @@ pub async fn attest<S: Store>(
     let pool = tx.pool(&pool_name).await?.ok_or_else(|| about(gone()))?;
     super::allowed(&pool).map_err(about)?;
     let posted = tx.reference_values(&pool.name).await?;
-    let references = References::load_stock(&mut tx, &pool, &posted, service.at_hand()).await?;
+    let references =
+        References::load_stock(&mut tx, &pool, &posted, &service.references, service.at_hand()).await?;
     drop(tx);
 
     let case = Case { session: session.clone(), identity: None, attestation, references };

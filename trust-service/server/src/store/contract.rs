@@ -217,6 +217,65 @@ async fn reference_values_are_replaced_by_name(store: &impl Store) {
     tx.commit().await.unwrap();
 }
 
+async fn revisions_count_what_evidence_is_compared_with(store: &impl Store) {
+    let mut last = store.read().await.unwrap().revision().await.unwrap();
+    let name: PoolName = "workers".parse().unwrap();
+    let (root, _) = crate::pki::ca("maker", time::OffsetDateTime::now_utc()).unwrap();
+    let root = crate::pki::ek_root(
+        &crate::pki::der_of_pem(&root.cert).unwrap(),
+        ccnode_protocol::admin::TrustLevel::DiscreteTpm,
+    );
+    let root = root.unwrap();
+    let boot = ccnode_testkit::Boot::standard();
+    let platform = boot.platform_tuple("p");
+    let platform = Tuple { id: platform.id(), registered: 1, tuple: platform };
+    let image = boot.image_tuple("i", "1", Sha256Digest::ZERO);
+    let image = Tuple { id: image.id(), registered: 1, tuple: image };
+    let pair = Pair { platform: platform.id, image: image.id };
+    for step in 0..9 {
+        let mut tx = store.write().await.unwrap();
+        let changed = match step {
+            0 => tx.update_pool(&pool("workers")).await,
+            1 => tx.insert_ek_root(&name, &root).await,
+            2 => tx.delete_ek_root(&name, &root.id).await,
+            3 => tx.insert_platform(&platform).await,
+            4 => tx.insert_image(&image).await,
+            5 => tx.insert_pair(&name, &pair).await,
+            6 => tx.delete_pair(&name, &pair).await,
+            7 => tx.delete_platform(&platform.id).await,
+            _ => tx.delete_image(&image.id).await,
+        };
+        assert!(changed.unwrap(), "{step}");
+        tx.commit().await.unwrap();
+        let now = store.read().await.unwrap().revision().await.unwrap();
+        assert!(now > last, "{step}");
+        last = now;
+    }
+    let mut tx = store.write().await.unwrap();
+    assert!(tx.insert_session(&session(9, 100)).await.unwrap());
+    tx.commit().await.unwrap();
+    assert_eq!(store.read().await.unwrap().revision().await.unwrap(), last, "sessions change nothing of it");
+}
+
+async fn a_dropped_transaction_takes_no_other_along<S: Store>(store: &S) {
+    let nonces: Vec<u8> = (20..40).collect();
+    let one = async |nonce: &u8| {
+        let mut tx = store.write().await.unwrap();
+        tx.insert_session(&session(*nonce, 100)).await.unwrap();
+        tokio::task::yield_now().await;
+        if nonce % 3 == 0 {
+            return;
+        }
+        tx.commit().await.unwrap();
+    };
+    futures_util::future::join_all(nonces.iter().map(one)).await;
+    let mut tx = store.read().await.unwrap();
+    for nonce in nonces {
+        let there = tx.session(&Nonce([nonce; 32])).await.unwrap().is_some();
+        assert_eq!(there, nonce % 3 != 0, "{nonce}");
+    }
+}
+
 async fn numbers_have_a_range(store: &impl Store) {
     let mut tx = store.write().await.unwrap();
     let huge = SessionRow { expires: u64::MAX, ..session(2, 0) };
@@ -234,6 +293,8 @@ async fn contract(store: &impl Store) {
     readers_see_one_snapshot_while_one_writes(store).await;
     writers_come_one_after_the_other(store).await;
     nonces_are_spent_once_and_purged(store).await;
+    revisions_count_what_evidence_is_compared_with(store).await;
+    a_dropped_transaction_takes_no_other_along(store).await;
     numbers_have_a_range(store).await;
 }
 

@@ -18,16 +18,23 @@ use ccnode_protocol::{NodeName, PoolName, ResourceUri};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::future::Future;
+use std::sync::Arc;
 
 /// Why the store failed. None of it is a decision: callers answer `internal`.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The database refused or failed.
     #[error("database: {0}")]
-    Sql(#[source] sqlx::Error),
+    Sql(#[source] rusqlite::Error),
     /// The schema could not be brought up to date.
     #[error("migration: {0}")]
-    Migrate(#[source] sqlx::migrate::MigrateError),
+    Migrate(#[source] rusqlite_migration::Error),
+    /// The transaction could not be committed, and with it all that were to be committed at once.
+    #[error("commit: {0}")]
+    Commit(#[source] Arc<rusqlite::Error>),
+    /// The process is ending.
+    #[error("the store is being closed")]
+    Closed,
     /// A column holds what this version does not read.
     #[error("column `{column}` holds something unreadable: {source}")]
     Corrupt {
@@ -67,6 +74,9 @@ pub trait Tx: Send {
     fn update_pool(&mut self, row: &PoolRow) -> impl Future<Output = Result<bool>> + Send;
     /// Takes its EK roots and pairs along; the caller has made sure that no node is in it.
     fn delete_pool(&mut self, name: &PoolName) -> impl Future<Output = Result<bool>> + Send;
+
+    /// Another number after each change of pools, roots, tuples and pairs, whoever made it.
+    fn revision(&mut self) -> impl Future<Output = Result<u64>> + Send;
 
     fn ek_roots(&mut self, pool: &PoolName) -> impl Future<Output = Result<Vec<EkRoot>>> + Send;
     fn insert_ek_root(&mut self, pool: &PoolName, root: &EkRoot)

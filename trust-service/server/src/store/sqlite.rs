@@ -1,100 +1,134 @@
 //! The embedded store: SQLite in WAL mode with full synchronisation, one writer, several readers.
+//!
+//! Statements run where they are asked for: a page that is cached is nearer than another thread. What waits for the disk, the commit,
+//! runs on a thread of its own; transactions that were waiting for the writer meanwhile are committed with one another.
 
 mod columns;
+mod group;
 mod nodes;
+mod query;
 mod records;
 mod references;
 mod resources;
+mod transaction;
 
 use super::*;
-use columns::sql;
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
-};
-use sqlx::{Sqlite, Transaction};
+use group::Writer;
+use query::sql;
+use rusqlite::{Connection, OpenFlags};
+use rusqlite_migration::{M, Migrations};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+use tokio::sync::{Mutex, Semaphore};
+use transaction::Readers;
+pub(super) use transaction::SqliteTx;
 
 /// How long a connection waits for another process's lock before it fails.
 const BUSY: Duration = Duration::from_secs(5);
+/// Statements that a connection keeps prepared: all there are.
+const PREPARED: usize = 128;
 const READERS: u32 = 4;
 
+/// The schema's versions, each made of the one before.
+const SCHEMA: &[&str] = &[
+    include_str!("../../migrations/0001_initial.sql"),
+    include_str!("../../migrations/0002_refusals_by_node.sql"),
+    include_str!("../../migrations/0003_hardware.sql"),
+    include_str!("../../migrations/0004_stock.sql"),
+    include_str!("../../migrations/0005_nodes_by_expiry.sql"),
+    include_str!("../../migrations/0006_revision.sql"),
+];
+
 /// A database file.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct SqliteStore {
     // The only connection that writes: a writer waits here, in order, and never for SQLite's lock.
-    writer: SqlitePool,
-    readers: SqlitePool,
+    writer: Arc<Mutex<Writer>>,
+    readers: Arc<Readers>,
+}
+
+impl std::fmt::Debug for SqliteStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SqliteStore")
+    }
 }
 
 impl SqliteStore {
     /// Opens the database at `path`, which `create` says may be new, and brings its schema up to date.
     pub async fn open(path: &Path, create: bool) -> Result<Self> {
-        let options = SqliteConnectOptions::new()
-            .filename(path)
-            .create_if_missing(create)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .foreign_keys(true)
-            .busy_timeout(BUSY)
-            .optimize_on_close(true, None);
-        let writer =
-            SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await.map_err(sql)?;
-        sqlx::migrate!("./migrations").run(&writer).await.map_err(StoreError::Migrate)?;
-        let readers =
-            SqlitePoolOptions::new().max_connections(READERS).connect_with(options).await.map_err(sql)?;
-        Ok(Self { writer, readers })
+        let path = path.to_owned();
+        tokio::task::spawn_blocking(move || Self::open_now(&path, create))
+            .await
+            .map_err(|_| StoreError::Closed)?
+    }
+
+    fn open_now(path: &Path, create: bool) -> Result<Self> {
+        let mut writer = connection(path, create)?;
+        let versions: Vec<M<'_>> = SCHEMA.iter().map(|text| M::up(text)).collect();
+        Migrations::new(versions).to_latest(&mut writer).map_err(StoreError::Migrate)?;
+        let readers: Result<Vec<Connection>> = (0..READERS).map(|_| connection(path, false)).collect();
+        Ok(Self {
+            writer: Arc::new(Mutex::new(Writer::new(writer))),
+            readers: Arc::new(Readers::new(readers?)),
+        })
     }
 
     /// What the writer's connection has this pragma set to.
     #[cfg(test)]
     pub(super) async fn pragma(&self, name: &str) -> String {
-        use sqlx::Row as _;
-        let row = sqlx::query(&format!("PRAGMA {name}")).fetch_one(&self.writer).await.unwrap();
-        row.try_get::<String, _>(0).or_else(|_| row.try_get::<i64, _>(0).map(|n| n.to_string())).unwrap()
-    }
-
-    /// Closes every connection; the write-ahead log is folded in.
-    pub async fn close(&self) {
-        for pool in [&self.readers, &self.writer] {
-            pool.close().await;
-            // The pool does not always wait for a connection that is on its way back, and SQLite folds the log in only when the
-            // last connection closes.
-            let end = Instant::now() + BUSY;
-            while pool.size() > 0 && Instant::now() < end {
-                tokio::time::sleep(Duration::from_millis(2)).await;
-                pool.close().await;
-            }
+        let writer = self.writer.lock().await;
+        let value = writer
+            .db()
+            .unwrap()
+            .pragma_query_value(None, name, |row| row.get::<_, rusqlite::types::Value>(0));
+        match value.unwrap() {
+            rusqlite::types::Value::Text(text) => text,
+            rusqlite::types::Value::Integer(n) => n.to_string(),
+            other => panic!("{other:?}"),
         }
     }
+
+    /// Closes every connection; the write-ahead log is folded in by the last one. Open transactions end first.
+    pub async fn close(&self) {
+        self.readers.close().await;
+        self.writer.lock().await.close();
+    }
+}
+
+fn connection(path: &Path, create: bool) -> Result<Connection> {
+    let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    flags.set(OpenFlags::SQLITE_OPEN_CREATE, create);
+    let db = Connection::open_with_flags(path, flags).map_err(sql)?;
+    db.busy_timeout(BUSY).map_err(sql)?;
+    db.pragma_update(None, "journal_mode", "wal").map_err(sql)?;
+    db.pragma_update(None, "synchronous", "full").map_err(sql)?;
+    db.pragma_update(None, "foreign_keys", true).map_err(sql)?;
+    db.set_prepared_statement_cache_capacity(PREPARED);
+    Ok(db)
 }
 
 impl Store for SqliteStore {
     type Tx = SqliteTx;
 
     async fn read(&self) -> Result<SqliteTx> {
-        self.readers.begin().await.map(SqliteTx).map_err(sql)
+        self.readers.begin().await
     }
 
     async fn write(&self) -> Result<SqliteTx> {
-        self.writer.begin_with("BEGIN IMMEDIATE").await.map(SqliteTx).map_err(sql)
+        SqliteTx::write(self.writer.clone().lock_owned().await)
     }
 }
-
-/// A transaction; dropped without a commit it is rolled back.
-#[derive(Debug)]
-pub struct SqliteTx(Transaction<'static, Sqlite>);
 
 /// Forwards each method of [`Tx`] to the function of the same name.
 macro_rules! forward {
     ($($module:ident { $($name:ident($($arg:ident: $type:ty),*) -> $out:ty;)* })*) => {
         impl Tx for SqliteTx {
             async fn commit(self) -> Result<()> {
-                self.0.commit().await.map_err(sql)
+                self.0.commit().await
             }
             $($(
                 async fn $name(&mut self, $($arg: $type),*) -> Result<$out> {
-                    $module::$name(&mut self.0, $($arg),*).await
+                    $module::$name(self.0.db()?, $($arg),*)
                 }
             )*)*
         }
@@ -108,6 +142,7 @@ forward! {
         insert_pool(row: &PoolRow) -> bool;
         update_pool(row: &PoolRow) -> bool;
         delete_pool(name: &PoolName) -> bool;
+        revision() -> u64;
         ek_roots(pool: &PoolName) -> Vec<EkRoot>;
         insert_ek_root(pool: &PoolName, root: &EkRoot) -> bool;
         delete_ek_root(pool: &PoolName, id: &Sha256Digest) -> bool;

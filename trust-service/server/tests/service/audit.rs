@@ -5,14 +5,10 @@ use ccnode_evidence::Sha256Digest;
 use ccnode_server::audit::{self, AuditFault, CHECKPOINT, Checkpoint};
 use ccnode_server::service::Service;
 use ccnode_server::store::{AuditEntry, Store as _, Tx as _};
-use sqlx::Connection as _;
 use std::path::Path;
 
 pub(crate) async fn sql(dir: &Path, statement: &str) {
-    let url = format!("sqlite://{}", dir.join("db.sqlite").display());
-    let mut db = sqlx::SqliteConnection::connect(&url).await.unwrap();
-    sqlx::query(statement).execute(&mut db).await.unwrap();
-    db.close().await.unwrap();
+    rusqlite::Connection::open(dir.join("db.sqlite")).unwrap().execute_batch(statement).unwrap();
 }
 
 async fn verify(dir: &Path) -> Result<u64, AuditFault> {

@@ -1,20 +1,11 @@
 //! Columns to types and back; what does not parse is `Corrupt`, never a default.
 
+use super::query::sql;
 use super::{Result, StoreError};
+use rusqlite::Row;
 use serde::Serialize;
 use serde::de::{DeserializeOwned, Error as _};
 use serde_json::Value;
-use sqlx::Row as _;
-use sqlx::sqlite::{SqliteQueryResult, SqliteRow};
-
-pub(super) fn sql(error: sqlx::Error) -> StoreError {
-    StoreError::Sql(error)
-}
-
-/// Whether exactly one row changed.
-pub(super) fn one(result: std::result::Result<SqliteQueryResult, sqlx::Error>) -> Result<bool> {
-    Ok(result.map_err(sql)?.rows_affected() == 1)
-}
 
 /// A value whose JSON form is a string, as that string: names, digests, enums.
 pub(super) fn word<T: Serialize>(column: &'static str, value: &T) -> Result<String> {
@@ -82,20 +73,20 @@ fn from_json<T: DeserializeOwned>(column: &'static str, text: &str) -> Result<T>
     serde_json::from_str(text).map_err(|source| StoreError::Corrupt { column, source })
 }
 
-impl Columns for SqliteRow {
+impl Columns for Row<'_> {
     fn text(&self, column: &'static str) -> Result<String> {
-        self.try_get(column).map_err(sql)
+        self.get(column).map_err(sql)
     }
 
     fn text_or_null(&self, column: &'static str) -> Result<Option<String>> {
-        self.try_get(column).map_err(sql)
+        self.get(column).map_err(sql)
     }
 
     fn bytes_or_null(&self, column: &'static str) -> Result<Option<Vec<u8>>> {
-        self.try_get(column).map_err(sql)
+        self.get(column).map_err(sql)
     }
 
     fn signed(&self, column: &'static str) -> Result<Option<i64>> {
-        self.try_get(column).map_err(sql)
+        self.get(column).map_err(sql)
     }
 }

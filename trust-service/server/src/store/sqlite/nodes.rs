@@ -1,15 +1,16 @@
 //! Nodes, their volumes, sessions and grants.
 
-use super::columns::{Columns as _, json_or_null, number, one, sql, word, word_or_null};
+use super::columns::{Columns as _, json_or_null, number, word, word_or_null};
+use super::query::query;
 use super::{GrantRow, NodeRow, Result, SessionRow, VolumeRow};
 use ccnode_evidence::{EvidenceKind, Nonce, Sha256Digest};
 use ccnode_protocol::NodeName;
 use ccnode_protocol::admin::{NodeFilter, VolumeRecord, VolumeState};
-use sqlx::sqlite::{SqliteConnection, SqliteRow};
+use rusqlite::{Connection, Row};
 
 const DAY: u64 = 24 * 3600;
 
-fn node_row(row: &SqliteRow) -> Result<NodeRow> {
+fn node_row(row: &Row<'_>) -> Result<NodeRow> {
     Ok(NodeRow {
         identity: row.parse("identity")?,
         name: row.parse("name")?,
@@ -32,29 +33,24 @@ fn node_row(row: &SqliteRow) -> Result<NodeRow> {
     })
 }
 
-pub(super) async fn nodes(db: &mut SqliteConnection, filter: &NodeFilter) -> Result<Vec<NodeRow>> {
-    let query =
+pub(super) fn nodes(db: &Connection, filter: &NodeFilter) -> Result<Vec<NodeRow>> {
+    let text =
         "SELECT * FROM nodes WHERE (?1 IS NULL OR pool = ?1) AND (?2 IS NULL OR state = ?2) ORDER BY name";
-    let rows = sqlx::query(query)
+    query(text)
         .bind(word_or_null("pool", &filter.pool)?)
         .bind(word_or_null("state", &filter.state)?)
-        .fetch_all(db)
-        .await
-        .map_err(sql)?;
-    rows.iter().map(node_row).collect()
+        .all(db, node_row)
 }
 
-pub(super) async fn node(db: &mut SqliteConnection, identity: &Sha256Digest) -> Result<Option<NodeRow>> {
-    let query = sqlx::query("SELECT * FROM nodes WHERE identity = ?").bind(identity.hex());
-    query.fetch_optional(db).await.map_err(sql)?.as_ref().map(node_row).transpose()
+pub(super) fn node(db: &Connection, identity: &Sha256Digest) -> Result<Option<NodeRow>> {
+    query("SELECT * FROM nodes WHERE identity = ?").bind(identity.hex()).first(db, node_row)
 }
 
-pub(super) async fn node_named(db: &mut SqliteConnection, name: &NodeName) -> Result<Option<NodeRow>> {
-    let query = sqlx::query("SELECT * FROM nodes WHERE name = ?").bind(name.as_str());
-    query.fetch_optional(db).await.map_err(sql)?.as_ref().map(node_row).transpose()
+pub(super) fn node_named(db: &Connection, name: &NodeName) -> Result<Option<NodeRow>> {
+    query("SELECT * FROM nodes WHERE name = ?").bind(name.as_str()).first(db, node_row)
 }
 
-pub(super) async fn insert_node(db: &mut SqliteConnection, row: &NodeRow) -> Result<bool> {
+pub(super) fn insert_node(db: &Connection, row: &NodeRow) -> Result<bool> {
     write_node(
         db,
         "INSERT INTO nodes (name, pool, state, reason, level, ak_name, counters, seen, platform, image,
@@ -62,10 +58,9 @@ pub(super) async fn insert_node(db: &mut SqliteConnection, row: &NodeRow) -> Res
         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
         row,
     )
-    .await
 }
 
-pub(super) async fn update_node(db: &mut SqliteConnection, row: &NodeRow) -> Result<bool> {
+pub(super) fn update_node(db: &Connection, row: &NodeRow) -> Result<bool> {
     write_node(
         db,
         "UPDATE nodes SET name = ?, pool = ?, state = ?, reason = ?, level = ?, ak_name = ?, counters = ?, seen = ?,
@@ -74,11 +69,10 @@ pub(super) async fn update_node(db: &mut SqliteConnection, row: &NodeRow) -> Res
         WHERE identity = ?",
         row,
     )
-    .await
 }
 
-async fn write_node(db: &mut SqliteConnection, query: &'static str, row: &NodeRow) -> Result<bool> {
-    one(sqlx::query(query)
+fn write_node(db: &Connection, text: &'static str, row: &NodeRow) -> Result<bool> {
+    query(text)
         .bind(row.name.as_str())
         .bind(row.pool.as_str())
         .bind(word("state", &row.state)?)
@@ -97,47 +91,36 @@ async fn write_node(db: &mut SqliteConnection, query: &'static str, row: &NodeRo
         .bind(json_or_null("hardware", &row.hardware)?)
         .bind(row.expires.map(|t| number("expires", t)).transpose()?)
         .bind(row.identity.hex())
-        .execute(db)
-        .await)
+        .one(db)
 }
 
-pub(super) async fn delete_node(db: &mut SqliteConnection, identity: &Sha256Digest) -> Result<bool> {
-    one(sqlx::query("DELETE FROM nodes WHERE identity = ?").bind(identity.hex()).execute(db).await)
+pub(super) fn delete_node(db: &Connection, identity: &Sha256Digest) -> Result<bool> {
+    query("DELETE FROM nodes WHERE identity = ?").bind(identity.hex()).one(db)
 }
 
-pub(super) async fn last_evidence(
-    db: &mut SqliteConnection,
-    identity: &Sha256Digest,
-) -> Result<Option<String>> {
-    let query = sqlx::query("SELECT record FROM last_evidence WHERE identity = ?").bind(identity.hex());
-    query.fetch_optional(db).await.map_err(sql)?.as_ref().map(|row| row.text("record")).transpose()
+pub(super) fn last_evidence(db: &Connection, identity: &Sha256Digest) -> Result<Option<String>> {
+    query("SELECT record FROM last_evidence WHERE identity = ?")
+        .bind(identity.hex())
+        .first(db, |row| row.text("record"))
 }
 
-pub(super) async fn set_last_evidence(
-    db: &mut SqliteConnection,
-    identity: &Sha256Digest,
-    record: &str,
-) -> Result<bool> {
-    let query = "INSERT INTO last_evidence (identity, record) VALUES (?, ?)
+pub(super) fn set_last_evidence(db: &Connection, identity: &Sha256Digest, record: &str) -> Result<bool> {
+    let text = "INSERT INTO last_evidence (identity, record) VALUES (?, ?)
         ON CONFLICT (identity) DO UPDATE SET record = excluded.record";
-    one(sqlx::query(query).bind(identity.hex()).bind(record).execute(db).await)
+    query(text).bind(identity.hex()).bind(record).one(db)
 }
 
-pub(super) async fn report_released(db: &mut SqliteConnection, identity: &Sha256Digest) -> Result<bool> {
-    let query = sqlx::query("SELECT 1 FROM released_reports WHERE identity = ?").bind(identity.hex());
-    Ok(query.fetch_optional(db).await.map_err(sql)?.is_some())
+pub(super) fn report_released(db: &Connection, identity: &Sha256Digest) -> Result<bool> {
+    let text = "SELECT 1 FROM released_reports WHERE identity = ?";
+    Ok(query(text).bind(identity.hex()).first(db, |_| Ok(()))?.is_some())
 }
 
-pub(super) async fn insert_released_report(
-    db: &mut SqliteConnection,
-    identity: &Sha256Digest,
-    now: u64,
-) -> Result<bool> {
-    let query = "INSERT INTO released_reports (identity, time) VALUES (?, ?) ON CONFLICT DO NOTHING";
-    one(sqlx::query(query).bind(identity.hex()).bind(number("time", now)?).execute(db).await)
+pub(super) fn insert_released_report(db: &Connection, identity: &Sha256Digest, now: u64) -> Result<bool> {
+    let text = "INSERT INTO released_reports (identity, time) VALUES (?, ?) ON CONFLICT DO NOTHING";
+    query(text).bind(identity.hex()).bind(number("time", now)?).one(db)
 }
 
-fn volume_row(row: &SqliteRow) -> Result<VolumeRow> {
+fn volume_row(row: &Row<'_>) -> Result<VolumeRow> {
     Ok(VolumeRow {
         identity: row.parse("identity")?,
         record: VolumeRecord {
@@ -152,20 +135,18 @@ fn volume_row(row: &SqliteRow) -> Result<VolumeRow> {
     })
 }
 
-pub(super) async fn volumes(db: &mut SqliteConnection, identity: &Sha256Digest) -> Result<Vec<VolumeRow>> {
-    let query = sqlx::query("SELECT * FROM volumes WHERE identity = ? ORDER BY id").bind(identity.hex());
-    query.fetch_all(db).await.map_err(sql)?.iter().map(volume_row).collect()
+pub(super) fn volumes(db: &Connection, identity: &Sha256Digest) -> Result<Vec<VolumeRow>> {
+    query("SELECT * FROM volumes WHERE identity = ? ORDER BY id").bind(identity.hex()).all(db, volume_row)
 }
 
-pub(super) async fn volume(db: &mut SqliteConnection, id: &str) -> Result<Option<VolumeRow>> {
-    let query = sqlx::query("SELECT * FROM volumes WHERE id = ?").bind(id);
-    query.fetch_optional(db).await.map_err(sql)?.as_ref().map(volume_row).transpose()
+pub(super) fn volume(db: &Connection, id: &str) -> Result<Option<VolumeRow>> {
+    query("SELECT * FROM volumes WHERE id = ?").bind(id).first(db, volume_row)
 }
 
-pub(super) async fn insert_volume(db: &mut SqliteConnection, row: &VolumeRow) -> Result<bool> {
-    let query = "INSERT INTO volumes (id, identity, uuid, state, generation, header_digest, populated_from, unlock_key)
+pub(super) fn insert_volume(db: &Connection, row: &VolumeRow) -> Result<bool> {
+    let text = "INSERT INTO volumes (id, identity, uuid, state, generation, header_digest, populated_from, unlock_key)
         VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING";
-    one(sqlx::query(query)
+    query(text)
         .bind(&row.record.id)
         .bind(row.identity.hex())
         .bind(&row.record.uuid)
@@ -174,20 +155,15 @@ pub(super) async fn insert_volume(db: &mut SqliteConnection, row: &VolumeRow) ->
         .bind(word_or_null("header_digest", &row.record.header_digest)?)
         .bind(word_or_null("populated_from", &row.record.populated_from)?)
         .bind(&row.unlock_key)
-        .execute(db)
-        .await)
+        .one(db)
 }
 
-pub(super) async fn swap_volume(
-    db: &mut SqliteConnection,
-    from: (VolumeState, u64),
-    row: &VolumeRow,
-) -> Result<bool> {
-    let query =
+pub(super) fn swap_volume(db: &Connection, from: (VolumeState, u64), row: &VolumeRow) -> Result<bool> {
+    let text =
         "UPDATE volumes SET uuid = ?, state = ?, generation = ?, header_digest = ?, populated_from = ?,
             unlock_key = ?
         WHERE id = ? AND state = ? AND generation = ?";
-    one(sqlx::query(query)
+    query(text)
         .bind(&row.record.uuid)
         .bind(word("state", &row.record.state)?)
         .bind(number("generation", row.record.generation)?)
@@ -197,29 +173,25 @@ pub(super) async fn swap_volume(
         .bind(&row.record.id)
         .bind(word("state", &from.0)?)
         .bind(number("generation", from.1)?)
-        .execute(db)
-        .await)
+        .one(db)
 }
 
-pub(super) async fn insert_session(db: &mut SqliteConnection, row: &SessionRow) -> Result<bool> {
-    let query =
+pub(super) fn insert_session(db: &Connection, row: &SessionRow) -> Result<bool> {
+    let text =
         "INSERT INTO sessions (nonce, identity, expires, verdict, stock, grants) VALUES (?, ?, ?, ?, ?, ?)
         ON CONFLICT DO NOTHING";
-    one(sqlx::query(query)
+    query(text)
         .bind(row.nonce.text())
         .bind(row.identity.hex())
         .bind(number("expires", row.expires)?)
         .bind(json_or_null("verdict", &row.verdict)?)
         .bind(json_or_null("stock", &row.stock)?)
         .bind(&row.grants)
-        .execute(db)
-        .await)
+        .one(db)
 }
 
-pub(super) async fn session(db: &mut SqliteConnection, nonce: &Nonce) -> Result<Option<SessionRow>> {
-    let query = sqlx::query("SELECT * FROM sessions WHERE nonce = ?").bind(nonce.text());
-    let row = query.fetch_optional(db).await.map_err(sql)?;
-    let session = |row: SqliteRow| {
+pub(super) fn session(db: &Connection, nonce: &Nonce) -> Result<Option<SessionRow>> {
+    let read = |row: &Row<'_>| {
         Ok(SessionRow {
             nonce: *nonce,
             identity: row.parse("identity")?,
@@ -229,19 +201,14 @@ pub(super) async fn session(db: &mut SqliteConnection, nonce: &Nonce) -> Result<
             grants: row.bytes_or_null("grants")?,
         })
     };
-    row.map(session).transpose()
+    query("SELECT * FROM sessions WHERE nonce = ?").bind(nonce.text()).first(db, read)
 }
 
-pub(super) async fn set_session_grants(
-    db: &mut SqliteConnection,
-    nonce: &Nonce,
-    grants: &[u8],
-) -> Result<bool> {
-    let query = sqlx::query("UPDATE sessions SET grants = ? WHERE nonce = ?");
-    one(query.bind(grants).bind(nonce.text()).execute(db).await)
+pub(super) fn set_session_grants(db: &Connection, nonce: &Nonce, grants: &[u8]) -> Result<bool> {
+    query("UPDATE sessions SET grants = ? WHERE nonce = ?").bind(grants).bind(nonce.text()).one(db)
 }
 
-fn grant_row(row: &SqliteRow) -> Result<GrantRow> {
+fn grant_row(row: &Row<'_>) -> Result<GrantRow> {
     Ok(GrantRow {
         id: row.text("id")?,
         kind: row.parse("kind")?,
@@ -256,17 +223,16 @@ fn grant_row(row: &SqliteRow) -> Result<GrantRow> {
     })
 }
 
-pub(super) async fn grant(db: &mut SqliteConnection, id: &str) -> Result<Option<GrantRow>> {
-    let query = sqlx::query("SELECT * FROM grants WHERE id = ?").bind(id);
-    query.fetch_optional(db).await.map_err(sql)?.as_ref().map(grant_row).transpose()
+pub(super) fn grant(db: &Connection, id: &str) -> Result<Option<GrantRow>> {
+    query("SELECT * FROM grants WHERE id = ?").bind(id).first(db, grant_row)
 }
 
-pub(super) async fn insert_grant(db: &mut SqliteConnection, row: &GrantRow) -> Result<bool> {
-    let query =
+pub(super) fn insert_grant(db: &Connection, row: &GrantRow) -> Result<bool> {
+    let text =
         "INSERT INTO grants (id, kind, secret_hash, identity, volume, generation, verity_hash, csr_digest,
             expires, certificate)
         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING";
-    one(sqlx::query(query)
+    query(text)
         .bind(&row.id)
         .bind(word("kind", &row.kind)?)
         .bind(row.secret_hash.hex())
@@ -277,22 +243,17 @@ pub(super) async fn insert_grant(db: &mut SqliteConnection, row: &GrantRow) -> R
         .bind(word_or_null("csr_digest", &row.csr_digest)?)
         .bind(number("expires", row.expires)?)
         .bind(&row.certificate)
-        .execute(db)
-        .await)
+        .one(db)
 }
 
-pub(super) async fn set_grant_certificate(db: &mut SqliteConnection, id: &str, pem: &str) -> Result<bool> {
-    let query = sqlx::query("UPDATE grants SET certificate = ? WHERE id = ? AND certificate IS NULL");
-    one(query.bind(pem).bind(id).execute(db).await)
+pub(super) fn set_grant_certificate(db: &Connection, id: &str, pem: &str) -> Result<bool> {
+    query("UPDATE grants SET certificate = ? WHERE id = ? AND certificate IS NULL").bind(pem).bind(id).one(db)
 }
 
-pub(super) async fn purge(db: &mut SqliteConnection, now: u64) -> Result<()> {
+pub(super) fn purge(db: &Connection, now: u64) -> Result<()> {
     let old = number("expires", now.saturating_sub(DAY))?;
-    let sessions = sqlx::query("DELETE FROM sessions WHERE expires < ?").bind(old);
-    sessions.execute(&mut *db).await.map_err(sql)?;
-    let grants = sqlx::query("DELETE FROM grants WHERE expires < ?").bind(old);
-    grants.execute(&mut *db).await.map_err(sql)?;
-    let nodes = sqlx::query("DELETE FROM nodes WHERE expires < ?").bind(number("expires", now)?);
-    nodes.execute(db).await.map_err(sql)?;
+    query("DELETE FROM sessions WHERE expires < ?").bind(old).run(db)?;
+    query("DELETE FROM grants WHERE expires < ?").bind(old).run(db)?;
+    query("DELETE FROM nodes WHERE expires < ?").bind(number("expires", now)?).run(db)?;
     Ok(())
 }

@@ -1,0 +1,119 @@
+//! The writer's connection, and transactions that are committed with one another.
+//!
+//! Each transaction is a savepoint within an outer one. When it ends well, its end is announced only after the outer one is on the disk:
+//! whoever waited for the writer by then has been let in first, so that one wait for the disk serves them all.
+
+use super::query::sql;
+use super::{Result, StoreError};
+use rusqlite::Connection;
+use std::sync::Arc;
+use tokio::sync::{OwnedMutexGuard, oneshot};
+
+/// How a transaction's commit ended.
+pub(super) type Committed = std::result::Result<(), Arc<rusqlite::Error>>;
+
+/// The one connection that writes.
+pub(super) struct Writer {
+    /// None once it is closed.
+    db: Option<Connection>,
+    /// Transactions of the open outer one that ended well and wait for the disk.
+    waiting: Vec<oneshot::Sender<Committed>>,
+    /// Whether somebody is on the way to commit them.
+    called: bool,
+}
+
+impl Writer {
+    pub(super) fn new(db: Connection) -> Self {
+        Self { db: Some(db), waiting: Vec::new(), called: false }
+    }
+
+    pub(super) fn db(&self) -> Result<&Connection> {
+        self.db.as_ref().ok_or(StoreError::Closed)
+    }
+
+    /// Closes it; what ended well is committed first.
+    pub(super) fn close(&mut self) {
+        self.commit();
+        self.db = None;
+    }
+
+    /// Opens a transaction within the outer one, which is opened with the first.
+    pub(super) fn begin(&mut self) -> Result<()> {
+        let db = self.db()?;
+        if db.is_autocommit() {
+            run(db, "BEGIN IMMEDIATE")?;
+        }
+        run(self.db()?, "SAVEPOINT one")
+    }
+
+    /// Undoes the open transaction, and no other.
+    pub(super) fn undo(&mut self) {
+        let Some(db) = &self.db else { return };
+        // SQLite has rolled all of it back on its own where the disk failed.
+        let undone =
+            !db.is_autocommit() && run(db, "ROLLBACK TO one").and_then(|()| run(db, "RELEASE one")).is_ok();
+        if !undone || self.waiting.is_empty() {
+            self.abandon(rusqlite::Error::SqliteFailure(
+                rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_ABORT),
+                None,
+            ));
+        }
+    }
+
+    /// Ends the open transaction well, and tells what becomes of it.
+    pub(super) fn release(&mut self) -> Result<oneshot::Receiver<Committed>> {
+        run(self.db()?, "RELEASE one")?;
+        let (told, end) = oneshot::channel();
+        self.waiting.push(told);
+        Ok(end)
+    }
+
+    /// Whether somebody has to come and commit: whoever asks first, until that one has come.
+    pub(super) fn calls(&mut self) -> bool {
+        !std::mem::replace(&mut self.called, true)
+    }
+
+    /// Commits what ended well, and tells all of them. Waits for the disk.
+    pub(super) fn commit(&mut self) {
+        self.called = false;
+        let Some(db) = self.db.as_ref().filter(|_| !self.waiting.is_empty()) else { return };
+        match run(db, "COMMIT") {
+            Ok(()) => self.waiting.drain(..).for_each(|told| {
+                // Who has gone away meanwhile need not hear it.
+                let _ = told.send(Ok(()));
+            }),
+            Err(StoreError::Sql(error)) => self.abandon(error),
+            Err(_) => {}
+        }
+    }
+
+    /// Rolls the outer transaction back: all that was in it is told why.
+    fn abandon(&mut self, error: rusqlite::Error) {
+        if let Some(db) = self.db.as_ref().filter(|db| !db.is_autocommit())
+            && let Err(error) = run(db, "ROLLBACK")
+        {
+            tracing::error!("rollback: {error}");
+        }
+        let error = Arc::new(error);
+        for told in self.waiting.drain(..) {
+            let _ = told.send(Err(error.clone()));
+        }
+    }
+}
+
+fn run(db: &Connection, text: &'static str) -> Result<()> {
+    db.prepare_cached(text).and_then(|mut statement| statement.execute([])).map(drop).map_err(sql)
+}
+
+/// Has what ended well committed, once all who wait for the writer now have had it.
+pub(super) fn call(mut guard: OwnedMutexGuard<Writer>) {
+    if !guard.calls() {
+        return;
+    }
+    let writer = OwnedMutexGuard::mutex(&guard).clone();
+    drop(guard);
+    tokio::spawn(async move {
+        let mut writer = writer.lock_owned().await;
+        tokio::task::spawn_blocking(move || writer.commit());
+    });
+}
