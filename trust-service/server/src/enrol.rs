@@ -69,8 +69,20 @@ pub fn decide(known: Option<&NodeRow>, pool: &PoolRow, name: &NodeName, facts: &
 }
 
 fn fresh(pool: &PoolRow, name: &NodeName, facts: &Facts, now: u64) -> NodeRow {
+    let ak_name = facts.tpm.as_ref().map(|tpm| tpm.ak_name.clone()).unwrap_or_default();
+    NodeRow { expires: facts.expires, ..registered(pool, name, facts.identity, ak_name, now) }
+}
+
+/// The record of a machine that registered its attestation key: it waits, and nothing of it is proven.
+pub fn registered(
+    pool: &PoolRow,
+    name: &NodeName,
+    identity: Sha256Digest,
+    ak_name: String,
+    now: u64,
+) -> NodeRow {
     NodeRow {
-        identity: facts.identity,
+        identity,
         name: name.clone(),
         pool: pool.name.clone(),
         state: NodeState::Pending,
@@ -78,7 +90,7 @@ fn fresh(pool: &PoolRow, name: &NodeName, facts: &Facts, now: u64) -> NodeRow {
         level: None,
         kind: None,
         hardware: None,
-        ak_name: facts.tpm.as_ref().map(|tpm| tpm.ak_name.clone()).unwrap_or_default(),
+        ak_name,
         counters: None,
         seen: None,
         platform: None,
@@ -87,7 +99,7 @@ fn fresh(pool: &PoolRow, name: &NodeName, facts: &Facts, now: u64) -> NodeRow {
         releases: 0,
         created: now,
         attested: None,
-        expires: facts.expires,
+        expires: None,
     }
 }
 

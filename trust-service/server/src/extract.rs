@@ -24,20 +24,34 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
     type Rejection = Refusal;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
-        let bytes = Bytes::from_request(request, state).await.map_err(|error| {
-            match error.into_response().status() {
-                StatusCode::PAYLOAD_TOO_LARGE => {
-                    Refusal::new(Code::BodyTooLarge, "the body is larger than the limit")
-                }
-                _ => Refusal::new(Code::MalformedRequest, "the body could not be read"),
-            }
-        })?;
+        let bytes = bytes(request, state).await?;
         let read = serde_json::from_slice(&bytes);
         read.map(Self).map_err(|e| {
             let text: String = e.to_string().chars().take(200).collect();
             Refusal::new(Code::MalformedRequest, format!("body: {text}"))
         })
     }
+}
+
+/// A body as it is.
+#[derive(Debug)]
+pub struct Raw(pub Bytes);
+
+impl<S: Send + Sync> FromRequest<S> for Raw {
+    type Rejection = Refusal;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
+        bytes(request, state).await.map(Self)
+    }
+}
+
+async fn bytes<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Refusal> {
+    Bytes::from_request(request, state).await.map_err(|error| match error.into_response().status() {
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            Refusal::new(Code::BodyTooLarge, "the body is larger than the limit")
+        }
+        _ => Refusal::new(Code::MalformedRequest, "the body could not be read"),
+    })
 }
 
 /// Typed parts of the path; what does not parse does not exist.

@@ -48,7 +48,7 @@ pub async fn finish<S: Store>(
     let start = Instant::now();
     let place = match side {
         Side::Node => Place::of(request.method(), request.uri(), request.headers()),
-        Side::Admin => Place::Ours,
+        Side::Admin => Place::of_admin(request.uri()),
     };
     async {
         let limit = service.config.limits.request_time.0;
@@ -81,7 +81,7 @@ async fn answer<S: Store>(
     let about = &refusal.about;
     let status = match side {
         Side::Node => node_status(refusal.code),
-        Side::Admin => admin_status(refusal.code),
+        Side::Admin => place.status(refusal.code).unwrap_or_else(|| admin_status(refusal.code)),
     };
     let recorded = match side {
         Side::Node if !matches!(refusal.code, Code::Internal | Code::NotFound) => {

@@ -11,9 +11,12 @@ use crate::{admin, attest, audit, kbs, node_api, probes, release, stock};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{any, get, post};
+use axum::routing::{any, get, post, put};
 use ccnode_evidence::{Code, UnixTime};
-use ccnode_protocol::{ATTEST, AUTH, CERTIFICATE, FORMATTED, GRANTS, READY, REFUSALS};
+use ccnode_protocol::{
+    ATTEST, ATTESTATION_POLICY, AUTH, CERTIFICATE, FORMATTED, GRANTS, READY, REFERENCE_VALUE, REFUSALS,
+    REGISTER_AK, RESOURCE_POLICY,
+};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::ServerConfig;
 use std::collections::HashMap;
@@ -138,6 +141,11 @@ fn node_router<S: Store>(service: &Arc<Service<S>>) -> Router {
         .route(AUTH, post(kbs::auth::<S>))
         .route(ATTEST, post(attest::attest::<S>).layer(DefaultBodyLimit::max(service.config.limits.body)))
         .route("/kbs/v0/resource/{*path}", any(stock::resources::resource::<S>))
+        .route(REFERENCE_VALUE, any(stock::elsewhere))
+        .route("/kbs/v0/reference-value/{*name}", any(stock::elsewhere))
+        .route(RESOURCE_POLICY, any(stock::elsewhere))
+        .route(ATTESTATION_POLICY, any(stock::elsewhere))
+        .route(REGISTER_AK, put(stock::register::register::<S>))
         .route(GRANTS, get(release::grants::<S>))
         .route(FORMATTED, post(node_api::formatted::<S>))
         .route(READY, post(node_api::ready::<S>))

@@ -1,7 +1,8 @@
 //! What every request sees: configuration, store, keys and the bounds on what unproven peers may cause.
 
+use crate::admin::token::{AdminKey, AdminKeyError};
 use crate::collateral::Collateral;
-use crate::config::{Config, ConfigError, MirrorConfig};
+use crate::config::{Config, ConfigError, MirrorConfig, StockConfig};
 use crate::issuer::ClusterCa;
 use crate::keys::{Kek, KeyError, Sealer};
 use crate::pki::PkiError;
@@ -48,6 +49,14 @@ pub enum OpenError {
     /// The token key can't be used.
     #[error("token/key.pem: {0}")]
     Token(#[source] TokenKeyError),
+    /// A stock administrator's key can't be used.
+    #[error("{path}: {source}", path = path.display())]
+    AdminKey {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        source: AdminKeyError,
+    },
     /// The mirrors can't be used.
     #[error("mirror: {0}")]
     Mirror(#[source] MirrorError),
@@ -66,6 +75,8 @@ pub struct Service<S> {
     pub cookies: Sealer,
     /// Signs tokens and checkpoints.
     pub token: TokenKey,
+    /// Keys by whose tokens stock administrators come in.
+    pub admin_keys: Vec<AdminKey>,
     /// Signs kubelet certificates.
     pub cluster_ca: ClusterCa,
     /// The cluster of pools that name none.
@@ -129,6 +140,7 @@ impl Service<SqliteStore> {
             at_rest: kek.sealer(AT_REST),
             cookies: kek.sealer(COOKIES),
             token,
+            admin_keys: admin_keys(dir, config.stock.as_ref())?,
             cluster_ca,
             cluster,
             appraisals: Arc::new(Semaphore::new(config.limits.appraisals)),
@@ -144,6 +156,14 @@ impl Service<SqliteStore> {
             config,
         })
     }
+}
+
+fn admin_keys(dir: &Path, config: Option<&StockConfig>) -> Result<Vec<AdminKey>, OpenError> {
+    let paths = config.into_iter().flat_map(|stock| &stock.admin_keys).map(|path| dir.join(path));
+    let key = |path: PathBuf| {
+        AdminKey::from_pem(&read(path.clone())?).map_err(|source| OpenError::AdminKey { path, source })
+    };
+    paths.map(key).collect()
 }
 
 /// The mirrors, and how often they may be asked.

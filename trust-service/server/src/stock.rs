@@ -5,6 +5,7 @@
 
 pub mod attest;
 pub mod names;
+pub mod register;
 pub mod resources;
 
 use crate::config::StockConfig;
@@ -94,4 +95,10 @@ pub fn waits(row: &NodeRow, text: &str) -> String {
         "" => text.to_owned(),
         key => format!("{text}; SHA-256 of its attestation key is {key}"),
     }
+}
+
+/// What stock administrators ask lies below the same paths there; here they have a listener of their own.
+pub async fn elsewhere() -> Refusal {
+    let text = "administrators have a listener of their own: `admin-listen` of config.toml";
+    Refusal::new(Code::AdminUnauthenticated, text)
 }

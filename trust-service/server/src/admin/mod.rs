@@ -3,6 +3,9 @@
 mod nodes;
 mod pools;
 mod records;
+mod resources;
+pub mod stock;
+pub mod token;
 mod tuples;
 
 use crate::audit;
@@ -11,7 +14,7 @@ use crate::pki::CLUSTER_ADMIN;
 use crate::problem::{Refusal, printable};
 use crate::service::Service;
 use crate::store::{AuditEntry, Store, StoreError};
-use crate::tls::Peer;
+use crate::tls::{Client, Peer};
 use axum::Router;
 use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;
@@ -32,6 +35,12 @@ pub fn routes<S: Store>() -> Vec<(&'static str, MethodRouter<Arc<Service<S>>>)> 
         (admin::PAIR, delete(pools::disallow::<S>)),
         (admin::EK_ROOTS, post(pools::add_ek_root::<S>)),
         (admin::EK_ROOT, delete(pools::remove_ek_root::<S>)),
+        (admin::POOL_REFERENCE_VALUES, get(resources::values::<S>).delete(resources::clear_values::<S>)),
+        (admin::RESOURCES, get(resources::list::<S>)),
+        (admin::RESOURCE, get(resources::show::<S>).put(resources::set::<S>).delete(resources::delete::<S>)),
+        (admin::RESOURCE_READERS, post(resources::allow::<S>)),
+        (admin::RESOURCE_NODE, delete(resources::disallow_node::<S>)),
+        (admin::RESOURCE_POOL, delete(resources::disallow_pool::<S>)),
         (admin::IMAGES, get(tuples::images::<S>).post(tuples::register_image::<S>)),
         (admin::IMAGE, get(tuples::image::<S>).delete(tuples::delete_image::<S>)),
         (admin::PLATFORMS, get(tuples::platforms::<S>).post(tuples::register_platform::<S>)),
@@ -57,6 +66,7 @@ pub fn router<S: Store>(service: &Arc<Service<S>>) -> Router {
         .method_not_allowed_fallback(crate::serve::unknown)
         .layer(from_fn_with_state(service.clone(), guard::<S>))
         .with_state(service.clone())
+        .merge(stock::router(service))
 }
 
 /// An administrator, as the certificate says.
@@ -75,22 +85,44 @@ async fn guard<S: Store>(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let client = request.extensions().get::<Peer>().and_then(|peer| peer.client.clone());
-    let Some(client) = client else {
-        return Refusal::new(Code::AdminUnauthenticated, "the connection has no client certificate")
-            .into_response();
-    };
-    let admin = Admin { name: printable(&client.name), correlation_id };
+    let asked = Asked::of(&request, correlation_id);
+    match by_certificate(&service, &asked).await {
+        Ok(admin) => {
+            request.extensions_mut().insert(admin);
+            next.run(request).await
+        }
+        Err(refusal) => refusal.into_response(),
+    }
+}
+
+/// Who asks, and for what, as far as a guard looks at it.
+struct Asked {
+    client: Option<Client>,
+    path: String,
+    correlation_id: String,
+}
+
+impl Asked {
+    fn of(request: &Request, correlation_id: String) -> Self {
+        let client = request.extensions().get::<Peer>().and_then(|peer| peer.client.clone());
+        Self { client, path: printable(request.uri().path()), correlation_id }
+    }
+}
+
+/// The administrator of the role that the connection's certificate names.
+async fn by_certificate<S: Store>(service: &Service<S>, asked: &Asked) -> Result<Admin, Refusal> {
+    let Asked { client, path, correlation_id } = asked;
+    let none = || Refusal::new(Code::AdminUnauthenticated, "the connection has no client certificate");
+    let client = client.as_ref().ok_or_else(none)?;
+    let admin = Admin { name: printable(&client.name), correlation_id: correlation_id.clone() };
     if !client.roles.iter().any(|role| role == CLUSTER_ADMIN) {
-        let path = printable(request.uri().path());
-        if let Err(error) = denied(&service, &admin, &path).await {
+        if let Err(error) = denied(service, &admin, path).await {
             tracing::error!(%error, "a denied administrator could not be audited");
         }
         let text = format!("`{}` has not the role {CLUSTER_ADMIN}", admin.name);
-        return Refusal::new(Code::RoleMissing, text).into_response();
+        return Err(Refusal::new(Code::RoleMissing, text));
     }
-    request.extensions_mut().insert(admin);
-    next.run(request).await
+    Ok(admin)
 }
 
 async fn denied<S: Store>(service: &Service<S>, admin: &Admin, path: &str) -> Result<(), StoreError> {

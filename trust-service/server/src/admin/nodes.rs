@@ -126,7 +126,7 @@ pub(super) async fn regrant<S: Store>(
     done(&service, tx, row, admin.entry("node.regrant", &name, json!({"reason": reason}))).await
 }
 
-/// First the keys are forgotten and the record stays as `retired`; deleted once more, the record goes too.
+/// First the keys and the node's own resources are forgotten and the record stays as `retired`; deleted once more, the record goes too.
 pub(super) async fn delete<S: Store>(
     State(service): State<Arc<Service<S>>>,
     admin: Admin,
@@ -142,9 +142,10 @@ pub(super) async fn delete<S: Store>(
             let record = VolumeRecord { state: VolumeState::Retired, ..volume.record.clone() };
             swap(&mut tx, &volume, &VolumeRow { record, unlock_key: None, ..volume.clone() }).await?;
         }
+        let resources = tx.delete_resources_of(&name).await?;
         row.state = NodeState::Retired;
         tx.update_node(&row).await?;
-        admin.entry("node.retire", &name, json!({"identity": row.identity}))
+        admin.entry("node.retire", &name, json!({"identity": row.identity, "resources": resources}))
     };
     audit::append(&mut tx, service.now(), entry).await?;
     tx.commit().await?;

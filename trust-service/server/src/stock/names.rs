@@ -5,9 +5,9 @@
 //! of no plugin `PluginNotFound`. There a missing resource is `PluginInternalError` too; here it is `PolicyDeny`, as a foreign
 //! one is: nobody may tell which of the two it was.
 
-use axum::http::{HeaderMap, Method, Uri, header};
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use ccnode_evidence::Code;
-use ccnode_protocol::ResourceUri;
+use ccnode_protocol::{ATTESTATION_POLICY, REFERENCE_VALUE, RESOURCE_POLICY, ResourceUri};
 
 /// Below which all resources lie.
 const RESOURCES: &str = "/kbs/v0/resource/";
@@ -24,13 +24,46 @@ pub enum Place {
         /// Whether it is the reading of one resource.
         read: bool,
     },
+    /// On a path of stock administrators, on their listener.
+    Admin(Asks),
     /// Elsewhere below the protocol's base.
     Plugin,
     /// On a path of our own.
     Ours,
 }
 
+/// What stock administrators ask for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Asks {
+    /// Resources.
+    Resources,
+    /// Reference values.
+    Values,
+    /// Policies, which are not taken here.
+    Policies,
+}
+
 impl Place {
+    /// The place of an administrator's request.
+    pub fn of_admin(uri: &Uri) -> Self {
+        let below = |path| uri.path().starts_with(path);
+        match () {
+            () if below(RESOURCES) => Self::Admin(Asks::Resources),
+            () if below(REFERENCE_VALUE) => Self::Admin(Asks::Values),
+            () if below(RESOURCE_POLICY) || below(ATTESTATION_POLICY) => Self::Admin(Asks::Policies),
+            () => Self::Ours,
+        }
+    }
+
+    /// The status, where it is not the listener's usual one of `code`: the stock service tells administrators 401, too.
+    pub fn status(self, code: Code) -> Option<StatusCode> {
+        match (self, code) {
+            (Self::Admin(_), Code::BodyTooLarge | Code::Internal) => None,
+            (Self::Admin(_), _) => Some(StatusCode::UNAUTHORIZED),
+            _ => None,
+        }
+    }
+
     /// The place of a request.
     pub fn of(method: &Method, uri: &Uri, headers: &HeaderMap) -> Self {
         if uri.path().starts_with(RESOURCES) {
@@ -43,6 +76,14 @@ impl Place {
     /// The stock name, where it is not the usual one of `code`.
     pub fn variant(self, code: Code) -> Option<&'static str> {
         match (self, code) {
+            (
+                Self::Resource { .. } | Self::Admin(_) | Self::Plugin,
+                Code::AdminUnauthenticated | Code::RoleMissing,
+            ) => Some("AdminAuthInitialization"),
+            (Self::Admin(_), Code::Internal | Code::BodyTooLarge) => None,
+            (Self::Admin(Asks::Resources), _) => Some("PluginInternalError"),
+            (Self::Admin(Asks::Values), _) => Some("RvpsError"),
+            (Self::Admin(Asks::Policies), _) => Some("PolicyEngineError"),
             (Self::Resource { token: true, .. }, Code::SessionUnknown | Code::SessionExpired) => {
                 Some("TokenVerifierError")
             }

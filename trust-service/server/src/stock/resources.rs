@@ -40,6 +40,9 @@ pub async fn resource<S: Store>(
     method: Method,
     uri: Uri,
 ) -> Result<axum::Json<Jwe>, Refusal> {
+    if method == Method::POST {
+        return Err(super::elsewhere().await);
+    }
     let asked = Asked::of(&service, &headers)?;
     let name = names::resource(&method, &uri);
     let mut tx = service.store.read().await?;

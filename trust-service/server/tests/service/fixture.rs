@@ -202,6 +202,12 @@ impl Admin {
         read(request.send().await.unwrap()).await
     }
 
+    /// A body that is no JSON.
+    pub(crate) async fn put_bytes<T: DeserializeOwned>(&self, path: &str, body: &[u8]) -> Answered<T> {
+        let request = self.client.put(format!("{}{path}", self.base)).body(body.to_vec());
+        read(request.send().await.unwrap()).await
+    }
+
     /// `None` where TLS gave no connection.
     pub(crate) async fn try_get(&self, path: &str) -> Option<StatusCode> {
         let sent = self.client.get(format!("{}{path}", self.base)).send().await;

@@ -50,10 +50,14 @@ mod steps;
 #[cfg(test)]
 mod stock;
 #[cfg(test)]
+mod stock_admin;
+#[cfg(test)]
 mod stock_attacks;
 #[cfg(test)]
 mod stock_clients;
 #[cfg(test)]
 mod stock_kinds;
+#[cfg(test)]
+mod stock_resources;
 #[cfg(test)]
 mod swapped;

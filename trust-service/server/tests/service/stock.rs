@@ -134,7 +134,6 @@ async fn a_path_that_is_no_resource_is_told_from_one_that_is_not_the_nodes() {
     let Granted { session, grants, .. } = boot(&trust, &tpm(&maker, Seat::A)).await.unwrap();
     let cookie = Some(session.cookie.as_str());
     let own = format!("/kbs/v0/resource/node/{}/cluster", grants.node);
-    // The token that attestation gives is not taken here yet: whoever relies on it is told so.
     let none = ask(&trust, "GET", &own, None, Some("Bearer a.b.c")).await;
     assert_eq!(none, (401, "TokenVerifierError".into(), Some(Code::SessionUnknown)));
     let none = ask(&trust, "GET", &own, None, None).await;
