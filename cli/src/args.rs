@@ -2,7 +2,7 @@
 
 use ccnode_protocol::admin::{OnUnknown, Rule, TrustLevel};
 use ccnode_protocol::grants::OnForeignDisk;
-use ccnode_protocol::{NodeName, PoolName};
+use ccnode_protocol::{NodeName, PoolName, ResourceUri};
 use clap::{Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -42,6 +42,9 @@ pub(crate) enum Command {
     /// Look at nodes, approve, revoke and re-provision them
     #[command(subcommand)]
     Node(Node),
+    /// Keep secrets for nodes, and say who reads them
+    #[command(subcommand)]
+    Resource(Resource),
     /// Look at refusals and why they happened
     #[command(subcommand)]
     Refusal(Refusal),
@@ -238,6 +241,81 @@ pub(crate) enum Pool {
     /// Trust or stop trusting a CA of endorsement keys
     #[command(subcommand)]
     EkRoot(EkRoot),
+    /// Look at the reference values that stock administrators posted, or clear them
+    #[command(subcommand)]
+    ReferenceValues(ReferenceValues),
+}
+
+#[derive(Subcommand)]
+pub(crate) enum ReferenceValues {
+    /// Show them; while there are some, they decide over stock clients in place of platforms and images
+    Show {
+        /// The pool
+        pool: PoolName,
+    },
+    /// Take them all away: platforms and images decide again
+    Clear {
+        /// The pool
+        pool: PoolName,
+        /// Confirm that stock clients are judged otherwise then
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Resource {
+    /// Set a resource to what a file holds
+    ///
+    /// The node whose name the repository is may read it; anybody else only by `ccnode resource allow`. No command
+    /// shows what a resource holds.
+    Set {
+        /// Name
+        #[arg(value_name = "REPOSITORY/TYPE/TAG", value_parser = resource_name)]
+        name: ResourceUri,
+        /// The file; - is standard input
+        file: PathBuf,
+    },
+    /// List resources, without what they hold
+    List,
+    /// Let a node, or all nodes of a pool, read a resource
+    Allow(Readers),
+    /// Take back what `allow` allowed
+    Disallow(Readers),
+    /// Delete a resource for good
+    Delete {
+        /// Name
+        #[arg(value_name = "REPOSITORY/TYPE/TAG", value_parser = resource_name)]
+        name: ResourceUri,
+        /// Confirm that what it holds may be lost
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Readers {
+    /// Name
+    #[arg(value_name = "REPOSITORY/TYPE/TAG", value_parser = resource_name)]
+    pub(crate) name: ResourceUri,
+    #[command(flatten)]
+    pub(crate) reader: ReaderArg,
+}
+
+#[derive(clap::Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct ReaderArg {
+    /// The node
+    #[arg(long)]
+    pub(crate) node: Option<NodeName>,
+    /// The pool
+    #[arg(long)]
+    pub(crate) pool: Option<PoolName>,
+}
+
+/// With or without the scheme, as clevis writes it.
+fn resource_name(text: &str) -> Result<ResourceUri, String> {
+    ResourceUri::from_clevis(text).map_err(|error| error.to_string())
 }
 
 #[derive(Subcommand)]

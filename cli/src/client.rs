@@ -63,6 +63,14 @@ impl Client {
         self.call(Method::PUT, path, None::<&()>, Some(body)).await
     }
 
+    /// A body that is no JSON.
+    pub(crate) async fn put_bytes<T: DeserializeOwned>(&self, path: &str, body: &[u8]) -> Result<T> {
+        let request = self.http.request(Method::PUT, format!("{}{path}", self.url)).body(body.to_vec());
+        let bytes = self.answered(request, path).await?;
+        serde_json::from_slice(&bytes)
+            .with_context(|| format!("{path} answered what this version does not understand"))
+    }
+
     pub(crate) async fn patch<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> Result<T> {
         self.call(Method::PATCH, path, None::<&()>, Some(body)).await
     }
@@ -97,6 +105,10 @@ impl Client {
         if let Some(body) = body {
             request = request.json(body);
         }
+        self.answered(request, path).await
+    }
+
+    async fn answered(&self, request: reqwest::RequestBuilder, path: &str) -> Result<Vec<u8>> {
         let mut response = request.send().await.map_err(|error| {
             let (why, mistrust) = root_cause(&error);
             let error = match mistrust {

@@ -14,6 +14,7 @@ mod output;
 mod platform;
 mod pool;
 mod refusal;
+mod resource;
 mod tuple;
 mod verify;
 
@@ -64,6 +65,7 @@ async fn run(global: &Global, command: Command) -> Result<()> {
         Command::Platform(command) => platform::run(global, command).await,
         Command::Pool(command) => pool::run(global, command).await,
         Command::Node(command) => node::run(global, command).await,
+        Command::Resource(command) => resource::run(global, command).await,
         Command::Refusal(command) => refusal::run(global, command).await,
         Command::Bundle(command) => bundle::run(global, command),
         Command::Audit(command) => refusal::audit(global, command).await,

@@ -1,7 +1,7 @@
 //! `ccnode pool`: what the nodes of a pool must prove.
 
 use crate::admin::{confirmed, connect, image, one, platform};
-use crate::args::{EkRoot, EkRootArg, ForeignArg, Global, Pool};
+use crate::args::{EkRoot, EkRootArg, ForeignArg, Global, Pool, ReferenceValues};
 use crate::client::Client;
 use crate::error::Usage;
 use crate::hardware;
@@ -11,10 +11,12 @@ use ccnode_appraise::HardwarePolicy;
 use ccnode_protocol::PoolName;
 use ccnode_protocol::admin::{self, EkRootAdd, Pair, PoolCreate, PoolEdit, Rule};
 use ccnode_protocol::grants::Cluster;
+use serde_json::Value;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 pub(crate) async fn run(global: &Global, command: Pool) -> Result<()> {
-    may_wipe(&command)?;
+    may_lose(&command)?;
     let client = connect(global)?;
     match command {
         Pool::Create {
@@ -74,6 +76,14 @@ pub(crate) async fn run(global: &Global, command: Pool) -> Result<()> {
             client.delete(&admin::path(admin::PAIR, &[&name, &pair.platform, &pair.image])).await
         }
         Pool::Hardware { name, set } => demands(global, &client, &name, set.as_deref()).await,
+        Pool::ReferenceValues(ReferenceValues::Show { pool }) => {
+            let path = admin::path(admin::POOL_REFERENCE_VALUES, &[&pool]);
+            let posted: BTreeMap<String, Value> = client.get(&path).await?;
+            values(global, &posted)
+        }
+        Pool::ReferenceValues(ReferenceValues::Clear { pool, .. }) => {
+            client.delete(&admin::path(admin::POOL_REFERENCE_VALUES, &[&pool])).await
+        }
         Pool::EkRoot(EkRoot::Add { pool, root }) => {
             let mut last: Option<admin::Pool> = None;
             for root in read_root(&root)? {
@@ -92,14 +102,35 @@ pub(crate) async fn run(global: &Global, command: Pool) -> Result<()> {
     }
 }
 
-/// A pool that wipes costs whatever is on the root partitions that its nodes find.
-fn may_wipe(command: &Pool) -> Result<()> {
+/// A pool that wipes costs whatever is on the root partitions that its nodes find; without reference values, others decide.
+fn may_lose(command: &Pool) -> Result<()> {
     let (name, yes) = match command {
         Pool::Create { name, yes, on_foreign_disk: ForeignArg::Wipe, .. }
         | Pool::Edit { name, yes, on_foreign_disk: Some(ForeignArg::Wipe), .. } => (name, *yes),
+        Pool::ReferenceValues(ReferenceValues::Clear { pool, yes }) => {
+            return confirmed(*yes, || {
+                format!("stock clients of {pool} are judged by platforms and images then")
+            });
+        }
         _ => return Ok(()),
     };
     confirmed(yes, || format!("nodes of {name} will overwrite whatever else is on a root partition"))
+}
+
+/// One line a value, its name in front.
+fn values(global: &Global, posted: &BTreeMap<String, Value>) -> Result<()> {
+    if global.json {
+        return output::json(posted);
+    }
+    let mut rows: Vec<[String; 2]> = Vec::new();
+    for (name, value) in posted {
+        let list = value.as_array().cloned().unwrap_or_else(|| vec![value.clone()]);
+        rows.extend(list.iter().map(|item| [name.clone(), item.as_str().unwrap_or_default().to_owned()]));
+        if list.is_empty() {
+            rows.push([name.clone(), "(nothing is allowed)".to_owned()]);
+        }
+    }
+    output::table(["name", "value"], &rows)
 }
 
 async fn get(client: &Client, name: &PoolName) -> Result<admin::Pool> {

@@ -6,7 +6,7 @@ use crate::files::{create, replace_json};
 use crate::keys::Kek;
 use crate::pki::{self, CLUSTER_ADMIN, Identity, PkiError};
 use crate::store::{AuditEntry, SqliteStore, Store as _, StoreError, Tx as _};
-use crate::token::{TokenKey, TokenKeyError};
+use crate::token::{CHAIN, TokenKey, TokenKeyError};
 use std::fs::{DirBuilder, Permissions};
 use std::io;
 use std::net::SocketAddr;
@@ -82,6 +82,7 @@ pub async fn init(dir: &Path, options: &Options) -> Result<(), InitError> {
     let admin = pki::admin("admin", CLUSTER_ADMIN, &issuer, now).map_err(InitError::Pki)?;
     let (cluster_ca, _) = pki::ca("ccnode cluster CA", now).map_err(InitError::Pki)?;
     let token = pki::new_key().map_err(InitError::Pki)?;
+    let token_cert = pki::token(&token, &issuer, now).map_err(InitError::Pki)?;
     let cluster = cluster(options)?;
 
     // A folder that was there already may be open to others.
@@ -109,6 +110,7 @@ pub async fn init(dir: &Path, options: &Options) -> Result<(), InitError> {
     pair("admin", "key.pem", "cert.pem", &admin)?;
     let token_pem = zeroize::Zeroizing::new(token.serialize_pem());
     write("token/key.pem", token_pem.as_bytes())?;
+    write(CHAIN, format!("{token_cert}{}", ca.cert).as_bytes())?;
     write("admin/ca.pem", ca.cert.as_bytes())?;
     write("admin/url", format!("{}\n", admin_url(options)).as_bytes())?;
     let mut config = Config::new(options.listen, options.admin_listen);

@@ -119,6 +119,14 @@ pub fn admin(
     Ok(identity(&cert, &key))
 }
 
+/// A certificate for the key that signs tokens, so that verifiers who trust the CA alone can follow it there.
+pub fn token(key: &KeyPair, ca: &Issuer<'_, KeyPair>, now: OffsetDateTime) -> Result<String, PkiError> {
+    let mut params = params(now, Duration::days(1), Duration::days(CA_DAYS));
+    params.distinguished_name.push(DnType::CommonName, "ccnode-trust tokens");
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.signed_by(key, ca).map(|cert| cert.pem()).map_err(PkiError::Make)
+}
+
 fn san(name: &str) -> Result<rcgen::SanType, PkiError> {
     if let Ok(address) = name.parse() {
         return Ok(rcgen::SanType::IpAddress(address));

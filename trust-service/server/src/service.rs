@@ -9,7 +9,7 @@ use crate::pki::PkiError;
 use crate::references::Memory;
 use crate::shares::Shares;
 use crate::store::{SqliteStore, Store, StoreError, VolumeRow};
-use crate::token::{TokenKey, TokenKeyError};
+use crate::token::{CHAIN, TokenChainError, TokenKey, TokenKeyError};
 use ccnode_evidence::{Secret, UnixTime};
 use ccnode_mirror::{AtHand, Mirror, MirrorError, Want};
 use ccnode_protocol::NodeName;
@@ -49,6 +49,9 @@ pub enum OpenError {
     /// The token key can't be used.
     #[error("token/key.pem: {0}")]
     Token(#[source] TokenKeyError),
+    /// The token key's certificates can't be used.
+    #[error("{CHAIN}: {0}")]
+    TokenChain(#[source] TokenChainError),
     /// A stock administrator's key can't be used.
     #[error("{path}: {source}", path = path.display())]
     AdminKey {
@@ -122,6 +125,11 @@ impl Service<SqliteStore> {
         let kek = Kek::load(&dir.join("kek.key")).map_err(OpenError::Key)?;
         let store = SqliteStore::open(&dir.join("db.sqlite"), false).await.map_err(OpenError::Store)?;
         let token = TokenKey::from_pem(&read(dir.join("token/key.pem"))?).map_err(OpenError::Token)?;
+        // Folders of before there were such chains have none.
+        let token = match dir.join(CHAIN).exists() {
+            true => token.with_chain(&read(dir.join(CHAIN))?).map_err(OpenError::TokenChain)?,
+            false => token,
+        };
         let cluster_ca = ClusterCa::new(
             &read(dir.join("cluster-ca/cert.pem"))?,
             &read(dir.join("cluster-ca/key.pem"))?,

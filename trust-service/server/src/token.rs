@@ -1,7 +1,7 @@
 //! The attestation result token: an EAR (EAT attestation result) as JWT, ES256, with claims that the verdict proves.
 
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD as B64;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD as B64};
 use ccnode_appraise::Verdict;
 use ccnode_appraise::stock::{StockMatch, StockVerdict};
 use ccnode_evidence::{Base64Std, EvidenceKind, Nonce, UnixTime};
@@ -12,6 +12,8 @@ use ring::rand::SystemRandom;
 use ring::signature::{
     ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _, UnparsedPublicKey,
 };
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject as _;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
@@ -37,10 +39,26 @@ pub enum TokenKeyError {
     Unusable(ring::error::KeyRejected),
 }
 
+/// Name of the file with the token key's certificate and those above it, PEM, in the service's folder.
+pub const CHAIN: &str = "token/chain.pem";
+
+/// Why the token key's certificates can't be used.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum TokenChainError {
+    /// Not certificates in PEM.
+    #[error("not certificates in PEM form")]
+    Pem,
+    /// The first certificate is another key's.
+    #[error("the first certificate is not one of token/key.pem")]
+    OtherKey,
+}
+
 /// The key that signs tokens and audit checkpoints.
 pub struct TokenKey {
     key: EcdsaKeyPair,
     jwk: Value,
+    /// The public half as it stands in tokens: with the certificates above it, where there are some.
+    header_jwk: Value,
 }
 
 impl std::fmt::Debug for TokenKey {
@@ -65,7 +83,24 @@ impl TokenKey {
         let kid = B64.encode(Sha256::digest(thumbprint));
         let jwk =
             json!({"kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig", "kid": kid, "x": x, "y": y});
-        Ok(Self { key, jwk })
+        Ok(Self { key, header_jwk: jwk.clone(), jwk })
+    }
+
+    /// The same with its certificate and those above it (`x5c` of RFC 7517), by which stock verifiers follow it to a CA.
+    pub fn with_chain(mut self, pem: &str) -> Result<Self, TokenChainError> {
+        let chain: Vec<CertificateDer<'_>> = CertificateDer::pem_slice_iter(pem.as_bytes())
+            .collect::<Result<_, _>>()
+            .map_err(|_| TokenChainError::Pem)?;
+        let leaf = chain.first().ok_or(TokenChainError::Pem)?;
+        let leaf = crate::pki::parse(leaf).map_err(|_| TokenChainError::Pem)?;
+        if leaf.public_key().subject_public_key.data.as_ref() != self.key.public_key().as_ref() {
+            return Err(TokenChainError::OtherKey);
+        }
+        let texts: Vec<String> = chain.iter().map(|der| STANDARD.encode(der)).collect();
+        if let Value::Object(members) = &mut self.header_jwk {
+            members.insert("x5c".to_owned(), json!(texts));
+        }
+        Ok(self)
     }
 
     /// The public half as a JWK, by whose `kid` tokens name it.
@@ -109,7 +144,8 @@ impl TokenKey {
     /// Only what was accepted gets a token, so the status is always `affirming`.
     fn token(&self, hardware: bool, evidence: &Value, pool: &PoolName, now: u64, expires: u64) -> String {
         let hardware = if hardware { GENUINE_HARDWARE } else { 0 };
-        let header = json!({"typ": "JWT", "alg": "ES256", "kid": self.jwk.get("kid"), "jwk": self.jwk});
+        let header =
+            json!({"typ": "JWT", "alg": "ES256", "kid": self.jwk.get("kid"), "jwk": self.header_jwk});
         let claims = json!({
             "eat_profile": PROFILE,
             "iss": "ccnode-trust",
@@ -288,5 +324,25 @@ fn stock(claims: &HardwareClaims) -> Value {
                 }},
             })
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use time::OffsetDateTime;
+
+    #[test]
+    fn a_chain_is_the_keys_own() {
+        let now = OffsetDateTime::now_utc();
+        let (ca, issuer) = crate::pki::ca("x", now).unwrap();
+        let (key, other) = (crate::pki::new_key().unwrap(), crate::pki::new_key().unwrap());
+        let chain = |key| format!("{}{}", crate::pki::token(key, &issuer, now).unwrap(), ca.cert);
+        let with = |chain: &str| TokenKey::from_pem(&key.serialize_pem()).unwrap().with_chain(chain);
+        let good = with(&chain(&key)).unwrap();
+        assert_eq!(good.header_jwk["x5c"].as_array().unwrap().len(), 2);
+        assert!(good.jwk().get("x5c").is_none());
+        assert_eq!(with(&chain(&other)).unwrap_err(), TokenChainError::OtherKey);
+        assert_eq!(with("").unwrap_err(), TokenChainError::Pem);
     }
 }

@@ -1,10 +1,13 @@
 //! What the stock service was recorded to answer to readers of resources: ours answers alike, but for the wording.
 
 use crate::fixture::{Granted, Trust, boot, challenge, ready, tpm};
-use ccnode_evidence::Code;
+use crate::stock_clients::{RULES, stock_auth, stocked};
+use ccnode_evidence::{Code, EvidenceKind};
+use ccnode_protocol::admin::OnUnknown;
 use ccnode_protocol::{PROBLEM_TYPE_BASE, Problem};
 use ccnode_testkit::Seat;
 use reqwest::Method;
+use serde_json::Value;
 use std::collections::BTreeSet;
 
 /// A recorded request with its answer.
@@ -14,6 +17,7 @@ struct Recorded {
     path: String,
     cookie: Option<String>,
     authorization: Option<String>,
+    body: String,
     status: u16,
     answer: String,
 }
@@ -52,6 +56,9 @@ fn recordings() -> Option<Vec<Recorded>> {
             }
             ["<", status, ..] if status.parse::<u16>().is_ok() => {
                 found.last_mut().unwrap().status = status.parse().unwrap();
+            }
+            _ if line.starts_with('{') && found.last().is_some_and(|r| r.status == 0) => {
+                found.last_mut().unwrap().body = line.to_owned();
             }
             _ if line.starts_with("{\"type\"") || line.starts_with("{\"token\"") => {
                 found.last_mut().unwrap().answer = line.to_owned();
@@ -126,6 +133,66 @@ fn is_administration(recorded: &Recorded) -> bool {
     ["/kbs/v0/reference-value", "/kbs/v0/attestation-policy", "/kbs/v0/resource-policy"]
         .iter()
         .any(|path| recorded.path.starts_with(path))
+}
+
+#[tokio::test]
+async fn clients_are_told_what_the_stock_service_tells_them() {
+    let Some(recordings) = recordings() else { return };
+    let trust = stocked(OnUnknown::Enrol, &RULES).await;
+    let post = async |path: &str, cookie: Option<&str>, body: &str| {
+        let mut request = trust.client().post(trust.url(path)).body(body.to_owned());
+        if let Some(cookie) = cookie {
+            request = request.header("cookie", cookie);
+        }
+        let response = request.send().await.unwrap();
+        let status = response.status().as_u16();
+        (status, response.json::<Value>().await.unwrap())
+    };
+    let variant = |answer: &Value| {
+        let problem: Problem = serde_json::from_value(answer.clone()).unwrap();
+        (problem.kind.strip_prefix(PROBLEM_TYPE_BASE).unwrap().to_owned(), problem.code.unwrap())
+    };
+    let (mut challenges, mut refusals, mut attestations) = (0, 0, 0);
+    for recorded in recordings.iter().filter(|r| r.method == "POST" && r.path == "/kbs/v0/auth") {
+        // Evidence of other kinds is not appraised here: what the stock service takes of them, it takes of a TPM's.
+        let ours = recorded.body.replace("\"tee\": \"sample\"", "\"tee\": \"tpm\"");
+        let (status, answer) = post(&recorded.path, None, &ours).await;
+        if recorded.status == 200 && answer["nonce"].is_string() {
+            let members: Vec<&String> = answer.as_object().unwrap().keys().collect();
+            assert_eq!(
+                (status, members.len(), &answer["extra-params"]),
+                (200, 2, &Value::from("")),
+                "{ours}"
+            );
+            challenges += 1;
+            continue;
+        }
+        let (kind, code) = variant(&answer);
+        assert_eq!((status, kind.as_str()), (401, "AttestationError"), "{recorded:?}");
+        assert!(recorded.status == 401 || code == Code::TeeUnsupported, "{recorded:?}: {code}");
+        refusals += 1;
+    }
+    assert!(challenges > 25 && refusals > 12, "{challenges} {refusals}: the recordings were read");
+    for recorded in recordings.iter().filter(|r| r.method == "POST" && r.path == "/kbs/v0/attest") {
+        let session = stock_auth(&trust, EvidenceKind::Tpm).await.unwrap();
+        let cookie = recorded.cookie.as_ref().map(|_| session.cookie.as_str());
+        let (status, answer) = post(&recorded.path, cookie, &recorded.body).await;
+        // Each is of another session, so each is refused; those that were refused there are refused alike.
+        let (kind, _) = variant(&answer);
+        assert_eq!((status, kind.as_str()), (401, "AttestationError"), "{recorded:?}");
+        if recorded.status != 200 {
+            assert_eq!(kind, recorded.variant(), "{recorded:?}");
+        }
+        attestations += 1;
+    }
+    assert!(attestations > 10, "{attestations}");
+    // Stock administrators who come to the wrong listener.
+    for recorded in
+        recordings.iter().filter(|r| r.method == "POST" && r.path.starts_with("/kbs/v0/resource/"))
+    {
+        let (status, answer) = post(&recorded.path, None, &recorded.body).await;
+        assert_eq!((status, variant(&answer).0), (recorded.status, recorded.variant()), "{recorded:?}");
+    }
 }
 
 #[tokio::test]
