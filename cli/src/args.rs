@@ -279,8 +279,10 @@ pub(crate) enum Resource {
     /// List resources, without what they hold
     List,
     /// Let a node, or all nodes of a pool, read a resource
+    #[command(override_usage = "ccnode resource allow REPOSITORY/TYPE/TAG --node NAME|--pool NAME")]
     Allow(Readers),
     /// Take back what `allow` allowed
+    #[command(override_usage = "ccnode resource disallow REPOSITORY/TYPE/TAG --node NAME|--pool NAME")]
     Disallow(Readers),
     /// Delete a resource for good
     Delete {
