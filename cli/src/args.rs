@@ -1,8 +1,8 @@
 //! The command line, as clap sees it.
 
-use ccnode_protocol::admin::{OnUnknown, Rule, TrustLevel};
+use ccnode_protocol::admin::{OnUnknown, TrustLevel};
 use ccnode_protocol::grants::OnForeignDisk;
-use ccnode_protocol::{NodeName, PoolName, ResourceUri};
+use ccnode_protocol::{NodeName, PoolName};
 use clap::{Parser, Subcommand, ValueEnum};
 use std::path::PathBuf;
 
@@ -44,7 +44,7 @@ pub(crate) enum Command {
     Node(Node),
     /// Keep secrets for nodes, and say who reads them
     #[command(subcommand)]
-    Resource(Resource),
+    Resource(crate::resource::Resource),
     /// Look at refusals and why they happened
     #[command(subcommand)]
     Refusal(Refusal),
@@ -159,7 +159,7 @@ pub(crate) enum Pool {
         on_unknown: UnknownArg,
         /// Loosen the pool (repeatable); the name says what is given up
         #[arg(long = "rule", value_enum)]
-        rules: Vec<RuleArg>,
+        rules: Vec<crate::rules::RuleArg>,
         /// What a root partition that holds something else means
         #[arg(long, value_enum, default_value = "refuse")]
         on_foreign_disk: ForeignArg,
@@ -192,7 +192,7 @@ pub(crate) enum Pool {
         on_unknown: Option<UnknownArg>,
         /// The new list of rules (repeatable)
         #[arg(long = "rule", value_enum, conflicts_with = "no_rules")]
-        rules: Vec<RuleArg>,
+        rules: Vec<crate::rules::RuleArg>,
         /// Take all rules away
         #[arg(long)]
         no_rules: bool,
@@ -243,81 +243,7 @@ pub(crate) enum Pool {
     EkRoot(EkRoot),
     /// Look at the reference values that stock administrators posted, or clear them
     #[command(subcommand)]
-    ReferenceValues(ReferenceValues),
-}
-
-#[derive(Subcommand)]
-pub(crate) enum ReferenceValues {
-    /// Show them; while there are some, they decide over stock clients in place of platforms and images
-    Show {
-        /// The pool
-        pool: PoolName,
-    },
-    /// Take them all away: platforms and images decide again
-    Clear {
-        /// The pool
-        pool: PoolName,
-        /// Confirm that stock clients are judged otherwise then
-        #[arg(long)]
-        yes: bool,
-    },
-}
-
-#[derive(Subcommand)]
-pub(crate) enum Resource {
-    /// Set a resource to what a file holds
-    ///
-    /// The node whose name the repository is may read it; anybody else only by `ccnode resource allow`. No command
-    /// shows what a resource holds.
-    Set {
-        /// Name
-        #[arg(value_name = "REPOSITORY/TYPE/TAG", value_parser = resource_name)]
-        name: ResourceUri,
-        /// The file; - is standard input
-        file: PathBuf,
-    },
-    /// List resources, without what they hold
-    List,
-    /// Let a node, or all nodes of a pool, read a resource
-    #[command(override_usage = "ccnode resource allow REPOSITORY/TYPE/TAG --node NAME|--pool NAME")]
-    Allow(Readers),
-    /// Take back what `allow` allowed
-    #[command(override_usage = "ccnode resource disallow REPOSITORY/TYPE/TAG --node NAME|--pool NAME")]
-    Disallow(Readers),
-    /// Delete a resource for good
-    Delete {
-        /// Name
-        #[arg(value_name = "REPOSITORY/TYPE/TAG", value_parser = resource_name)]
-        name: ResourceUri,
-        /// Confirm that what it holds may be lost
-        #[arg(long)]
-        yes: bool,
-    },
-}
-
-#[derive(clap::Args)]
-pub(crate) struct Readers {
-    /// Name
-    #[arg(value_name = "REPOSITORY/TYPE/TAG", value_parser = resource_name)]
-    pub(crate) name: ResourceUri,
-    #[command(flatten)]
-    pub(crate) reader: ReaderArg,
-}
-
-#[derive(clap::Args)]
-#[group(required = true, multiple = false)]
-pub(crate) struct ReaderArg {
-    /// The node
-    #[arg(long)]
-    pub(crate) node: Option<NodeName>,
-    /// The pool
-    #[arg(long)]
-    pub(crate) pool: Option<PoolName>,
-}
-
-/// With or without the scheme, as clevis writes it.
-fn resource_name(text: &str) -> Result<ResourceUri, String> {
-    ResourceUri::from_clevis(text).map_err(|error| error.to_string())
+    ReferenceValues(crate::rules::ReferenceValues),
 }
 
 #[derive(Subcommand)]
@@ -447,27 +373,6 @@ impl From<UnknownArg> for OnUnknown {
             UnknownArg::Refuse => Self::Refuse,
             UnknownArg::Ask => Self::Ask,
             UnknownArg::Enrol => Self::Enrol,
-        }
-    }
-}
-
-#[derive(Clone, Copy, ValueEnum)]
-#[expect(clippy::enum_variant_names, reason = "each name says that something is given up")]
-pub(crate) enum RuleArg {
-    /// Nodes on a TPM that the host controls may enrol by themselves
-    DangerHostIsTrusted,
-    /// Clients of the stock transcript may attest: no endorsement key, no credential activation, no event log
-    DangerNoActivation,
-    /// Anybody may put an attestation key on the list of nodes that wait
-    DangerOpenRegistration,
-}
-
-impl From<RuleArg> for Rule {
-    fn from(arg: RuleArg) -> Self {
-        match arg {
-            RuleArg::DangerHostIsTrusted => Self::DangerHostIsTrusted,
-            RuleArg::DangerNoActivation => Self::DangerNoActivation,
-            RuleArg::DangerOpenRegistration => Self::DangerOpenRegistration,
         }
     }
 }

@@ -15,6 +15,7 @@ mod platform;
 mod pool;
 mod refusal;
 mod resource;
+mod rules;
 mod tuple;
 mod verify;
 

@@ -1,11 +1,12 @@
 //! `ccnode pool`: what the nodes of a pool must prove.
 
 use crate::admin::{confirmed, connect, image, one, platform};
-use crate::args::{EkRoot, EkRootArg, ForeignArg, Global, Pool, ReferenceValues};
+use crate::args::{EkRoot, EkRootArg, ForeignArg, Global, Pool};
 use crate::client::Client;
 use crate::error::Usage;
 use crate::hardware;
 use crate::output::{self, short, time, word};
+use crate::rules::{self, ReferenceValues};
 use anyhow::{Context as _, Result, bail};
 use ccnode_appraise::HardwarePolicy;
 use ccnode_protocol::PoolName;
@@ -79,7 +80,7 @@ pub(crate) async fn run(global: &Global, command: Pool) -> Result<()> {
         Pool::ReferenceValues(ReferenceValues::Show { pool }) => {
             let path = admin::path(admin::POOL_REFERENCE_VALUES, &[&pool]);
             let posted: BTreeMap<String, Value> = client.get(&path).await?;
-            values(global, &posted)
+            rules::values(global.json, &posted)
         }
         Pool::ReferenceValues(ReferenceValues::Clear { pool, .. }) => {
             client.delete(&admin::path(admin::POOL_REFERENCE_VALUES, &[&pool])).await
@@ -115,22 +116,6 @@ fn may_lose(command: &Pool) -> Result<()> {
         _ => return Ok(()),
     };
     confirmed(yes, || format!("nodes of {name} will overwrite whatever else is on a root partition"))
-}
-
-/// One line a value, its name in front.
-fn values(global: &Global, posted: &BTreeMap<String, Value>) -> Result<()> {
-    if global.json {
-        return output::json(posted);
-    }
-    let mut rows: Vec<[String; 2]> = Vec::new();
-    for (name, value) in posted {
-        let list = value.as_array().cloned().unwrap_or_else(|| vec![value.clone()]);
-        rows.extend(list.iter().map(|item| [name.clone(), item.as_str().unwrap_or_default().to_owned()]));
-        if list.is_empty() {
-            rows.push([name.clone(), "(nothing is allowed)".to_owned()]);
-        }
-    }
-    output::table(["name", "value"], &rows)
 }
 
 async fn get(client: &Client, name: &PoolName) -> Result<admin::Pool> {
@@ -217,17 +202,7 @@ async fn shown(global: &Global, client: &Client, pool: &admin::Pool) -> Result<(
         ));
     }
     output::fields(&fields)?;
-    if pool.rules.contains(&Rule::DangerHostIsTrusted) {
-        eprintln!("note: danger-host-is-trusted: whoever runs these hosts can forge what their vTPMs say");
-    }
-    if pool.rules.contains(&Rule::DangerNoActivation) {
-        eprintln!(
-            "note: danger-no-activation: of stock clients, a key made up in software passes for a TPM's"
-        );
-    }
-    if pool.rules.contains(&Rule::DangerOpenRegistration) {
-        eprintln!("note: danger-open-registration: anybody can put keys on the list of nodes that wait");
-    }
+    rules::notes(&pool.rules);
     Ok(())
 }
 

@@ -1,14 +1,72 @@
 //! `ccnode resource`: secrets that the service keeps for nodes, and who reads them. What they hold is never shown.
 
 use crate::admin::{confirmed, connect};
-use crate::args::{Global, ReaderArg, Readers, Resource};
+use crate::args::Global;
 use crate::output::{self, time};
 use anyhow::{Context as _, Result};
 use ccnode_protocol::admin::{self, Reader, ResourceRecord};
-use ccnode_protocol::{ResourceUri, limits};
+use ccnode_protocol::{NodeName, PoolName, ResourceUri, limits};
+use clap::Subcommand;
 use std::io::Read as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use zeroize::Zeroizing;
+
+#[derive(Subcommand)]
+pub(crate) enum Resource {
+    /// Set a resource to what a file holds
+    ///
+    /// The node whose name the repository is may read it; anybody else only by `ccnode resource allow`. No command
+    /// shows what a resource holds.
+    Set {
+        /// Name
+        #[arg(value_name = "REPOSITORY/TYPE/TAG", value_parser = resource_name)]
+        name: ResourceUri,
+        /// The file; - is standard input
+        file: PathBuf,
+    },
+    /// List resources, without what they hold
+    List,
+    /// Let a node, or all nodes of a pool, read a resource
+    #[command(override_usage = "ccnode resource allow REPOSITORY/TYPE/TAG --node NAME|--pool NAME")]
+    Allow(Readers),
+    /// Take back what `allow` allowed
+    #[command(override_usage = "ccnode resource disallow REPOSITORY/TYPE/TAG --node NAME|--pool NAME")]
+    Disallow(Readers),
+    /// Delete a resource for good
+    Delete {
+        /// Name
+        #[arg(value_name = "REPOSITORY/TYPE/TAG", value_parser = resource_name)]
+        name: ResourceUri,
+        /// Confirm that what it holds may be lost
+        #[arg(long)]
+        yes: bool,
+    },
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Readers {
+    /// Name
+    #[arg(value_name = "REPOSITORY/TYPE/TAG", value_parser = resource_name)]
+    pub(crate) name: ResourceUri,
+    #[command(flatten)]
+    pub(crate) reader: ReaderArg,
+}
+
+#[derive(clap::Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct ReaderArg {
+    /// The node
+    #[arg(long)]
+    pub(crate) node: Option<NodeName>,
+    /// The pool
+    #[arg(long)]
+    pub(crate) pool: Option<PoolName>,
+}
+
+/// With or without the scheme, as clevis writes it.
+fn resource_name(text: &str) -> Result<ResourceUri, String> {
+    ResourceUri::from_clevis(text).map_err(|error| error.to_string())
+}
 
 pub(crate) async fn run(global: &Global, command: Resource) -> Result<()> {
     if let Resource::Delete { name, yes } = &command {

@@ -12,6 +12,7 @@ mod csr;
 mod ek;
 mod ek_cert;
 mod ek_key;
+mod explanation;
 mod hardware;
 mod identity;
 mod ima;
@@ -38,6 +39,7 @@ pub use csr::{Csr, CsrError};
 pub use ek::{EkChainValid, EkRoot, TrustLevel};
 pub use ek_cert::EkCertError;
 pub use ek_key::EkPublicError;
+pub use explanation::{Explanation, LogKind, Member};
 pub use hardware::{
     AzurePolicy, Collateral, CollateralError, Hardware, HardwarePolicy, PolicyError, Shelf, SnpLaunch,
     TdxLaunch, VtpmKeepers, table,
@@ -48,7 +50,7 @@ pub use level::Unbound;
 pub use public_key::{Curve, KeyError};
 pub use quote::{NonceFresh, SelectionExact, SignatureValid};
 pub use references::{References, ReferencesSatisfied};
-pub use rejection::{Explanation, LogKind, Member, Rejection};
+pub use rejection::Rejection;
 pub use session::{Offered, Session};
 pub use tpm::{ClockInfo, PublicError, QuoteError, Scheme, SchemeKind, Selection};
 pub use verdict::{Counters, Kept, Refused, TpmVerdict, Verdict};
