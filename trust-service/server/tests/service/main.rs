@@ -60,4 +60,6 @@ mod stock_kinds;
 #[cfg(test)]
 mod stock_resources;
 #[cfg(test)]
+mod stock_walk;
+#[cfg(test)]
 mod swapped;
