@@ -56,10 +56,12 @@ scenario: build init ## run one VM scenario and show its console: make scenario 
 
 bench: build init ## times and sizes beside cryptsetup and systemd-cryptsetup
 	@echo "==> building the service as it is released"
-	@$(CARGO) build --release -p ccnode-server -p ccnode-appraisal-bench
+	@$(CARGO) build --release -p ccnode-server -p ccnode-appraisal-bench -p ccnode-load
 	@echo "==> verification, on one core"
 	@mkdir -p target/bench
 	@target/release/ccnode-appraisal-bench > target/bench/appraisal.json
+	@echo "==> the service under load"
+	@target/release/ccnode-load target/release/ccnode-trust > target/bench/load.json
 	@CCNODE_PROGRAMS=$(CURDIR)/target/release target/debug/ccnode-bench
 
 fuzz: deps ## fuzz every parser of foreign bytes, FUZZ_SECONDS (600) each

@@ -1,10 +1,10 @@
 //! `make bench`: measures, prints the table, writes `target/bench/summary.json`; with the argument `peers`, without ours.
 
 use anyhow::{Context as _, Result, anyhow, bail};
-use ccnode_vm_bench::appraisal;
 use ccnode_vm_bench::baseline::{self, Baseline, Peer};
 use ccnode_vm_bench::figures::{self, Figure, Section};
 use ccnode_vm_bench::ours::{self, Ours};
+use ccnode_vm_bench::program;
 use ccnode_vm_bench::sizes;
 use ccnode_vm_harness::{relay, run::target_dir};
 use std::io::Write as _;
@@ -70,8 +70,9 @@ fn measure(dir: &Path, boots: usize) -> Vec<Section> {
     let own = ours::section(&runs, &our_failures);
     let ratios = ratios(&peers.figures, &own.figures);
     let image = ours.as_ref().map(Ours::image).map_err(|error| anyhow!(told(error)));
-    let appraisal = appraisal::section(&dir.join("appraisal.json"));
-    vec![peers, own, ratios, sizes::measure(image), appraisal]
+    let appraisal = program::section("Verification, on one core", &dir.join("appraisal.json"));
+    let load = program::section("The service under load, on one core", &dir.join("load.json"));
+    vec![peers, own, ratios, sizes::measure(image), appraisal, load]
 }
 
 fn ratios(peers: &[Figure], own: &[Figure]) -> Section {

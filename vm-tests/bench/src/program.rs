@@ -1,4 +1,5 @@
-//! The figures of verification, which a program of the release profile left in `target/bench/appraisal.json`.
+//! Figures that a program of the release profile left in a file below `target/bench/`.
+
 
 use crate::figures::{Figure, Section};
 use anyhow::{Context as _, Result, bail};
@@ -20,13 +21,14 @@ struct Line {
 
 /// Reads them; what is not there is told as a figure that was not measured.
 #[must_use]
-pub fn section(file: &Path) -> Section {
-    let title = "Verification, milliseconds on one core".to_owned();
+pub fn section(title: &str, file: &Path) -> Section {
+    let title = title.to_owned();
     match read(file) {
         Ok(figures) => Section { title, figures, notes: Vec::new() },
         Err(error) => {
             let why = format!("{error:#}");
-            Section { title, figures: vec![Figure::unmeasured("appraisal", "ms", why)], notes: Vec::new() }
+            let name = file.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
+            Section { title, figures: vec![Figure::unmeasured(name, "ms", why)], notes: Vec::new() }
         }
     }
 }
@@ -37,15 +39,19 @@ fn read(file: &Path) -> Result<Vec<Figure>> {
     wire.figures.into_iter().map(figure).collect()
 }
 
+/// Milliseconds below which a time is told in microseconds: the table has no fractions.
+const FINE: f64 = 10.0;
+
 fn figure(line: Line) -> Result<Figure> {
-    let unit = match line.unit.as_str() {
-        // Fractions of a millisecond, which the table would round away, are told in microseconds.
-        "ms" => "µs",
-        "ratio" => "ratio",
-        "MB/s" => "MB/s",
+    let (unit, scale) = match line.unit.as_str() {
+        "ms" if line.value < FINE => ("µs", 1000.0),
+        "ms" => ("ms", 1.0),
+        "ratio" => ("ratio", 1.0),
+        "MB/s" => ("MB/s", 1.0),
+        "MiB" => ("MiB", 1.0),
+        "1/s" => ("1/s", 1.0),
         other => bail!("unit `{other}`"),
     };
-    let scale = if unit == "µs" { 1000.0 } else { 1.0 };
     let figure = Figure::new(line.name, line.value * scale, unit);
     Ok(match line.goal {
         Some(goal) => figure.at_most(goal * scale),
@@ -62,13 +68,15 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("appraisal.json");
         let text = r#"{"figures":[{"name":"a","value":0.2,"unit":"ms","goal":0.25,"holds":true},
+            {"name":"c","value":483.0,"unit":"ms","goal":null,"holds":null},
             {"name":"b","value":1.3,"unit":"ratio","goal":1.2,"holds":false}]}"#;
         std::fs::write(&file, text).unwrap();
-        let found = section(&file).figures;
+        let found = section("t", &file).figures;
         assert_eq!((found[0].value.clone(), found[0].unit, found[0].holds()), (Ok(200.0), "µs", Some(true)));
-        assert_eq!(found[1].holds(), Some(false));
+        assert_eq!((found[1].value.clone(), found[1].unit), (Ok(483.0), "ms"));
+        assert_eq!(found[2].holds(), Some(false));
         std::fs::write(&file, text.replace("ratio", "pieces")).unwrap();
-        assert!(section(&file).figures[0].value.as_ref().unwrap_err().contains("pieces"));
-        assert!(section(&dir.path().join("none")).figures[0].value.is_err());
+        assert!(section("t", &file).figures[0].value.as_ref().unwrap_err().contains("pieces"));
+        assert!(section("t", &dir.path().join("none")).figures[0].value.is_err());
     }
 }
