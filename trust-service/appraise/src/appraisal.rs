@@ -16,7 +16,7 @@ use ccnode_tpm_eventlog::{EventLog, LogMatchesPcrs, MatchError, own};
 
 /// Judges `attestation`, the answer to `session`'s challenge, by what the pool allows at `now`.
 ///
-/// The order: form, nonce and activation (as in [`activated`]), hardware report (genuine, of this session, as the pool demands), level,
+/// The order: transcript, nonce, form, activation, hardware report (genuine, of this session, as the pool demands), level,
 /// attestation key, bound members, quote, logs, cap, platform, image, pair, PCR 5, 8 and 10, certificate request. Without a TPM
 /// the launch stands for all that is quoted. A later gate is only reached through all earlier ones.
 pub fn appraise(
@@ -30,13 +30,14 @@ pub fn appraise(
         .map_err(|rejection| Box::new(Refused { rejection, kept }))
 }
 
-/// The gates that no record of the service decides: form, nonce, and proof that the challenge's credential was activated.
+/// The gates that no record of the service decides: transcript, nonce, and proof that the challenge's credential was activated. The evidence
+/// itself, which is long, is not read yet.
 ///
 /// Nobody but the TPM that was offered passes them, so a refusal here says nothing of whom the service knows, and costs one HMAC.
 /// It says nothing of who made that TPM either: [`appraise`] does, and comes after it. Without a TPM there is nothing to activate.
 pub fn activated(session: &Session<'_>, attestation: &Attestation) -> Result<(), Rejection> {
-    let opened = session::open(session, attestation)?;
-    session::covered(session, attestation, &opened.fresh).map(drop)
+    let fresh = session::fresh(session, attestation)?;
+    session::covered(session, attestation, &fresh).map(drop)
 }
 
 /// Evidence that got as far as its report.

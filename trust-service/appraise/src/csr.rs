@@ -1,5 +1,6 @@
 //! The kubelet's certificate request (PKCS #10), read strictly: what it doesn't need it may not ask for.
 
+use ccnode_evidence::Sha256Digest;
 use ccnode_protocol::{NodeName, limits};
 use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::oid_registry::{OID_X509_COMMON_NAME, OID_X509_ORGANIZATION_NAME};
@@ -61,6 +62,13 @@ impl Csr {
     /// Reads and checks a request: P-256 or RSA, signed by its own key, subject exactly `O=system:nodes,
     /// CN=system:node:<name>` in either order, no attributes.
     pub fn parse(der: &[u8]) -> Result<Self, CsrError> {
+        Self::read(der, |csr| csr.verify_signature().is_ok())
+    }
+
+    fn read(
+        der: &[u8],
+        signed: impl FnOnce(&X509CertificationRequest<'_>) -> bool,
+    ) -> Result<Self, CsrError> {
         if der.len() > limits::CSR {
             return Err(CsrError::Size(der.len()));
         }
@@ -79,12 +87,22 @@ impl Csr {
         if !tail.is_some_and(|tail| tail.starts_with(algorithm)) || csr.signature_value.unused_bits != 0 {
             return Err(CsrError::Signature);
         }
-        csr.verify_signature().map_err(|_| CsrError::Signature)?;
+        if !signed(&csr) {
+            return Err(CsrError::Signature);
+        }
         if !info.attributes().is_empty() {
             return Err(CsrError::Attributes);
         }
         let name = node_name(info).ok_or(CsrError::Subject)?;
         Ok(Self { der: der.to_vec(), spki_der: info.subject_pki.raw.to_vec(), name })
+    }
+
+    /// Reads a request that was checked before, when it was the one of this digest: the signature is not verified again.
+    pub fn checked_before(der: &[u8], digest: &Sha256Digest) -> Result<Self, CsrError> {
+        if Sha256Digest::of(der) != *digest {
+            return Err(CsrError::Signature);
+        }
+        Self::read(der, |_| true)
     }
 
     /// The name it asks for.

@@ -4,8 +4,8 @@ use crate::session::malformed;
 use crate::tpm::{Signature, SignatureValue};
 use crate::{QuoteError, Rejection, Scheme, SchemeKind};
 use ccnode_evidence::{
-    AdditionalEvidence, AzSnpEvidence, AzTdxEvidence, AzureTpmQuote, CcnodeEvidence, EvidenceKind, HashAlg,
-    Sha256Digest, SnpEvidence, TdxEvidence, TpmEvidence,
+    AdditionalEvidence, AzSnpEvidence, AzTdxEvidence, AzureTpmQuote, Base64Std, CcnodeEvidence, EvidenceKind,
+    HashAlg, Sha256Digest, SnpEvidence, TdxEvidence, TpmEvidence, TpmQuote,
 };
 use ccnode_protocol::Attestation;
 use serde::de::DeserializeOwned;
@@ -70,6 +70,19 @@ impl SentQuote {
     }
 }
 
+/// The stock members of `tpm` evidence: our own, with the long log, is read once, by itself.
+#[derive(serde::Deserialize)]
+struct StockTpm {
+    tpm_quote: TpmQuote,
+    ak_public: Base64Std,
+}
+
+impl From<StockTpm> for SentQuote {
+    fn from(StockTpm { tpm_quote, ak_public }: StockTpm) -> Self {
+        TpmEvidence { tpm_quote, ak_public, ccnode: None }.into()
+    }
+}
+
 impl From<TpmEvidence> for SentQuote {
     fn from(evidence: TpmEvidence) -> Self {
         let TpmEvidence { tpm_quote, ak_public, ccnode: _ } = evidence;
@@ -100,7 +113,7 @@ impl Parts {
         let composite = &attestation.tee_evidence;
         let beside = additional(kind.takes_additional() && with_tpm, &composite.additional_evidence)?;
         let (report, quote) = match kind {
-            EvidenceKind::Tpm => (None, Some(primary::<TpmEvidence>(attestation)?.into())),
+            EvidenceKind::Tpm => (None, Some(primary::<StockTpm>(attestation)?.into())),
             EvidenceKind::Snp => (Some(SentReport::Snp(primary(attestation)?)), beside),
             EvidenceKind::Tdx => (Some(SentReport::Tdx(primary(attestation)?)), beside),
             EvidenceKind::AzSnpVtpm => {

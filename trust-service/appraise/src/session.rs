@@ -50,13 +50,18 @@ pub(crate) struct Covered {
     pub(crate) reported: ReportData,
 }
 
-/// Reads the request's members and compares the nonce; nothing is proven yet.
-pub(crate) fn open(session: &Session<'_>, attestation: &Attestation) -> Result<Opened, Rejection> {
+/// Whether the answer is one of this transcript to this session's nonce; nothing is proven yet.
+pub(crate) fn fresh(session: &Session<'_>, attestation: &Attestation) -> Result<NonceFresh, Rejection> {
     let runtime = &attestation.runtime_data;
     if runtime.ccnode.is_none() {
         return Err(Rejection::StockTranscript);
     }
-    let fresh = NonceFresh::check(&runtime.stock.nonce, session.nonce)?;
+    NonceFresh::check(&runtime.stock.nonce, session.nonce)
+}
+
+/// Reads the request's members and compares the nonce; nothing is proven yet.
+pub(crate) fn open(session: &Session<'_>, attestation: &Attestation) -> Result<Opened, Rejection> {
+    let fresh = fresh(session, attestation)?;
     if session.tpm.is_none() && !session.kind.takes_additional() {
         return Err(malformed(
             "extra-params.ccnode",

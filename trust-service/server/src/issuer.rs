@@ -2,6 +2,7 @@
 
 use crate::pki::{self, PkiError};
 use ccnode_appraise::{Csr, CsrError};
+use ccnode_evidence::Sha256Digest;
 use ccnode_protocol::NodeName;
 use rcgen::{DnType, ExtendedKeyUsagePurpose, Issuer, KeyPair, KeyUsagePurpose, SubjectPublicKeyInfo};
 use time::{Duration, OffsetDateTime};
@@ -41,9 +42,15 @@ impl ClusterCa {
         Ok(Self { issuer, lifetime })
     }
 
-    /// Signs the request's key for `node`. Of the request only the key is used; subject, usages and times are ours.
-    pub fn issue(&self, node: &NodeName, csr: &[u8], now: OffsetDateTime) -> Result<String, IssueError> {
-        let request = Csr::parse(csr).map_err(IssueError::Csr)?;
+    /// Signs the key of a request that was checked when it was attested, by its digest, for `node`. Of the request only the key is used;
+    /// subject, usages and times are ours.
+    pub fn issue(
+        &self,
+        node: &NodeName,
+        (csr, attested): (&[u8], &Sha256Digest),
+        now: OffsetDateTime,
+    ) -> Result<String, IssueError> {
+        let request = Csr::checked_before(csr, attested).map_err(IssueError::Csr)?;
         request.check_name(node).map_err(IssueError::Csr)?;
         let key = SubjectPublicKeyInfo::from_der(request.spki_der()).map_err(IssueError::Sign)?;
         let mut params = pki::params(now, BACKDATED, self.lifetime);
@@ -81,7 +88,10 @@ mod tests {
     fn issues_a_short_client_certificate() {
         let (ca, node) = setup();
         let now = OffsetDateTime::now_utc();
-        let pem = ca.issue(&node, &csr(|_| ()), now).unwrap();
+        let pem = {
+            let csr = csr(|_| ());
+            ca.issue(&node, (&csr, &Sha256Digest::of(&csr)), now).unwrap()
+        };
         let der = pki::der_of_pem(&pem).unwrap();
         let cert = pki::parse(&der).unwrap();
         assert_eq!(cert.subject().to_string(), "O=system:nodes, CN=system:node:workers-a");
@@ -96,7 +106,7 @@ mod tests {
     fn refuses_other_names_and_bytes() {
         let (ca, node) = setup();
         let now = OffsetDateTime::now_utc();
-        let refused = |csr: &[u8]| match ca.issue(&node, csr, now) {
+        let refused = |csr: &[u8]| match ca.issue(&node, (csr, &Sha256Digest::of(csr)), now) {
             Err(IssueError::Csr(error)) => error,
             other => panic!("{other:?}"),
         };
@@ -105,5 +115,7 @@ mod tests {
         let masters = csr(|p| p.distinguished_name.push(DnType::OrganizationName, "system:masters"));
         assert!(matches!(refused(&masters), CsrError::Subject));
         assert!(matches!(refused(b"x"), CsrError::Der));
+        let other = ca.issue(&node, (&csr(|_| ()), &Sha256Digest::of(b"another")), now);
+        assert!(matches!(other, Err(IssueError::Csr(CsrError::Signature))));
     }
 }

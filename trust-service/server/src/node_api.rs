@@ -218,10 +218,10 @@ pub async fn certificate<S: Store>(
     let (mut tx, grant, node) =
         granted(&service, GrantKind::Certificate, &request.grant, &request.secret).await?;
     let about = |refusal: Refusal| refusal.of(&node.pool, &node.name).proven();
-    if grant.csr_digest != Some(Sha256Digest::of(&request.csr.0)) {
+    let Some(attested) = grant.csr_digest.filter(|digest| *digest == Sha256Digest::of(&request.csr.0)) else {
         let text = "the certificate request is not the one that the attested transcript bound";
         return Err(about(Refusal::new(Code::CsrRefused, text)));
-    }
+    };
     if let Some(chain) = grant.certificate {
         return Ok(axum::Json(Certificate { chain }));
     }
@@ -229,10 +229,12 @@ pub async fn certificate<S: Store>(
     unexpired(&grant, now).map_err(about)?;
     let clock = OffsetDateTime::from_unix_timestamp(i64::try_from(now).unwrap_or(i64::MAX))
         .map_err(Refusal::internal)?;
-    let chain = service.cluster_ca.issue(&node.name, &request.csr.0, clock).map_err(|error| match error {
-        IssueError::Csr(reason) => about(Refusal::new(Code::CsrRefused, reason)),
-        IssueError::Sign(_) => Refusal::internal(error),
-    })?;
+    let chain = service.cluster_ca.issue(&node.name, (&request.csr.0, &attested), clock).map_err(
+        |error| match error {
+            IssueError::Csr(reason) => about(Refusal::new(Code::CsrRefused, reason)),
+            IssueError::Sign(_) => Refusal::internal(error),
+        },
+    )?;
     if !tx.set_grant_certificate(&grant.id, &chain).await? {
         return Err(about(Refusal::new(Code::GrantSpent, "the certificate grant was used just now")));
     }
