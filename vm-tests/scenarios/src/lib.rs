@@ -5,6 +5,7 @@ pub mod console;
 pub mod node;
 pub mod secrets;
 pub mod stage;
+pub mod stock;
 pub mod tamper;
 pub mod trust;
 

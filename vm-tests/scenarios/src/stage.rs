@@ -250,6 +250,12 @@ pub fn dir() -> PathBuf {
     target_dir().join("stage")
 }
 
+/// The program of the initramfs, as it is shipped.
+#[must_use]
+pub fn target_init() -> PathBuf {
+    target_dir().join("node/ccnode-init")
+}
+
 /// The project's root.
 #[must_use]
 pub fn project() -> PathBuf {
@@ -279,7 +285,7 @@ pub(crate) fn build_recipe(
     keys: &TrustDir,
     epoch: Option<u32>,
 ) -> Result<Built> {
-    let init = artefact(target_dir().join("node/ccnode-init"), MAKE)?;
+    let init = artefact(target_init(), MAKE)?;
     let mut build = Command::new(program("ccnode")?);
     build.args(["image", "build"]).arg(recipe).arg("-o").arg(&out);
     build.arg("--init").arg(init).arg("--ca").arg(keys.tls_ca());

@@ -4,6 +4,7 @@ mod attacks;
 mod bad_input;
 mod confidential;
 mod life;
+mod stock;
 mod tool;
 
 use ccnode_vm_harness::scenario;
@@ -48,6 +49,9 @@ fn main() -> ExitCode {
         scenario!("wrong_ca", bad_input::wrong_ca),
         scenario!("no_root_partition", bad_input::no_root_partition),
         scenario!("disk_write_error", bad_input::disk_write_error),
+        scenario!("stock_root_opens", stock::stock_root_opens),
+        scenario!("stock_mode_alone_is_refused", stock::stock_mode_alone_is_refused),
+        scenario!("t07_stock_token_for_another_resource", stock::t07_stock_token_for_another_resource),
         scenario!("tool_errors_are_json", tool::tool_errors_are_json),
         scenario!("tool_tells_tuple_kinds_apart", tool::tool_tells_tuple_kinds_apart),
     ])
