@@ -11,6 +11,7 @@ use ccnode_evidence::{EventLogs, EvidenceSource, Identity};
 use ccnode_protocol::grants::{Certificate, CertificateRequest, Formatted, Grants, Ready};
 use ccnode_protocol::jwe::EphemeralKey;
 use ccnode_protocol::{CERTIFICATE, FORMATTED, NodeName, NodeRefusal, PoolName, READY, REFUSALS};
+use kbs_types::InitData;
 use serde::Serialize;
 use std::time::Duration;
 
@@ -55,13 +56,26 @@ pub struct Client {
     endpoints: Endpoints,
     pool: PoolName,
     cookie: Option<Cookie>,
+    init_data: Option<InitData>,
 }
 
 impl Client {
     /// A client for `settings`; connects to nothing yet.
     pub fn new(settings: Settings) -> Result<Self, PinError> {
         let http = Http::new(&settings.pins, settings.clock)?;
-        Ok(Self { http, endpoints: Endpoints::new(settings.urls), pool: settings.pool, cookie: None })
+        Ok(Self {
+            http,
+            endpoints: Endpoints::new(settings.urls),
+            pool: settings.pool,
+            cookie: None,
+            init_data: None,
+        })
+    }
+
+    /// Sends `init_data` along, bound by its digest. PCR 8 must hold that digest already.
+    #[must_use]
+    pub fn with_init_data(self, init_data: Option<InitData>) -> Self {
+        Self { init_data, ..self }
     }
 
     /// The URL that is in use.
@@ -131,7 +145,7 @@ impl Client {
         self.cookie = Some(challenged.cookie().clone());
         let activated = challenged.activate(source).await?;
         let csr = csr(activated.name()).map_err(AttestError::Csr)?;
-        let quoted = activated.quote(source, key, &csr, &subject.logs).await?;
+        let quoted = activated.quote(source, key, &csr, &subject.logs, self.init_data.clone()).await?;
         let attested = quoted.attest().await.map_err(AttestError::Client)?;
         let grants = self.grants(&attested, progress).await.map_err(AttestError::Client)?;
         Ok(Outcome { grants, csr })

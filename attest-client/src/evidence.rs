@@ -9,7 +9,7 @@ use ccnode_evidence::{
     TpmSource as _,
 };
 use ccnode_protocol::TeePubKey;
-use kbs_types::CompositeEvidence;
+use kbs_types::{CompositeEvidence, InitData};
 use serde_json::Value;
 
 /// What all parts of the evidence are bound to.
@@ -19,6 +19,7 @@ pub(crate) struct Binding<'a> {
     /// The certificate request, DER.
     pub(crate) csr: &'a [u8],
     pub(crate) logs: &'a EventLogs,
+    pub(crate) init_data: Option<&'a InitData>,
     /// What activation gave; `None` where no TPM was offered.
     pub(crate) secret: Option<&'a Activated>,
 }
@@ -85,7 +86,8 @@ impl Binding<'_> {
 
     fn bound(&self) -> Result<Bound, serde_json::Error> {
         let event_logs = Some(self.logs.digest()?);
-        Ok(Bound { csr: Some(Sha256Digest::of(self.csr)), init_data: None, event_logs })
+        let init_data = self.init_data.map(|data| Sha256Digest::of(data.body.as_bytes()));
+        Ok(Bound { csr: Some(Sha256Digest::of(self.csr)), init_data, event_logs })
     }
 
     fn ours(&self, svsm: Option<Svsm>) -> CcnodeEvidence {

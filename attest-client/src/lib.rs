@@ -16,5 +16,6 @@ mod tls;
 
 pub use client::{Client, Outcome, Settings, Subject};
 pub use error::{AttestError, ClientError};
+pub use kbs_types::InitData;
 pub use retry::{Deadline, Retry};
 pub use tls::{ClockAtLeast, PinError};

@@ -16,6 +16,7 @@ use ccnode_protocol::{
     ATTEST, AUTH, Activation, Asks, AttestResponse, Attestation, AuthExt, AuthRequest, Challenge, ExtParams,
     GRANTS, NameBox, NodeName, PoolName, RuntimeData, VERSION,
 };
+use kbs_types::InitData;
 use serde::Serialize;
 
 /// The service that a session talks to; it stays with the URL it began with.
@@ -150,14 +151,21 @@ impl Activated {
         key: EphemeralKey,
         csr: &[u8],
         logs: &EventLogs,
+        init_data: Option<InitData>,
     ) -> Result<Quoted, AttestError<S::Error, C>> {
         let tee_pubkey = key.public();
-        let binding =
-            Binding { nonce: &self.nonce, tee_pubkey: &tee_pubkey, csr, logs, secret: self.secret.as_ref() };
+        let binding = Binding {
+            nonce: &self.nonce,
+            tee_pubkey: &tee_pubkey,
+            csr,
+            logs,
+            init_data: init_data.as_ref(),
+            secret: self.secret.as_ref(),
+        };
         let Collected { ext, evidence } = evidence::collect(source, &binding).await?;
         let stock = kbs_types::RuntimeData { nonce: self.nonce.text(), tee_pubkey };
         let attestation = Attestation {
-            init_data: None,
+            init_data,
             runtime_data: RuntimeData { stock, ccnode: Some(ext) },
             tee_evidence: evidence,
         };

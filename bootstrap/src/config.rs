@@ -77,6 +77,19 @@ pub struct Config {
     pub refusal: RefusalConfig,
     /// What is locked before the root's init starts.
     pub handover: Handover,
+    /// Whether what the host hands in is measured and sent; otherwise it is not looked for.
+    pub init_data: InitDataRule,
+}
+
+/// What becomes of init-data.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum InitDataRule {
+    /// It is ignored.
+    #[default]
+    Ignored,
+    /// It is measured into PCR 8 and sent along.
+    Allowed,
 }
 
 /// The transcript that the node insists on; it never falls back to another.
@@ -108,6 +121,8 @@ struct Wire {
     refusal: RefusalConfig,
     #[serde(default)]
     handover: Handover,
+    #[serde(default)]
+    init_data: InitDataRule,
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -272,6 +287,7 @@ impl Config {
             disk: wire.disk,
             refusal: wire.refusal,
             handover: wire.handover,
+            init_data: wire.init_data,
         })
     }
 

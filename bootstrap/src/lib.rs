@@ -14,6 +14,7 @@ pub mod fill;
 pub mod gpt;
 pub mod grace;
 pub mod handover;
+pub mod init_data;
 pub mod last;
 pub mod modules;
 pub mod net;

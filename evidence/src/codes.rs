@@ -244,6 +244,7 @@ codes! {
     Node ResourceRefused "resource-refused" "The key broker does not give a resource that the image names." "Correct the broker's resource policy and reference values, or the resource's name in node.toml."
     Node ResourceMalformed "resource-malformed" "A resource is not of the form that the image names." "Store it at the key broker in the form that node.toml names, or correct `form`."
     Node SealedRefused "sealed-refused" "A sealed secret can't be unsealed here." "Use a secret of type vault with provider kbs, signed by the key that node.toml pins; the detail names what is wrong."
+    Node InitDataMalformed "init-data-malformed" "The init-data that the host handed in can't be used." "Hand in TOML of version 0.1.0 with algorithm sha256, 64 KiB at most, or none."
     Node ClevisForeign "clevis-foreign" "The volume's clevis token is not for the resource that the image pins." "Treat it as an attack on the disk, or correct `key` in [stock] of node.toml."
 }
 

@@ -1,7 +1,7 @@
 //! Sessions that go well, or start again and then do.
 
 use crate::server::{Ca, NAME, Reply, Server, attest, challenge, client, grants, problem, service};
-use ccnode_attest_client::Deadline;
+use ccnode_attest_client::{Deadline, InitData};
 use ccnode_evidence::{Code, Secret, Sha256Digest};
 use ccnode_protocol::grants::{CertificateRequest, Formatted, Ready};
 use ccnode_protocol::{ATTEST, AUTH, CERTIFICATE, FORMATTED, GRANTS, NodeRefusal, READY, REFUSALS};
@@ -30,6 +30,18 @@ async fn a_session_ends_with_grants() {
         json!({"version": "0.4.0", "tee": "tpm",
             "extra-params": {"ccnode": {"version": 1, "pool": "workers", "ek-cert": "ZWs", "ak": "YWs"}}})
     );
+}
+
+#[tokio::test]
+async fn init_data_are_bound_by_their_digest() {
+    let ca = Ca::new();
+    let server = Server::start(ca.server((2020, 2098), "127.0.0.1"), service(|_, _| None)).await;
+    let data = InitData { format: "toml".into(), body: "a = 1".into() };
+    let mut client = client(&[&server.url], &ca, 0).with_init_data(Some(data));
+    attest(&mut client, FAR).await.0.unwrap();
+    let sent: Value = server.requests()[1].json();
+    assert_eq!(sent["init-data"], json!({"format": "toml", "body": "a = 1"}));
+    assert_eq!(sent["runtime-data"]["ccnode"]["init-data"], json!(Sha256Digest::of(b"a = 1")));
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use crate::server::{COOKIE, Ca, FakeTpm, Reply, Req, Server, nonce};
 use ccnode_attest_client::stock::{StockClient, StockOutcome, StockSettings};
-use ccnode_attest_client::{AttestError, ClientError, ClockAtLeast, Deadline, Retry};
+use ccnode_attest_client::{AttestError, ClientError, ClockAtLeast, Deadline, InitData, Retry};
 use ccnode_evidence::transcript::Transcript;
 use ccnode_evidence::{Code, TpmEvidence};
 use ccnode_protocol::jwe::{SessionKeyKind, seal};
@@ -57,7 +57,7 @@ pub(crate) fn broker(
 
 fn check(attestation: &Attestation) -> TeePubKey {
     let key = attestation.runtime_data.stock.tee_pubkey.clone();
-    assert!(attestation.runtime_data.ccnode.is_none() && attestation.init_data.is_none());
+    assert!(attestation.runtime_data.ccnode.is_none());
     let transcript = Transcript { additional_evidence: Some(""), nonce: &nonce(), tee_pubkey: &key };
     let evidence: TpmEvidence =
         serde_json::from_value(attestation.tee_evidence.primary_evidence.clone()).unwrap();
@@ -107,7 +107,20 @@ async fn one_session_reads_every_resource_with_every_type_of_key() {
         assert_eq!(read, [KEY.as_bytes(), FILE.as_bytes()]);
         assert_eq!(server.paths(), [AUTH, ATTEST, KEY, FILE]);
         assert!(waits.is_empty(), "{waits:?}");
+        assert_eq!(server.requests()[1].json::<Value>()["init-data"], Value::Null);
     }
+}
+
+#[tokio::test]
+async fn init_data_travel_as_they_are() {
+    let ca = Ca::new();
+    let server = Server::start(ca.server((2020, 2098), "127.0.0.1"), broker(|_, _| None)).await;
+    let data = InitData { format: "toml".into(), body: "version = \"0.1.0\"\n".into() };
+    let mut client = client(&[&server.url], &ca, SessionKeyKind::P256);
+    let deadline = Deadline::after(Duration::from_secs(20));
+    client.fetch(&FakeTpm, &wants(), Some(&data), deadline, |_| ()).await.unwrap();
+    let sent = &server.requests()[1].json::<Value>()["init-data"];
+    assert_eq!(*sent, json!({"format": "toml", "body": "version = \"0.1.0\"\n"}));
 }
 
 #[tokio::test]

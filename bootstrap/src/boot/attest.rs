@@ -5,6 +5,7 @@ use super::{Boot, millis};
 use crate::clock;
 use crate::config::{Cmdline, Config};
 use crate::console::Step;
+use crate::init_data::InitData;
 use crate::prover::{Hardware, ProofError, Prover, Sent};
 use crate::provision::KubeletKey;
 use crate::refusal::Refusal;
@@ -37,14 +38,19 @@ impl crate::refusal::Coded for PinError {
 }
 
 /// What an exchange needs besides the TPM: a client with the pinned CAs, and the key to be certified.
-pub(super) fn means(config: &Config, pool: PoolName) -> Result<(Client, KubeletKey), Refusal> {
+pub(super) fn means(
+    config: &Config,
+    pool: PoolName,
+    init_data: Option<InitData>,
+) -> Result<(Client, KubeletKey), Refusal> {
     let settings = Settings {
         urls: config.service.urls.clone(),
         pins: config.pins()?,
         pool,
         clock: crate::boot_time_clock(),
     };
-    Ok((Client::new(settings)?, KubeletKey::generate()?))
+    let client = Client::new(settings)?.with_init_data(init_data.map(|data| data.wire()));
+    Ok((client, KubeletKey::generate()?))
 }
 
 impl Boot {

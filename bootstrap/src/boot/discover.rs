@@ -2,9 +2,10 @@
 
 use super::machine::named;
 use super::{Boot, attest, blocking, deadline, millis, stock};
-use crate::config::{self, Cmdline, Config, Mode, Requirement, StockPlan};
+use crate::config::{self, Cmdline, Config, InitDataRule, Mode, Requirement, StockPlan};
 use crate::console::Step;
 use crate::grace::{self, Short};
+use crate::init_data::{self, InitData};
 use crate::last;
 use crate::modules;
 use crate::net;
@@ -54,6 +55,7 @@ pub struct Measured {
     pub(super) device: Option<DeviceHandle>,
     pub(super) hardware: Option<Hardware>,
     way: Way<Asked>,
+    init_data: Option<InitData>,
     seeded: JoinHandle<()>,
 }
 
@@ -72,6 +74,7 @@ pub struct StockReady {
     pub(super) device: Option<DeviceHandle>,
     pub(super) hardware: Option<Hardware>,
     pub(super) means: JoinHandle<Result<StockClient, Refusal>>,
+    pub(super) init_data: Option<InitData>,
     pub(super) deadline: Deadline,
 }
 
@@ -155,11 +158,12 @@ impl Boot {
         Ok(Discovered { config, cmdline, device, hardware, way, text, event_log, seeded })
     }
 
-    /// Takes identity and logs. Nothing is extended: init-data is not part of this version.
+    /// Measures init-data where the image allows any, then takes identity and logs.
     pub async fn measure(&mut self, discovered: Discovered) -> Result<Measured, Refusal> {
         let since = Instant::now();
         let Discovered { config, cmdline, device, hardware, way, text, event_log, seeded } = discovered;
         self.begin(Step::Measure, None);
+        let init_data = self.init_data(&config, &way, device.as_ref(), hardware.as_ref()).await?;
         let alone = hardware.as_ref().is_some_and(|hardware| !hardware.needs_tpm());
         let way = match way {
             Way::Ccnode(pool, ()) => Way::Ccnode(pool, tokio::spawn(subject(device.clone(), alone, text))),
@@ -170,13 +174,36 @@ impl Boot {
             bytes => format!("event log of {bytes} bytes"),
         };
         self.done(Step::Measure, since, &read);
-        Ok(Measured { config, cmdline, device, hardware, way, seeded })
+        Ok(Measured { config, cmdline, device, hardware, way, init_data, seeded })
+    }
+
+    /// What the host handed in, measured; nothing where the image does not allow it, or no quote would cover it.
+    async fn init_data(
+        &mut self,
+        config: &Config,
+        way: &Way<()>,
+        device: Option<&DeviceHandle>,
+        hardware: Option<&Hardware>,
+    ) -> Result<Option<InitData>, Refusal> {
+        // A stock report stands without a quote: its init-data would have to be in it from the launch on.
+        let quotes = matches!(way, Way::Ccnode(..)) || hardware.is_none_or(Hardware::needs_tpm);
+        if config.init_data == InitDataRule::Ignored || !quotes {
+            return Ok(None);
+        }
+        let Some(found) = init_data::find(Path::new(init_data::FW_CFG))? else { return Ok(None) };
+        let measured = self.tpm(found.measure(device)).await?;
+        let words = format!(
+            "init-data of {} hints, measured into PCR 8; none of them is followed",
+            measured.data().len()
+        );
+        self.console.note(Step::Measure, &words);
+        Ok(Some(measured))
     }
 
     /// Brings the network up; the deadline of the exchange begins here.
     pub async fn network(&mut self, measured: Measured) -> Result<Networked, Refusal> {
         let since = Instant::now();
-        let Measured { config, cmdline, device, hardware, way, seeded } = measured;
+        let Measured { config, cmdline, device, hardware, way, init_data, seeded } = measured;
         self.begin(Step::Network, Some(&config));
         let (deadline, network) = (deadline(&config), config.network.clone());
         // DHCP, TLS and keys need it; the kernel gathers it since discovery began.
@@ -187,14 +214,14 @@ impl Boot {
         let settings = config.clone();
         let ready = match way {
             Way::Ccnode(pool, subject) => {
-                let means = tokio::task::spawn_blocking(move || attest::means(&settings, pool));
+                let means = tokio::task::spawn_blocking(move || attest::means(&settings, pool, init_data));
                 let ready = CcnodeReady { config, cmdline, device, hardware, subject, means, deadline };
                 Networked::Ccnode(Box::new(ready))
             }
             Way::Stock(plan) => {
                 let key = plan.session_key;
                 let means = tokio::task::spawn_blocking(move || stock::means(&settings, key));
-                let ready = StockReady { config, plan, device, hardware, means, deadline };
+                let ready = StockReady { config, plan, device, hardware, means, init_data, deadline };
                 Networked::Stock(Box::new(ready))
             }
         };

@@ -57,7 +57,7 @@ impl Boot {
     /// Attests, and reads every resource that the image names, in one session.
     pub async fn attest_stock(&mut self, ready: StockReady) -> Result<StockAttested, Refusal> {
         let since = Instant::now();
-        let StockReady { config, plan, device, hardware, means, deadline } = ready;
+        let StockReady { config, plan, device, hardware, means, init_data, deadline } = ready;
         self.begin(Step::Attest, Some(&config));
         let lost = |_| Refusal::new(Code::NodeInternal, "a task of the attestation was lost");
         let mut client = means.await.map_err(lost)??;
@@ -67,11 +67,12 @@ impl Boot {
         let sent = source.sent();
         self.status.evidence = Some(sent);
         self.console.note(Step::Attest, &sent.to_string());
+        let init_data = init_data.map(|data| data.wire());
         let wanted = plan.wanted().map_err(|e| Refusal::new(Code::ConfigMalformed, e))?;
         let wants = stock::wants(&plan.key, &wanted);
         let console = &self.console;
         let retry = |retry| console.retry(Step::Attest, &retry);
-        let result = client.fetch(&source, &wants, None, deadline, retry).await;
+        let result = client.fetch(&source, &wants, init_data.as_ref(), deadline, retry).await;
         self.status.sums.tpm_ms += source.tpm_ms();
         self.status.sums.report_ms += source.report_ms();
         let outcome = result.map_err(|error| refusal(error, &deadline))?;

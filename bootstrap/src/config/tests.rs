@@ -31,6 +31,9 @@ fn the_documented_sample_is_obeyed() {
     assert_eq!(config.disk.serial.as_deref(), Some("ccnode-root"));
     assert_eq!((config.refusal.action, config.handover.modules_disabled), (Action::Poweroff, false));
     assert_eq!(with("\"poweroff\"", "\"reboot\"").unwrap().refusal.action, Action::Reboot);
+    assert_eq!(config.init_data, InitDataRule::Ignored);
+    let allowed = with("pool =", "init-data = \"allowed\"\npool =").unwrap();
+    assert_eq!(allowed.init_data, InitDataRule::Allowed);
     let least = with("[network]\ninterface = \"auto\"\n", "").unwrap();
     assert_eq!(least.network, Network::default());
 }

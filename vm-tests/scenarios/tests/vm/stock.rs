@@ -1,9 +1,11 @@
 //! Nodes in stock mode, with a stock key broker in place of our service.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use ccnode_vm_harness::Story;
+use ccnode_vm_harness::Vm;
 use ccnode_vm_scenarios::node::{BOOT, cap, ended};
 use ccnode_vm_scenarios::stock::{PATH, Stock};
+use std::time::Duration;
 
 /// The broker is asked once for each resource, what is not proven is said, and the root runs.
 pub(crate) fn stock_root_opens(story: &Story) -> Result<()> {
@@ -28,9 +30,23 @@ pub(crate) fn stock_root_opens(story: &Story) -> Result<()> {
     let extended = vm.pcr_extensions(15).unwrap_or_default();
     ensure!(extended.len() == 2 && extended.first() == Some(&cap()), "PCR 15 was extended by {extended:?}");
     // The running system has the file, and the record of what was not proven.
-    let status = ccnode_vm_scenarios::node::ask(&mut vm, "status")?;
+    let status = ask_once_it_listens(&mut vm, "status")?;
     ensure!(status.contains("not proven: grant"), "{status}");
     Ok(())
+}
+
+/// No kubelet says when this system is up: what is typed before the helper runs is lost, so it is typed again.
+fn ask_once_it_listens(vm: &mut Vm, command: &str) -> Result<String> {
+    let end = format!("guest: {command} end");
+    for _ in 0..12 {
+        vm.type_line(command)?;
+        if vm.wait_for(&end, Duration::from_secs(10)).is_ok() {
+            let console = vm.console();
+            let answer = console.split(&format!("guest: {command} begin")).nth(1);
+            return answer.map(str::to_owned).context("an end without a beginning");
+        }
+    }
+    bail!("no answer to `{command}`:\n{}", vm.console())
 }
 
 /// Stock mode by itself is refused, before the network is up.
