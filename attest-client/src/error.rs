@@ -251,7 +251,7 @@ impl ClientError {
                 Code::SessionUnknown | Code::SessionExpired | Code::NonceSpent | Code::QuotePcrDigest => {
                     Cure::NewSession
                 }
-                Code::Internal => Cure::Again,
+                Code::Internal | Code::SessionsTooMany => Cure::Again,
                 _ => Cure::None,
             },
             _ => Cure::None,

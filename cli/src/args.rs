@@ -333,9 +333,9 @@ pub(crate) enum Refusal {
     },
     /// Show why a boot was refused, event by event
     Show {
-        /// Number, as `list` prints it
-        #[arg(value_parser = refusal_id)]
-        id: u64,
+        /// Number, as `list` prints it, or correlation id, as consoles and logs do
+        #[arg(value_parser = refusal_name)]
+        id: RefusalName,
         /// Write the kept firmware log here
         #[arg(long, value_name = "FILE")]
         log: Option<PathBuf>,
@@ -355,6 +355,27 @@ pub(crate) enum Audit {
 /// A refusal's number. Consoles and logs show its correlation id, which is taken for it easily.
 pub(crate) fn refusal_id(text: &str) -> Result<u64, String> {
     text.parse().map_err(|_| "no number of a refusal: see `ccnode refusal list`".to_owned())
+}
+
+/// What a refusal is called.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum RefusalName {
+    /// By the service's list.
+    Number(u64),
+    /// By consoles and logs.
+    Correlation(String),
+}
+
+/// A correlation id may be of digits alone, but is longer than any number.
+fn refusal_name(text: &str) -> Result<RefusalName, String> {
+    if let Ok(number) = text.parse() {
+        return Ok(RefusalName::Number(number));
+    }
+    let graphic = text.bytes().all(|b| b.is_ascii_graphic());
+    match graphic && (8..=64).contains(&text.len()) {
+        true => Ok(RefusalName::Correlation(text.to_owned())),
+        false => Err("neither a number nor a correlation id: see `ccnode refusal list`".to_owned()),
+    }
 }
 
 #[derive(Clone, Copy, ValueEnum)]

@@ -1,7 +1,9 @@
 //! `ccnode refusal` and `ccnode audit`: what was decided, and why.
 
 use crate::admin::connect;
-use crate::args::{Audit, Global, Refusal};
+use crate::args::{Audit, Global, Refusal, RefusalName};
+use crate::client::Client;
+use crate::error::Usage;
 use crate::output::{self, or_dash, short, time, word};
 use anyhow::{Context as _, Result};
 use ccnode_protocol::admin::{self, AuditFilter, AuditRow, RefusalFilter, RefusalRecord};
@@ -10,10 +12,11 @@ pub(crate) async fn run(global: &Global, command: Refusal) -> Result<()> {
     let client = connect(global)?;
     match command {
         Refusal::List { pool, node, limit } => {
-            let filter = RefusalFilter { pool, node, limit: Some(limit) };
+            let filter = RefusalFilter { pool, node, correlation_id: None, limit: Some(limit) };
             list(global, &client.list::<Vec<RefusalRecord>>(admin::REFUSALS, &filter).await?)
         }
         Refusal::Show { id, log } => {
+            let id = number(&client, id).await?;
             let refusal: RefusalRecord = client.get(&admin::path(admin::REFUSAL, &[&id])).await?;
             if let Some(path) = log {
                 let kept = refusal.kept.as_ref().context("the service kept no log of this refusal")?;
@@ -23,6 +26,21 @@ pub(crate) async fn run(global: &Global, command: Refusal) -> Result<()> {
             shown(global, &refusal)
         }
     }
+}
+
+/// The newest refusal of a name.
+async fn number(client: &Client, name: RefusalName) -> Result<u64> {
+    let id = match name {
+        RefusalName::Number(number) => return Ok(number),
+        RefusalName::Correlation(id) => id,
+    };
+    let filter = RefusalFilter { correlation_id: Some(id.clone()), limit: Some(1), ..Default::default() };
+    let found = client.list::<Vec<RefusalRecord>>(admin::REFUSALS, &filter).await?;
+    let none = || {
+        let next = "the service's log has what was not recorded; `ccnode refusal list` lists what was";
+        Usage::new(format!("there is no refusal of correlation id {id}"), next)
+    };
+    found.first().map(|refusal| refusal.id).ok_or_else(none).map_err(Into::into)
 }
 
 fn list(global: &Global, refusals: &[RefusalRecord]) -> Result<()> {

@@ -1,6 +1,6 @@
 //! Command-line arguments of `ccnode-trust`.
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -51,9 +51,34 @@ pub(crate) enum Command {
         #[arg(long = "name", value_name = "HOST_OR_IP")]
         names: Vec<String>,
     },
+    /// Issue a client certificate, with a new key, to a folder of its own
+    ///
+    /// The role `metrics` reads /metrics on the administrators' address, and
+    /// nothing else.
+    Client {
+        /// The folder that `init` made
+        dir: PathBuf,
+        /// Who it is for: the name that the audit log shows
+        name: String,
+        /// What it may do
+        #[arg(long, value_enum)]
+        role: Role,
+        /// The folder to make, with key.pem, cert.pem, ca.pem and url
+        #[arg(short, long, value_name = "DIR")]
+        out: PathBuf,
+    },
     /// The audit log
     #[command(subcommand)]
     Audit(Audit),
+}
+
+/// What a client may do.
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum Role {
+    /// Everything
+    ClusterAdmin,
+    /// Read the metrics
+    Metrics,
 }
 
 #[derive(Subcommand)]

@@ -149,10 +149,13 @@ impl Case {
         let now = UnixTime(service.now());
         let work = move || {
             let _permit = permit;
+            let start = Instant::now();
             let verdict = how(&self, now);
-            (self, verdict.map_err(|r| Refusal::appraised(*r)))
+            (start.elapsed(), self, verdict.map_err(|r| Refusal::appraised(*r)))
         };
-        tokio::task::spawn_blocking(work).await.map_err(Refusal::internal)
+        let (took, case, verdict) = tokio::task::spawn_blocking(work).await.map_err(Refusal::internal)?;
+        service.metrics.appraised(case.session.kind, verdict.is_ok(), took);
+        Ok((case, verdict))
     }
 }
 

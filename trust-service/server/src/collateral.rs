@@ -110,6 +110,12 @@ impl Collateral {
         }
     }
 
+    /// Seconds since the bundle in use was made; `None` where none is in use.
+    pub fn age(&self, now: UnixTime) -> Option<u64> {
+        let made = self.newest.load(Ordering::Relaxed);
+        (made > 0 && !self.current(now).is_empty()).then(|| now.0.saturating_sub(made))
+    }
+
     /// Reads the bundle again, as of `now`. One that is not believed any more is dropped with what it held: a platform without
     /// collateral is refused, and one whose collateral was withheld is not let in by what was known before. One that is older than
     /// what was in use takes the place of nothing: whoever hands files on could bring back what was known before a revocation.

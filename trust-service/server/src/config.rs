@@ -174,6 +174,8 @@ pub struct Limits {
     pub body_time: Lifetime,
     /// Appraisals at a time; others wait.
     pub appraisals: usize,
+    /// Sessions that one address may begin a minute; an IPv6 address counts as its /64.
+    pub sessions_per_minute_per_address: u32,
     /// Refusals of unproven peers that are recorded per minute; more are only counted.
     pub unproven_per_minute: u32,
     /// Refusals of one proven TPM that are recorded per minute.
@@ -217,6 +219,7 @@ impl Default for Limits {
             attestations_per_address: 8,
             body_time: seconds(5),
             appraisals: 4,
+            sessions_per_minute_per_address: 600,
             unproven_per_minute: 60,
             proven_per_minute: 10,
             reports_per_minute: 60,

@@ -31,6 +31,15 @@ pub fn judge(pem: &str, now: u64) -> Result<Expiry, pki::PkiError> {
     })
 }
 
+/// When the watched certificates that can be read end, seconds since 1970.
+pub fn ends(dir: &Path) -> Vec<(&'static str, i64)> {
+    let end = |name: &'static str| {
+        let der = pki::der_of_pem(&std::fs::read_to_string(dir.join(name)).ok()?).ok()?;
+        Some((name, pki::parse(&der).ok()?.validity().not_after.timestamp()))
+    };
+    WATCHED.into_iter().filter_map(end).collect()
+}
+
 /// Logs a warning for each watched certificate that ends soon, and an error for each that ended.
 pub fn warn(dir: &Path, now: u64) {
     for name in WATCHED {

@@ -4,7 +4,7 @@ use crate::cookie::{CcnodeSession, CookieError, Session};
 use crate::finish::CorrelationId;
 use crate::problem::{About, Refusal};
 use crate::service::Service;
-use crate::shares::Share;
+use crate::shares::{Share, network};
 use crate::store::Store;
 use crate::tls::Peer;
 use axum::body::Bytes;
@@ -15,6 +15,7 @@ use axum::response::{IntoResponse, Response};
 use ccnode_evidence::Code;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
+use std::time::Instant;
 
 /// A JSON body, whatever its content type says.
 #[derive(Debug)]
@@ -122,6 +123,27 @@ impl From<CookieError> for Refusal {
             CookieError::Expired { .. } => Self::new(Code::SessionExpired, error),
             CookieError::Missing | CookieError::Unknown => Self::new(Code::SessionUnknown, error),
         }
+    }
+}
+
+/// That the peer's address has not begun too many sessions of late; asked before the body is read.
+#[derive(Debug)]
+pub struct InPace(());
+
+impl<S: Store> FromRequestParts<Arc<Service<S>>> for InPace {
+    type Rejection = Refusal;
+
+    async fn from_request_parts(parts: &mut Parts, service: &Arc<Service<S>>) -> Result<Self, Refusal> {
+        let peer = parts.extensions.get::<Peer>().ok_or_else(|| Refusal::internal("no peer address"))?;
+        let network = network(peer.address.ip());
+        if service.begun.take(&network, Instant::now()) {
+            return Ok(Self(()));
+        }
+        let per_minute = service.config.limits.sessions_per_minute_per_address;
+        let text = format!("{network} began more than {per_minute} sessions a minute");
+        let mut refusal = Refusal::new(Code::SessionsTooMany, text);
+        refusal.about.retry_after = Some(60_u32.div_ceil(per_minute.max(1)));
+        Err(refusal)
     }
 }
 

@@ -1,12 +1,15 @@
 //! The outermost layer of both listeners: correlation id, deadline, and the one place that records and answers refusals.
 
 use crate::audit;
-use crate::problem::{Refusal, admin_status, node_status, printable};
+use crate::metrics::{self, Answered};
+use crate::problem::{Refusal, admin_status, node_status};
 use crate::service::Service;
+use crate::shares::network;
 use crate::stock::names::Place;
 use crate::store::{AuditEntry, RefusalRow, Store, StoreError, Tx as _};
+use crate::tls::Peer;
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
@@ -35,7 +38,20 @@ pub enum Side {
     Admin,
 }
 
-/// Runs a request and completes its answer.
+impl Side {
+    /// As metrics and log have it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Node => "node",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+/// What the log and the metrics are told of a refusal beside its answer.
+struct Refused(Response, Code);
+
+/// Runs a request and completes its answer; a line of the log for each, of the route and never of the path: that may name resources.
 pub async fn finish<S: Store>(
     State((service, side)): State<(Arc<Service<S>>, Side)>,
     mut request: Request,
@@ -43,8 +59,10 @@ pub async fn finish<S: Store>(
 ) -> Response {
     let id = uuid::Uuid::new_v4().simple().to_string();
     request.extensions_mut().insert(CorrelationId(id.clone()));
-    let path = printable(&request.uri().path().chars().take(200).collect::<String>());
-    let span = tracing::info_span!("request", id, method = %request.method(), path);
+    let route = service.metrics.route(request.extensions().get::<MatchedPath>());
+    let peer = request.extensions().get::<Peer>().map(|peer| network(peer.address.ip()).to_string());
+    let method = request.method().clone();
+    let span = tracing::info_span!("request", id, method = metrics::method(&method), route = route.as_str());
     let start = Instant::now();
     let place = match side {
         Side::Node => Place::of(request.method(), request.uri(), request.headers()),
@@ -52,19 +70,27 @@ pub async fn finish<S: Store>(
     };
     async {
         let limit = service.config.limits.request_time.0;
-        let Ok(mut response) = tokio::time::timeout(limit, next.run(request)).await else {
-            tracing::warn!("request took longer than {limit:?}");
-            return timeout(&id);
+        let (response, code) = match tokio::time::timeout(limit, next.run(request)).await {
+            Err(_) => {
+                tracing::warn!("request took longer than {limit:?}");
+                (timeout(&id), None)
+            }
+            Ok(response) if response.status() == StatusCode::REQUEST_TIMEOUT => {
+                tracing::warn!("the body took too long");
+                (timeout(&id), None)
+            }
+            Ok(mut response) => match response.extensions_mut().remove::<Refusal>() {
+                Some(refusal) => {
+                    let Refused(response, code) = answer(&service, side, place, &refusal, &id).await;
+                    (response, Some(code))
+                }
+                None => (response, None),
+            },
         };
-        if response.status() == StatusCode::REQUEST_TIMEOUT {
-            tracing::warn!("the body took too long");
-            return timeout(&id);
-        }
-        if let Some(refusal) = response.extensions_mut().remove::<Refusal>() {
-            response = answer(&service, side, place, &refusal, &id).await;
-        }
-        let ms = u64::try_from(start.elapsed().as_millis()).unwrap_or(u64::MAX);
-        tracing::debug!(status = response.status().as_u16(), ms, "answered");
+        let (status, took) = (response.status().as_u16(), start.elapsed());
+        let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        tracing::info!(status, code = code.map(Code::as_str), ms, peer, listener = side.as_str(), "answered");
+        service.metrics.answered(&Answered { side, method, route, status, code, took });
         response
     }
     .instrument(span)
@@ -77,14 +103,14 @@ async fn answer<S: Store>(
     place: Place,
     refusal: &Refusal,
     id: &str,
-) -> Response {
+) -> Refused {
     let about = &refusal.about;
     let status = match side {
         Side::Node => node_status(refusal.code),
         Side::Admin => place.status(refusal.code).unwrap_or_else(|| admin_status(refusal.code)),
     };
     let recorded = match side {
-        Side::Node if !matches!(refusal.code, Code::Internal | Code::NotFound) => {
+        Side::Node if !matches!(refusal.code, Code::Internal | Code::NotFound | Code::SessionsTooMany) => {
             // The refusal stands, recorded or not.
             let failed = |error| tracing::error!(%error, "the refusal could not be recorded");
             record(service, refusal, id).await.map_err(failed).unwrap_or(true)
@@ -92,7 +118,9 @@ async fn answer<S: Store>(
         _ => true,
     };
     let node = about.node.as_ref().map(ToString::to_string);
-    let (code, detail, proven) = (refusal.code, &refusal.detail, about.proven);
+    let (code, proven) = (refusal.code, about.proven);
+    // What is refused at the resources names the one that was asked for.
+    let detail = (!matches!(place, Place::Resource { .. })).then_some(&refusal.detail);
     match recorded {
         true => tracing::info!(%code, detail, node, proven, "refused"),
         false => tracing::debug!(%code, detail, node, proven, "refused, too many to record"),
@@ -101,7 +129,11 @@ async fn answer<S: Store>(
     if let Some(variant) = place.variant(refusal.code) {
         problem.kind = format!("{PROBLEM_TYPE_BASE}{variant}");
     }
-    body(status, &problem)
+    let mut response = body(status, &problem);
+    if let Some(seconds) = about.retry_after {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    Refused(response, code)
 }
 
 /// Stores and audits a refusal as far as its bucket allows: each proven peer has one, the others share one. Answers whether it
@@ -109,7 +141,7 @@ async fn answer<S: Store>(
 pub async fn record<S: Store>(service: &Service<S>, refusal: &Refusal, id: &str) -> Result<bool, StoreError> {
     let about = &refusal.about;
     let at = Instant::now();
-    let own = || service.proven.take(about.node.as_ref(), at);
+    let own = || service.proven.take(&about.node, at);
     let taken = match (about.by, about.proven) {
         (RefusedBy::Service, true) => own(),
         (RefusedBy::Node, true) => own() && service.reports.take(at),
@@ -165,6 +197,7 @@ pub async fn record<S: Store>(service: &Service<S>, refusal: &Refusal, id: &str)
 
 /// Audits in one row how many refusals were not recorded since the last one; none where there were none.
 pub async fn left_out<S: Store>(service: &Service<S>) -> Result<(), StoreError> {
+    service.begun.left_out(Instant::now());
     let nodes = service.proven.left_out(Instant::now());
     let (unproven, reports) = (service.unproven.left_out(), service.reports.left_out());
     if nodes.is_empty() && unproven == 0 && reports == 0 {

@@ -1,7 +1,7 @@
 //! Authentication: the challenge of every session, whichever its transcript.
 
 use crate::cookie::{Form, OfferedTpm, Session, session_name};
-use crate::extract::Json;
+use crate::extract::{InPace, Json};
 use crate::keys::random;
 use crate::problem::Refusal;
 use crate::service::Service;
@@ -26,6 +26,7 @@ use std::sync::Arc;
 /// `POST /kbs/v0/auth`: a challenge. Nothing is written, and unknown TPMs are answered like known ones.
 pub async fn auth<S: Store>(
     State(service): State<Arc<Service<S>>>,
+    _: InPace,
     Json(request): Json<AuthRequest>,
 ) -> Result<Challenged, Refusal> {
     if !speaks(&request.version) {

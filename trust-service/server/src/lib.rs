@@ -6,6 +6,7 @@
 pub mod admin;
 pub mod attest;
 pub mod audit;
+pub mod client;
 pub mod collateral;
 pub mod config;
 pub mod cookie;
@@ -19,6 +20,7 @@ pub mod issuer;
 pub mod kbs;
 pub mod keys;
 pub mod last;
+pub mod metrics;
 pub mod node_api;
 pub mod pki;
 pub mod probes;

@@ -3,12 +3,12 @@
 mod args;
 
 use anyhow::Context as _;
-use args::{Arguments, Audit, Command};
+use args::{Arguments, Audit, Command, Role};
 use ccnode_server::config::FILE;
 use ccnode_server::init::Options;
 use ccnode_server::serve::Server;
 use ccnode_server::service::{Service, read};
-use ccnode_server::{audit, init, renew};
+use ccnode_server::{audit, client, init, pki, renew};
 use clap::Parser as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -52,6 +52,15 @@ async fn run(command: Command) -> anyhow::Result<()> {
             eprintln!(
                 "renewed: start `ccnode-trust serve {dir}` again, and copy {dir}/admin to the administrators"
             );
+            Ok(())
+        }
+        Command::Client { dir, name, role, out } => {
+            let role = match role {
+                Role::ClusterAdmin => pki::CLUSTER_ADMIN,
+                Role::Metrics => pki::METRICS,
+            };
+            client::issue(made(&dir)?, &name, role, &out).context("no certificate was issued")?;
+            eprintln!("made {}", out.display());
             Ok(())
         }
         Command::Audit(Audit::Verify { dir, checkpoint }) => verify(made(&dir)?, checkpoint).await,

@@ -13,6 +13,8 @@ use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 /// The administrators' role; it stands in the certificate's OU.
 pub const CLUSTER_ADMIN: &str = "cluster-admin";
+/// The role of who reads the metrics, and nothing else.
+pub const METRICS: &str = "metrics";
 
 const CA_DAYS: i64 = 3650;
 const SERVER_DAYS: i64 = 730;

@@ -55,6 +55,8 @@ pub struct About {
     pub kept: Option<Kept>,
     /// The node's own correlation id, where the node refused.
     pub correlation_id: Option<String>,
+    /// When to try again, seconds from now, where that alone helps.
+    pub retry_after: Option<u32>,
 }
 
 impl Default for About {
@@ -74,6 +76,7 @@ impl Default for About {
             hardware: None,
             kept: None,
             correlation_id: None,
+            retry_after: None,
         }
     }
 }
@@ -216,6 +219,7 @@ pub fn node_status(code: Code) -> StatusCode {
     match code {
         Code::NotFound => StatusCode::NOT_FOUND,
         Code::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+        Code::SessionsTooMany => StatusCode::TOO_MANY_REQUESTS,
         Code::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         _ => StatusCode::UNAUTHORIZED,
     }

@@ -32,9 +32,7 @@ pub enum RenewError {
 /// Replaces `tls/cert.pem` and `admin/cert.pem` with their keys. The names of the old certificate are kept, `more` are added.
 pub fn renew(dir: &Path, more: &[String]) -> Result<(), RenewError> {
     let file = |name: &str| read(dir.join(name)).map_err(RenewError::Read);
-    let key = KeyPair::from_pem(&file("tls/ca.key")?).map_err(|e| RenewError::Pki(PkiError::Make(e)))?;
-    let issuer = Issuer::from_ca_cert_pem(&file("tls/ca.pem")?, key)
-        .map_err(|e| RenewError::Pki(PkiError::Make(e)))?;
+    let issuer = issuer(dir)?;
     let mut names = names(&file("tls/cert.pem")?).map_err(RenewError::Pki)?;
     for name in more {
         if !names.contains(name) {
@@ -46,6 +44,14 @@ pub fn renew(dir: &Path, more: &[String]) -> Result<(), RenewError> {
     let admin = pki::admin("admin", CLUSTER_ADMIN, &issuer, now).map_err(RenewError::Pki)?;
     write(&dir.join("tls"), &server)?;
     write(&dir.join("admin"), &admin)
+}
+
+/// The service's CA.
+pub(crate) fn issuer(dir: &Path) -> Result<Issuer<'static, KeyPair>, RenewError> {
+    let file = |name: &str| read(dir.join(name)).map_err(RenewError::Read);
+    let make = |error| RenewError::Pki(PkiError::Make(error));
+    let key = KeyPair::from_pem(&file("tls/ca.key")?).map_err(make)?;
+    Issuer::from_ca_cert_pem(&file("tls/ca.pem")?, key).map_err(make)
 }
 
 fn write(dir: &Path, made: &Identity) -> Result<(), RenewError> {

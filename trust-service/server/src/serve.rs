@@ -11,7 +11,7 @@ use crate::{admin, attest, audit, kbs, node_api, probes, release, stock};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{any, get, post, put};
+use axum::routing::{MethodRouter, any, get, post, put};
 use ccnode_evidence::{Code, UnixTime};
 use ccnode_protocol::{
     ATTEST, ATTESTATION_POLICY, AUTH, CERTIFICATE, FORMATTED, GRANTS, READY, REFERENCE_VALUE, REFUSALS,
@@ -73,6 +73,7 @@ pub struct Server {
 struct Endpoint {
     listener: TcpListener,
     address: SocketAddr,
+    side: Side,
     tls: Arc<ServerConfig>,
     router: Router,
 }
@@ -97,9 +98,9 @@ impl Server {
             let shelf = collateral::load(dir, config, UnixTime(service.now()));
             service.collateral.replace(shelf.map_err(ServeError::Collateral)?);
         }
-        let node = Endpoint::bind(service.config.listen, node_tls, node_router(&service)).await?;
+        let node = Endpoint::bind(service.config.listen, Side::Node, node_tls, node_router(&service)).await?;
         let admin_router = wrap(admin::router(&service), &service, Side::Admin, service.config.limits.body);
-        let admin = Endpoint::bind(service.config.admin_listen, admin_tls, admin_router).await?;
+        let admin = Endpoint::bind(service.config.admin_listen, Side::Admin, admin_tls, admin_router).await?;
         Ok(Self { dir: dir.to_owned(), service, node, admin })
     }
 
@@ -136,24 +137,40 @@ impl Server {
     }
 }
 
+/// Every route of the nodes' listener; `body` is the most of an attestation's bytes. The router is made of this table, and so are the
+/// tests of what is documented.
+pub fn routes<S: Store>(body: usize) -> Vec<(&'static str, MethodRouter<Arc<Service<S>>>)> {
+    vec![
+        (AUTH, post(kbs::auth::<S>)),
+        (ATTEST, post(attest::attest::<S>).layer(DefaultBodyLimit::max(body))),
+        ("/kbs/v0/resource/{*path}", any(stock::resources::resource::<S>)),
+        (REGISTER_AK, put(stock::register::register::<S>)),
+        (GRANTS, get(release::grants::<S>)),
+        (FORMATTED, post(node_api::formatted::<S>)),
+        (READY, post(node_api::ready::<S>)),
+        (CERTIFICATE, post(node_api::certificate::<S>)),
+        (REFUSALS, post(node_api::refusals::<S>)),
+        (probes::LIVE, get(probes::live)),
+        (probes::READY, get(probes::ready::<S>)),
+        (probes::JWKS, get(probes::jwks::<S>)),
+    ]
+}
+
+/// Paths of administrators, who have a listener of their own: the nodes' one says so.
+pub const ELSEWHERE: [&str; 4] =
+    [REFERENCE_VALUE, "/kbs/v0/reference-value/{*name}", RESOURCE_POLICY, ATTESTATION_POLICY];
+
+/// The templates of all routes of both listeners.
+pub fn templates() -> Vec<&'static str> {
+    let tables = [routes::<SqliteStore>(0), admin::routes(), admin::stock::routes()];
+    tables.into_iter().flatten().map(|(path, _)| path).chain(ELSEWHERE).collect()
+}
+
 fn node_router<S: Store>(service: &Arc<Service<S>>) -> Router {
-    let router = Router::new()
-        .route(AUTH, post(kbs::auth::<S>))
-        .route(ATTEST, post(attest::attest::<S>).layer(DefaultBodyLimit::max(service.config.limits.body)))
-        .route("/kbs/v0/resource/{*path}", any(stock::resources::resource::<S>))
-        .route(REFERENCE_VALUE, any(stock::elsewhere))
-        .route("/kbs/v0/reference-value/{*name}", any(stock::elsewhere))
-        .route(RESOURCE_POLICY, any(stock::elsewhere))
-        .route(ATTESTATION_POLICY, any(stock::elsewhere))
-        .route(REGISTER_AK, put(stock::register::register::<S>))
-        .route(GRANTS, get(release::grants::<S>))
-        .route(FORMATTED, post(node_api::formatted::<S>))
-        .route(READY, post(node_api::ready::<S>))
-        .route(CERTIFICATE, post(node_api::certificate::<S>))
-        .route(REFUSALS, post(node_api::refusals::<S>))
-        .route(probes::LIVE, get(probes::live))
-        .route(probes::READY, get(probes::ready::<S>))
-        .route(probes::JWKS, get(probes::jwks::<S>))
+    let router = routes::<S>(service.config.limits.body)
+        .into_iter()
+        .chain(ELSEWHERE.map(|path| (path, any(stock::elsewhere))))
+        .fold(Router::new(), |router, (path, handlers)| router.route(path, handlers))
         .fallback(unknown)
         .method_not_allowed_fallback(unknown)
         .with_state(service.clone());
@@ -209,11 +226,16 @@ impl Drop for Place {
 }
 
 impl Endpoint {
-    async fn bind(address: SocketAddr, tls: Arc<ServerConfig>, router: Router) -> Result<Self, ServeError> {
+    async fn bind(
+        address: SocketAddr,
+        side: Side,
+        tls: Arc<ServerConfig>,
+        router: Router,
+    ) -> Result<Self, ServeError> {
         let fail = |source| ServeError::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(fail)?;
         let address = listener.local_addr().map_err(fail)?;
-        Ok(Self { listener, address, tls, router })
+        Ok(Self { listener, address, side, tls, router })
     }
 
     async fn accept<S: Store>(self, service: Arc<Service<S>>, mut end: watch::Receiver<bool>) {
@@ -243,12 +265,13 @@ impl Endpoint {
             };
             let (acceptor, router) = (acceptor.clone(), self.router.clone());
             let (service, end) = (service.clone(), end.clone());
+            let counted = service.metrics.connection(self.side);
             open.spawn(async move {
                 let whole = connection(stream, peer, acceptor, router, &service, end);
                 if tokio::time::timeout(service.config.limits.connection_time.0, whole).await.is_err() {
                     tracing::debug!(%peer, "connection took too long");
                 }
-                drop(place);
+                drop((place, counted));
             });
         }
         drop(self.listener);

@@ -5,6 +5,7 @@ use crate::collateral::Collateral;
 use crate::config::{Config, ConfigError, MirrorConfig, StockConfig};
 use crate::issuer::ClusterCa;
 use crate::keys::{Kek, KeyError, Sealer};
+use crate::metrics::Metrics;
 use crate::pki::PkiError;
 use crate::references::Memory;
 use crate::shares::Shares;
@@ -15,7 +16,9 @@ use ccnode_mirror::{AtHand, Mirror, MirrorError, Want};
 use ccnode_protocol::NodeName;
 use ccnode_protocol::grants::Cluster;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::Hash;
 use std::io;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -101,9 +104,15 @@ pub struct Service<S> {
     /// Records of unproven peers.
     pub unproven: Bucket,
     /// Records about proven peers, each with its own share.
-    pub proven: Buckets,
+    pub proven: Buckets<Option<NodeName>>,
     /// Records of refusals that nodes report, of all together.
     pub reports: Bucket,
+    /// Sessions begun, by address.
+    pub begun: Buckets<IpAddr>,
+    /// What is counted.
+    pub metrics: Metrics,
+    /// The service's folder.
+    pub dir: PathBuf,
 }
 
 /// The purpose of the store's sealer, under [`Kek::sealer`]; tools that open the store with its key use it too.
@@ -143,6 +152,8 @@ impl Service<SqliteStore> {
             }),
             None => None,
         };
+        let attestations = Shares::new(config.limits.attestations, config.limits.attestations_per_address);
+        let metrics = Metrics::new(crate::serve::templates(), &store, &attestations);
         Ok(Self {
             store,
             at_rest: kek.sealer(AT_REST),
@@ -152,7 +163,7 @@ impl Service<SqliteStore> {
             cluster_ca,
             cluster,
             appraisals: Arc::new(Semaphore::new(config.limits.appraisals)),
-            attestations: Shares::new(config.limits.attestations, config.limits.attestations_per_address),
+            attestations,
             collateral: Collateral::default(),
             references: Memory::default(),
             mirror: config.mirror.as_ref().map(|mirror| Mirrors::open(dir, mirror)).transpose()?,
@@ -161,6 +172,9 @@ impl Service<SqliteStore> {
             unproven: Bucket::new(config.limits.unproven_per_minute),
             proven: Buckets::new(config.limits.proven_per_minute),
             reports: Bucket::new(config.limits.reports_per_minute),
+            begun: Buckets::new(config.limits.sessions_per_minute_per_address),
+            metrics,
+            dir: dir.to_owned(),
             config,
         })
     }
@@ -293,28 +307,28 @@ impl Level {
     }
 }
 
-/// A token bucket for each node: none can use up what is another's.
+/// A token bucket for each node or address: none can use up what is another's.
 #[derive(Debug)]
-pub struct Buckets {
+pub struct Buckets<K> {
     per_minute: u32,
-    levels: Mutex<HashMap<Option<NodeName>, Level>>,
+    levels: Mutex<HashMap<K, Level>>,
 }
 
-impl Buckets {
+impl<K: Clone + Eq + Hash + Ord> Buckets<K> {
     /// Full buckets.
     pub fn new(per_minute: u32) -> Self {
         Self { per_minute, levels: Mutex::default() }
     }
 
-    /// Takes a token of `node` at `now`; `false` and counted if there is none.
-    pub fn take(&self, node: Option<&NodeName>, now: Instant) -> bool {
+    /// Takes a token of `of` at `now`; `false` and counted if there is none.
+    pub fn take(&self, of: &K, now: Instant) -> bool {
         let mut levels = self.levels.lock().unwrap_or_else(PoisonError::into_inner);
-        let level = levels.entry(node.cloned()).or_insert_with(|| Level::full(self.per_minute, now));
+        let level = levels.entry(of.clone()).or_insert_with(|| Level::full(self.per_minute, now));
         level.take(self.per_minute, now)
     }
 
-    /// How many were left out of which node since this was asked last. Buckets that are full again are forgotten.
-    pub fn left_out(&self, now: Instant) -> BTreeMap<Option<NodeName>, u64> {
+    /// How many were left out of which since this was asked last. Buckets that are full again are forgotten.
+    pub fn left_out(&self, now: Instant) -> BTreeMap<K, u64> {
         let mut levels = self.levels.lock().unwrap_or_else(PoisonError::into_inner);
         let mut out = BTreeMap::new();
         levels.retain(|node, level| {
@@ -351,9 +365,8 @@ mod tests {
     fn buckets_are_apart_and_forgotten() {
         let buckets = Buckets::new(1);
         let start = Instant::now();
-        let (a, b): (NodeName, NodeName) = ("a".parse().unwrap(), "b".parse().unwrap());
-        assert_eq!([&a, &a, &b].map(|node| buckets.take(Some(node), start)), [true, false, true]);
-        assert_eq!(buckets.left_out(start), [(Some(a), 1)].into());
+        assert_eq!([&"a", &"a", &"b"].map(|of| buckets.take(of, start)), [true, false, true]);
+        assert_eq!(buckets.left_out(start), [("a", 1)].into());
         assert_eq!(buckets.levels.lock().unwrap().len(), 2);
         assert!(buckets.left_out(start + MINUTE).is_empty());
         assert!(buckets.levels.lock().unwrap().is_empty());

@@ -1,5 +1,7 @@
 //! Places by address: what a peer may take at a time, so that one leaves room for the others.
 
+use crate::metrics::Open;
+use prometheus_client::metrics::gauge::Gauge;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,6 +21,7 @@ pub struct Shares {
     all: Arc<Semaphore>,
     each: usize,
     peers: Mutex<HashMap<IpAddr, Arc<Semaphore>>>,
+    waiting: Gauge,
 }
 
 /// A place; given back on drop.
@@ -31,14 +34,20 @@ pub struct Share {
 impl Shares {
     /// `all` places, `each` for one peer.
     pub fn new(all: usize, each: usize) -> Self {
-        Self { all: Arc::new(Semaphore::new(all)), each, peers: Mutex::default() }
+        Self { all: Arc::new(Semaphore::new(all)), each, peers: Mutex::default(), waiting: Gauge::default() }
     }
 
     /// Waits among the peer's own first: its queue is no other's.
     pub async fn take(&self, address: IpAddr) -> Result<Share, AcquireError> {
+        let _waiting = Open::new(self.waiting.clone());
         let own = self.peer(network(address)).acquire_owned().await?;
         let all = self.all.clone().acquire_owned().await?;
         Ok(Share { _all: all, _own: own })
+    }
+
+    /// How many wait now.
+    pub fn waiting(&self) -> Gauge {
+        self.waiting.clone()
     }
 
     /// Places that nobody has.
@@ -57,6 +66,7 @@ impl Shares {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::task::{Context, Waker};
     use std::time::Duration;
 
     fn ip(text: &str) -> IpAddr {
@@ -85,7 +95,12 @@ mod tests {
         assert!(take("2001:db8::3").await.is_none(), "of the same /64");
         let other = take("10.0.0.1").await;
         assert!(other.is_some());
-        assert!(take("10.0.0.2").await.is_none(), "no place at all");
+        let mut waiting = Box::pin(shares.take(ip("10.0.0.2")));
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(waiting.as_mut().poll(&mut context).is_pending(), "no place at all");
+        assert_eq!(shares.waiting().get(), 1);
+        drop(waiting);
+        assert_eq!(shares.waiting().get(), 0, "whoever gives up waits no more");
         drop((one, two, other));
         assert_eq!(shares.free(), 3);
         let _again = take("2001:db8::1").await.unwrap();

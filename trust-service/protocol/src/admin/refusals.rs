@@ -15,6 +15,9 @@ pub struct RefusalFilter {
     /// Of this node alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<NodeName>,
+    /// Of this correlation id alone: what a node's console shows as `id`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub correlation_id: Option<String>,
     /// At most so many; 100 where absent, 1000 at most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u32>,

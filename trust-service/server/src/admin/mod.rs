@@ -10,13 +10,14 @@ mod tuples;
 
 use crate::audit;
 use crate::finish::CorrelationId;
-use crate::pki::CLUSTER_ADMIN;
+use crate::metrics;
+use crate::pki::{CLUSTER_ADMIN, METRICS};
 use crate::problem::{Refusal, printable};
 use crate::service::Service;
 use crate::store::{AuditEntry, Store, StoreError};
 use crate::tls::{Client, Peer};
 use axum::Router;
-use axum::extract::{FromRequestParts, Request, State};
+use axum::extract::{FromRequestParts, MatchedPath, Request, State};
 use axum::http::request::Parts;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
@@ -54,6 +55,7 @@ pub fn routes<S: Store>() -> Vec<(&'static str, MethodRouter<Arc<Service<S>>>)> 
         (admin::REFUSALS, get(records::refusals::<S>)),
         (admin::REFUSAL, get(records::refusal::<S>)),
         (admin::AUDIT, get(records::audit_rows::<S>)),
+        (metrics::PATH, get(records::metrics::<S>)),
     ]
 }
 
@@ -78,7 +80,7 @@ pub struct Admin {
     pub correlation_id: String,
 }
 
-/// Lets administrators of the role through, and nobody else.
+/// Lets administrators of the role through, whoever may read the metrics to these, and nobody else.
 async fn guard<S: Store>(
     State(service): State<Arc<Service<S>>>,
     CorrelationId(correlation_id): CorrelationId,
@@ -99,23 +101,28 @@ async fn guard<S: Store>(
 struct Asked {
     client: Option<Client>,
     path: String,
+    /// Whether it is the page of metrics.
+    metrics: bool,
     correlation_id: String,
 }
 
 impl Asked {
     fn of(request: &Request, correlation_id: String) -> Self {
         let client = request.extensions().get::<Peer>().and_then(|peer| peer.client.clone());
-        Self { client, path: printable(request.uri().path()), correlation_id }
+        let route = request.extensions().get::<MatchedPath>();
+        let metrics = route.is_some_and(|route| route.as_str() == metrics::PATH);
+        Self { client, path: printable(request.uri().path()), metrics, correlation_id }
     }
 }
 
-/// The administrator of the role that the connection's certificate names.
+/// The administrator of the role that the connection's certificate names; of the metrics' page, also who may read that alone.
 async fn by_certificate<S: Store>(service: &Service<S>, asked: &Asked) -> Result<Admin, Refusal> {
-    let Asked { client, path, correlation_id } = asked;
+    let Asked { client, path, metrics, correlation_id } = asked;
     let none = || Refusal::new(Code::AdminUnauthenticated, "the connection has no client certificate");
     let client = client.as_ref().ok_or_else(none)?;
     let admin = Admin { name: printable(&client.name), correlation_id: correlation_id.clone() };
-    if !client.roles.iter().any(|role| role == CLUSTER_ADMIN) {
+    let allowed = |role: &String| role == CLUSTER_ADMIN || (role == METRICS && *metrics);
+    if !client.roles.iter().any(allowed) {
         if let Err(error) = denied(service, &admin, path).await {
             tracing::error!(%error, "a denied administrator could not be audited");
         }

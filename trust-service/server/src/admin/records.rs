@@ -2,10 +2,12 @@
 
 use super::{Admin, absent};
 use crate::extract::{Filter, Part};
+use crate::metrics::CONTENT_TYPE;
 use crate::problem::Refusal;
 use crate::service::Service;
 use crate::store::{Store, Tx as _};
 use axum::extract::State;
+use axum::http::header::{self, HeaderName};
 use ccnode_protocol::admin::{AuditFilter, AuditRow, RefusalFilter, RefusalRecord};
 use std::sync::Arc;
 
@@ -33,4 +35,12 @@ pub(super) async fn audit_rows<S: Store>(
     Filter(filter): Filter<AuditFilter>,
 ) -> Result<axum::Json<Vec<AuditRow>>, Refusal> {
     Ok(axum::Json(service.store.read().await?.audit(&filter).await?))
+}
+
+pub(super) async fn metrics<S: Store>(
+    State(service): State<Arc<Service<S>>>,
+    _: Admin,
+) -> Result<([(HeaderName, &'static str); 1], String), Refusal> {
+    let page = service.metrics.page(&service).await.map_err(Refusal::internal)?;
+    Ok(([(header::CONTENT_TYPE, CONTENT_TYPE)], page))
 }

@@ -14,6 +14,7 @@ mod transaction;
 
 use super::*;
 use group::Writer;
+use prometheus_client::metrics::histogram::Histogram;
 use query::sql;
 use rusqlite::{Connection, OpenFlags};
 use rusqlite_migration::{M, Migrations};
@@ -45,6 +46,7 @@ pub struct SqliteStore {
     // The only connection that writes: a writer waits here, in order, and never for SQLite's lock.
     writer: Arc<Mutex<Writer>>,
     readers: Arc<Readers>,
+    commits: Histogram,
 }
 
 impl std::fmt::Debug for SqliteStore {
@@ -67,9 +69,11 @@ impl SqliteStore {
         let versions: Vec<M<'_>> = SCHEMA.iter().map(|text| M::up(text)).collect();
         Migrations::new(versions).to_latest(&mut writer).map_err(StoreError::Migrate)?;
         let readers: Result<Vec<Connection>> = (0..READERS).map(|_| connection(path, false)).collect();
+        let commits = crate::metrics::commits();
         Ok(Self {
-            writer: Arc::new(Mutex::new(Writer::new(writer))),
+            writer: Arc::new(Mutex::new(Writer::new(writer, commits.clone()))),
             readers: Arc::new(Readers::new(readers?)),
+            commits,
         })
     }
 
@@ -86,6 +90,11 @@ impl SqliteStore {
             rusqlite::types::Value::Integer(n) => n.to_string(),
             other => panic!("{other:?}"),
         }
+    }
+
+    /// How long its commits take, seconds.
+    pub fn commits(&self) -> Histogram {
+        self.commits.clone()
     }
 
     /// Closes every connection; the write-ahead log is folded in by the last one. Open transactions end first.

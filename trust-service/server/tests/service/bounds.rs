@@ -147,6 +147,32 @@ async fn t25_connections_are_counted_by_address() {
 }
 
 #[tokio::test]
+async fn t25_one_address_begins_so_many_sessions_a_minute() {
+    let trust = Trust::with(|config| config.limits.sessions_per_minute_per_address = 3).await;
+    let maker = prepare(&trust).await;
+    let a = tpm(&maker, Seat::A);
+    let begin = |client: reqwest::Client| {
+        let request = client.post(trust.url(AUTH)).json(&ccnode_testkit::auth_request(&a, &pool()));
+        async { request.send().await.unwrap() }
+    };
+    for _ in 0..3 {
+        assert_eq!(begin(trust.client()).await.status(), 200);
+    }
+    let fourth = begin(trust.client()).await;
+    assert_eq!(fourth.status(), 429);
+    assert_eq!(fourth.headers()["retry-after"], "20");
+    let problem: Problem = fourth.json().await.unwrap();
+    assert_eq!(problem.code, Some(Code::SessionsTooMany));
+    assert!(problem.kind.ends_with("/errors/AttestationError"), "{}", problem.kind);
+    // Others' sessions, and other requests of the same address.
+    let elsewhere =
+        builder().add_root_certificate(trust.ca()).local_address(std::net::IpAddr::from([127, 0, 0, 2]));
+    assert_eq!(begin(elsewhere.build().unwrap()).await.status(), 200);
+    assert_eq!(trust.client().get(trust.url("/livez")).send().await.unwrap().status(), 200);
+    assert!(trust.admin().refusals().await.is_empty(), "a flood is no record");
+}
+
+#[tokio::test]
 async fn connections_have_an_end() {
     let trust = Trust::with(|config| config.limits.connection_time = short(300)).await;
     let mut idle = plain(&trust).await;

@@ -44,11 +44,16 @@ pub(crate) struct Trust {
 }
 
 struct Running {
-    service: Arc<Service<SqliteStore>>,
     node: SocketAddr,
     admin: SocketAddr,
-    stop: oneshot::Sender<()>,
-    ended: JoinHandle<()>,
+    how: How,
+}
+
+enum How {
+    /// In the test's own process.
+    Within { service: Arc<Service<SqliteStore>>, stop: oneshot::Sender<()>, ended: JoinHandle<()> },
+    /// The shipped program.
+    Program(tokio::process::Child),
 }
 
 impl Trust {
@@ -89,13 +94,58 @@ impl Trust {
         let ended = tokio::spawn(server.run(async {
             let _ = stopped.await;
         }));
-        self.running = Some(Running { service, node, admin, stop, ended });
+        self.running = Some(Running { node, admin, how: How::Within { service, stop, ended } });
     }
 
     pub(crate) async fn stop(&mut self) {
-        let Running { stop, ended, .. } = self.running.take().unwrap();
-        stop.send(()).unwrap();
-        ended.await.unwrap();
+        match self.running.take().unwrap().how {
+            How::Within { stop, ended, .. } => {
+                stop.send(()).unwrap();
+                ended.await.unwrap();
+            }
+            How::Program(mut child) => {
+                signal(&child, "TERM");
+                assert!(child.wait().await.unwrap().success());
+            }
+        }
+    }
+
+    /// What the program writes to standard error goes here.
+    pub(crate) fn log_file(&self) -> PathBuf {
+        self.folder.path().join("log")
+    }
+
+    pub(crate) fn log(&self) -> String {
+        std::fs::read_to_string(self.log_file()).unwrap()
+    }
+
+    /// Ends it, and starts the shipped program in its place, or another one that becomes it.
+    pub(crate) async fn run(&mut self, mut program: tokio::process::Command) {
+        self.stop().await;
+        let log = std::fs::File::create(self.log_file()).unwrap();
+        let mut child = program.stderr(log).kill_on_drop(true).spawn().unwrap();
+        let address = |log: &str, of: &str| -> Option<SocketAddr> {
+            let line = log.lines().find(|line| line.ends_with(of))?;
+            line.split(' ').nth(2)?.parse().ok()
+        };
+        loop {
+            let log = self.log();
+            let addresses = (address(&log, "for nodes"), address(&log, "for administrators"));
+            if let (Some(node), Some(admin)) = addresses {
+                self.running = Some(Running { node, admin, how: How::Program(child) });
+                return;
+            }
+            assert!(child.try_wait().unwrap().is_none(), "it ended: {log}");
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    }
+
+    /// The program's process.
+    pub(crate) fn process(&self) -> u32 {
+        match &self.running().how {
+            How::Program(child) => child.id().unwrap(),
+            How::Within { .. } => panic!("no program"),
+        }
     }
 
     /// Ends it, and starts it from what is on disk.
@@ -106,7 +156,10 @@ impl Trust {
 
     /// Kills it without any ending, and starts it from what is on disk.
     pub(crate) async fn crash(&mut self) {
-        self.running.take().unwrap().ended.abort();
+        match self.running.take().unwrap().how {
+            How::Within { ended, .. } => ended.abort(),
+            How::Program(mut child) => child.kill().await.unwrap(),
+        }
         self.start().await;
     }
 
@@ -115,7 +168,10 @@ impl Trust {
     }
 
     pub(crate) fn service(&self) -> &Arc<Service<SqliteStore>> {
-        &self.running().service
+        match &self.running().how {
+            How::Within { service, .. } => service,
+            How::Program(_) => panic!("in a process of its own"),
+        }
     }
 
     pub(crate) fn node_address(&self) -> SocketAddr {
@@ -154,6 +210,18 @@ impl Trust {
         let client = builder().add_root_certificate(self.ca()).identity(identity).build().unwrap();
         Admin { client, base: format!("https://{}", self.running().admin) }
     }
+}
+
+/// The shipped program, serving the folder.
+pub(crate) fn program(dir: &Path) -> tokio::process::Command {
+    let mut program = tokio::process::Command::new(env!("CARGO_BIN_EXE_ccnode-trust"));
+    program.arg("serve").arg(dir);
+    program
+}
+
+fn signal(child: &tokio::process::Child, name: &str) {
+    let id = child.id().unwrap().to_string();
+    assert!(std::process::Command::new("kill").args(["-s", name, &id]).status().unwrap().success());
 }
 
 pub(crate) fn builder() -> reqwest::ClientBuilder {

@@ -32,9 +32,15 @@ mod last_evidence;
 #[cfg(test)]
 mod levels;
 #[cfg(test)]
+mod logs;
+#[cfg(test)]
 mod machines;
 #[cfg(test)]
+mod metrics;
+#[cfg(test)]
 mod mirror;
+#[cfg(test)]
+mod openapi;
 #[cfg(test)]
 mod probes;
 #[cfg(test)]
@@ -63,3 +69,5 @@ mod stock_resources;
 mod stock_walk;
 #[cfg(test)]
 mod swapped;
+#[cfg(test)]
+mod unit;

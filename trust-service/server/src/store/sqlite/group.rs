@@ -5,8 +5,10 @@
 
 use super::query::sql;
 use super::{Result, StoreError};
+use prometheus_client::metrics::histogram::Histogram;
 use rusqlite::Connection;
 use std::sync::Arc;
+use std::time::Instant;
 use tokio::sync::{OwnedMutexGuard, oneshot};
 
 /// How a transaction's commit ended.
@@ -20,11 +22,13 @@ pub(super) struct Writer {
     waiting: Vec<oneshot::Sender<Committed>>,
     /// Whether somebody is on the way to commit them.
     called: bool,
+    /// How long commits take.
+    commits: Histogram,
 }
 
 impl Writer {
-    pub(super) fn new(db: Connection) -> Self {
-        Self { db: Some(db), waiting: Vec::new(), called: false }
+    pub(super) fn new(db: Connection, commits: Histogram) -> Self {
+        Self { db: Some(db), waiting: Vec::new(), called: false, commits }
     }
 
     pub(super) fn db(&self) -> Result<&Connection> {
@@ -77,7 +81,10 @@ impl Writer {
     pub(super) fn commit(&mut self) {
         self.called = false;
         let Some(db) = self.db.as_ref().filter(|_| !self.waiting.is_empty()) else { return };
-        match run(db, "COMMIT") {
+        let start = Instant::now();
+        let done = run(db, "COMMIT");
+        self.commits.observe(start.elapsed().as_secs_f64());
+        match done {
             Ok(()) => self.waiting.drain(..).for_each(|told| {
                 // Who has gone away meanwhile need not hear it.
                 let _ = told.send(Ok(()));

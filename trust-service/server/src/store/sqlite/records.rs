@@ -42,7 +42,8 @@ fn refusal_row(row: &Row<'_>) -> Result<RefusalRow> {
 pub(super) fn refusals(db: &Connection, filter: &RefusalFilter) -> Result<Vec<RefusalRow>> {
     let text = "SELECT r.*, e.refusal IS NOT NULL AS has_evidence, NULL AS kept
         FROM refusals r LEFT JOIN evidence e ON e.refusal = r.id
-        WHERE (?1 IS NULL OR r.pool = ?1) AND (?2 IS NULL OR r.node = ?2) ORDER BY r.id DESC LIMIT ?3";
+        WHERE (?1 IS NULL OR r.pool = ?1) AND (?2 IS NULL OR r.node = ?2)
+        AND (?3 IS NULL OR r.correlation_id = ?3) ORDER BY r.id DESC LIMIT ?4";
     let short = |row: &Row<'_>| {
         let mut row = refusal_row(row)?;
         row.record.differences.clear();
@@ -51,6 +52,7 @@ pub(super) fn refusals(db: &Connection, filter: &RefusalFilter) -> Result<Vec<Re
     query(text)
         .bind(word_or_null("pool", &filter.pool)?)
         .bind(word_or_null("node", &filter.node)?)
+        .bind(&filter.correlation_id)
         .bind(limit(filter.limit))
         .all(db, short)
 }

@@ -1,0 +1,389 @@
+//! docs/openapi.yaml against the running service: every route is described, and every description is how the service answers.
+
+use crate::fixture::*;
+use crate::stock_clients::{soft, stock_config};
+use base64::Engine as _;
+use ccnode_protocol::admin::{self, AuditRow, OnUnknown, Pair, Rule, TrustLevel};
+use ccnode_protocol::{NodeName, REFERENCE_VALUE, REGISTER_AK};
+use ccnode_server::store::SqliteStore;
+use ccnode_server::{metrics, pki, serve};
+use ccnode_testkit::{Boot, MakerCa, Seat, auth_request};
+use reqwest::{Client, Method, RequestBuilder};
+use serde::Serialize;
+use serde_json::{Value, json};
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+
+const METHODS: [Method; 5] = [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
+
+/// The page, and which of its answers were seen: path, method, status.
+struct Page {
+    page: Value,
+    seen: RefCell<BTreeSet<(String, String, String)>>,
+}
+
+/// A route's template as the page has it: its parts have names there.
+fn described(path: &str) -> String {
+    path.replace("{*path}", "{repository}/{type}/{tag}").replace("{*", "{")
+}
+
+impl Page {
+    fn read() -> Self {
+        let text = include_str!("../../../../docs/openapi.yaml");
+        Self { page: serde_yaml_ng::from_str(text).unwrap(), seen: RefCell::default() }
+    }
+
+    fn operation(&self, path: &str, method: &Method) -> Option<&Value> {
+        self.page["paths"].get(described(path))?.get(method.as_str().to_lowercase())
+    }
+
+    fn resolve<'a>(&'a self, value: &'a Value) -> &'a Value {
+        match value["$ref"].as_str() {
+            Some(name) => self.page.pointer(name.trim_start_matches('#')).unwrap(),
+            None => value,
+        }
+    }
+
+    fn hold(&self, schema: &Value, value: &Value, what: &str) {
+        let mut whole = schema.clone();
+        whole["components"] = self.page["components"].clone();
+        let validator = jsonschema::draft202012::new(&whole).unwrap();
+        let errors: Vec<String> =
+            validator.iter_errors(value).map(|e| format!("{}: {e}", e.instance_path())).collect();
+        assert!(errors.is_empty(), "{what}: {errors:#?}");
+    }
+
+    /// Sends a request whose body is as described, and holds the answer to its description.
+    async fn send(
+        &self,
+        path: &str,
+        method: &Method,
+        request: RequestBuilder,
+        body: Option<&Value>,
+    ) -> Value {
+        if let Some(body) = body {
+            let due = &self.operation(path, method).unwrap()["requestBody"]["content"];
+            let (_, due) = due.as_object().unwrap().iter().next().unwrap();
+            self.hold(&due["schema"], body, &format!("what {method} {path} is sent"));
+        }
+        let request = body.into_iter().fold(request, |request, body| request.json(body));
+        self.answer(path, method, request.send().await.unwrap()).await
+    }
+
+    async fn answer(&self, path: &str, method: &Method, answer: reqwest::Response) -> Value {
+        let status = answer.status().as_str().to_owned();
+        let what = format!("{method} {path} {status}");
+        let operation = self.operation(path, method).unwrap_or_else(|| panic!("{what}: not described"));
+        let due = self
+            .resolve(operation["responses"].get(&status).unwrap_or_else(|| panic!("{what}: not described")));
+        self.seen.borrow_mut().insert((described(path), method.as_str().to_lowercase(), status));
+        for (name, _) in due["headers"].as_object().into_iter().flatten() {
+            assert!(answer.headers().contains_key(name), "{what}: no {name}");
+        }
+        let kind = answer.headers().get("content-type").map(|kind| kind.to_str().unwrap().to_owned());
+        let bytes = answer.bytes().await.unwrap();
+        let Some(contents) = due["content"].as_object() else {
+            assert!(bytes.is_empty() && kind.is_none(), "{what}: a body");
+            return Value::Null;
+        };
+        let kind = kind.unwrap_or_else(|| panic!("{what}: no content type"));
+        let content = contents.get(&kind).unwrap_or_else(|| panic!("{what}: {kind} is not described"));
+        let body = match kind.as_str() {
+            "application/json" => serde_json::from_slice(&bytes).unwrap(),
+            _ => Value::String(String::from_utf8(bytes.to_vec()).unwrap()),
+        };
+        self.hold(&content["schema"], &body, &what);
+        body
+    }
+
+    fn saw(&self, path: &str, method: &str, status: &str) -> bool {
+        self.seen.borrow().contains(&(path.to_owned(), method.to_owned(), status.to_owned()))
+    }
+
+    /// Every operation with its path and its method.
+    fn operations(&self) -> impl Iterator<Item = (&String, &String, &Value)> {
+        let paths = self.page["paths"].as_object().unwrap().iter();
+        let all = paths.flat_map(|(path, item)| {
+            item.as_object().unwrap().iter().map(move |(method, operation)| (path, method, operation))
+        });
+        all.filter(|(_, method, _)| *method != "parameters")
+    }
+}
+
+/// A path on which nothing is found, though it can be read.
+fn filled(path: &str) -> String {
+    let part = |part: &str| match part {
+        "{pool}" | "{node}" => "nothing".to_owned(),
+        "{platform}" | "{image}" => "a".repeat(64),
+        "{id}" if path == admin::REFUSAL => "4000000".to_owned(),
+        "{id}" => "a".repeat(64),
+        "{*path}" => "default/none/of".to_owned(),
+        "{repository}" | "{type}" | "{tag}" => "none".to_owned(),
+        "{*name}" | "{name}" => "nothing".to_owned(),
+        other => other.to_owned(),
+    };
+    path.split('/').map(part).collect::<Vec<_>>().join("/")
+}
+
+fn client_of(trust: &Trust, role: &str) -> Client {
+    let out = trust.dir().join(role);
+    ccnode_server::client::issue(&trust.dir(), "openapi", role, &out).unwrap();
+    let pem = ["key.pem", "cert.pem"].map(|name| std::fs::read(out.join(name)).unwrap()).concat();
+    let identity = reqwest::Identity::from_pem(&pem).unwrap();
+    builder().add_root_certificate(trust.ca()).identity(identity).build().unwrap()
+}
+
+#[tokio::test]
+async fn every_route_is_described_and_nothing_else() {
+    let trust = Trust::new().await;
+    let page = Page::read();
+    let (admin, reader) = (client_of(&trust, pki::CLUSTER_ADMIN), client_of(&trust, pki::METRICS));
+    let base = format!("https://{}", trust.admin_address());
+    let nodes = serve::routes::<SqliteStore>(0).into_iter().map(|(path, _)| (path, false));
+    let nodes = nodes.chain(serve::ELSEWHERE.map(|path| (path, false)));
+    let admins = [ccnode_server::admin::routes::<SqliteStore>(), ccnode_server::admin::stock::routes()];
+    let admins = admins.into_iter().flatten().map(|(path, _)| (path, true));
+    let mut routes = BTreeSet::new();
+    for (path, is_admin) in nodes.chain(admins) {
+        routes.insert(described(path));
+        for method in METHODS {
+            let url = format!("{}{}", if is_admin { base.clone() } else { trust.url("") }, filled(path));
+            let request = |client: &Client| client.request(method.clone(), &url).json(&json!({}));
+            let answer = request(&admin).send().await.unwrap();
+            let status = answer.status();
+            let there = !answer.text().await.unwrap().contains("there is nothing at this path");
+            let of = page.operation(path, &method).map(|operation| operation["tags"][0] == "admin");
+            // The nodes' listener refuses what administrators ask there, and what nobody asks at the resources.
+            let due = of == Some(is_admin) || (!is_admin && there && status == 401);
+            assert_eq!(there, due, "{method} {path} {status}: there, and described for {of:?}");
+            if of != Some(is_admin) {
+                continue;
+            }
+            page.answer(path, &method, request(&admin).send().await.unwrap()).await;
+            if is_admin {
+                let nobody = page.answer(path, &method, request(&trust.client()).send().await.unwrap()).await;
+                assert_eq!(nobody["code"], "admin-unauthenticated");
+                let refused = page.answer(path, &method, request(&reader).send().await.unwrap()).await;
+                assert!(path == metrics::PATH || refused["code"] == "role-missing", "{method} {path}");
+            }
+        }
+    }
+    let all: BTreeSet<String> = page.page["paths"].as_object().unwrap().keys().cloned().collect();
+    assert_eq!(all, routes);
+}
+
+fn json_of(value: &impl Serialize) -> Value {
+    serde_json::to_value(value).unwrap()
+}
+
+/// The administrator's part of the story.
+struct Desk<'a> {
+    page: &'a Page,
+    client: Client,
+    base: String,
+}
+
+impl Desk<'_> {
+    async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        values: &[&dyn std::fmt::Display],
+        body: Option<Value>,
+    ) -> Value {
+        let request =
+            self.client.request(method.clone(), format!("{}{}", self.base, admin::path(path, values)));
+        self.page.send(path, &method, request, body.as_ref()).await
+    }
+
+    /// Retires a node, and takes it off the record.
+    async fn forget(&self, node: &str) {
+        for _ in 0..2 {
+            assert_eq!(self.call(Method::DELETE, admin::NODE, &[&node], None).await, Value::Null);
+        }
+    }
+
+    async fn get(&self, path: &str, values: &[&dyn std::fmt::Display]) -> Value {
+        self.call(Method::GET, path, values, None).await
+    }
+}
+
+#[tokio::test]
+async fn every_operation_answers_as_described() {
+    let trust = Trust::with(|config| {
+        stock_config(config);
+        config.limits.sessions_per_minute_per_address = 4;
+    })
+    .await;
+    let page = Page::read();
+    let base = format!("https://{}", trust.admin_address());
+    let desk = Desk { page: &page, client: client_of(&trust, pki::CLUSTER_ADMIN), base };
+    let (boot, maker) = (Boot::standard(), MakerCa::new("maker"));
+
+    // A pool with all that there is to say of one.
+    let rules = [Rule::DangerHostIsTrusted];
+    let pool = json!({"name": POOL, "on-unknown": json_of(&OnUnknown::Ask), "rules": []});
+    desk.call(Method::POST, admin::POOLS, &[], Some(pool.clone())).await;
+    let again = desk.call(Method::POST, admin::POOLS, &[], Some(pool)).await;
+    assert_eq!(again["code"], "conflict");
+    desk.call(Method::PATCH, admin::POOL, &[&POOL], Some(json!({"rules": rules, "on-unknown": "enrol"})))
+        .await;
+    desk.get(admin::POOLS, &[]).await;
+    desk.get(admin::POOL, &[&POOL]).await;
+    let hardware = desk.get(admin::POOL_HARDWARE, &[&POOL]).await;
+    desk.call(Method::PUT, admin::POOL_HARDWARE, &[&POOL], Some(hardware)).await;
+    let root = |der: &[u8]| json!({"certificate": pki::pem("CERTIFICATE", der), "level": json_of(&TrustLevel::HypervisorVtpm)});
+    for der in [maker.root(), maker.intermediate()] {
+        desk.call(Method::POST, admin::EK_ROOTS, &[&POOL], Some(root(&der))).await;
+    }
+    let (platform, image) = (boot.platform_tuple("qemu"), image(&boot, verity()));
+    let pair = Pair { platform: platform.id(), image: image.id() };
+    desk.call(Method::POST, admin::PLATFORMS, &[], Some(json_of(&platform))).await;
+    desk.call(Method::POST, admin::IMAGES, &[], Some(json_of(&image))).await;
+    desk.call(Method::POST, admin::PAIRS, &[&POOL], Some(json_of(&pair))).await;
+    for (list, one, id) in
+        [(admin::PLATFORMS, admin::PLATFORM, pair.platform), (admin::IMAGES, admin::IMAGE, pair.image)]
+    {
+        desk.get(list, &[]).await;
+        desk.get(one, &[&id]).await;
+        assert_eq!(desk.call(Method::DELETE, one, &[&id], None).await["code"], "conflict", "allowed");
+    }
+
+    // A node's whole way, and one that is refused.
+    let a = tpm(&maker, Seat::A);
+    let name = walk(&trust, &page, &a).await;
+    a.cap();
+    let session = challenge(&trust, &a).await;
+    let (attestation, ..) = session.answer(&a);
+    let refused =
+        session.send(&page, ccnode_protocol::ATTEST, Method::POST, Some(json_of(&attestation))).await;
+    assert!(refused["pcr"].is_u64(), "{refused}");
+    let body = json!({"version": "0.4.0", "tee": "tpm", "extra-params": ""});
+    // Some come in meanwhile, where the machine is slow.
+    for _ in 0..20 {
+        let request = trust.client().post(trust.url(ccnode_protocol::AUTH));
+        let answer = page.send(ccnode_protocol::AUTH, &Method::POST, request, Some(&body)).await;
+        if answer["code"] == "sessions-too-many" {
+            break;
+        }
+        assert_eq!(answer["code"], "stock-not-allowed");
+    }
+    let large = trust.client().post(trust.url(ccnode_protocol::FORMATTED)).body(vec![b' '; 64 * 1024]);
+    page.answer(ccnode_protocol::FORMATTED, &Method::POST, large.send().await.unwrap()).await;
+    for path in ["/livez", "/readyz", "/.well-known/jwks.json"] {
+        page.send(path, &Method::GET, trust.client().get(trust.url(path)), None).await;
+    }
+
+    // What is left of them.
+    desk.get(admin::NODES, &[]).await;
+    desk.get(admin::NODE, &[&name]).await;
+    desk.get(admin::NODE_EVIDENCE, &[&name]).await;
+    let refusals = desk.get(admin::REFUSALS, &[]).await;
+    desk.get(admin::REFUSAL, &[&refusals[0]["id"]]).await;
+    let rows = desk.get(admin::AUDIT, &[]).await;
+    assert!(serde_json::from_value::<Vec<AuditRow>>(rows).unwrap().len() > 10);
+    desk.get(metrics::PATH, &[]).await;
+    let why = || Some(json!({"reason": "test"}));
+    for path in [admin::NODE_REGRANT, admin::NODE_REVOKE, admin::NODE_APPROVE] {
+        desk.call(Method::POST, path, &[&name], why()).await;
+    }
+    resources(&trust, &desk, &name).await;
+    desk.forget(name.as_str()).await;
+    desk.call(Method::DELETE, admin::PAIR, &[&POOL, &pair.platform, &pair.image], None).await;
+    desk.call(Method::DELETE, admin::IMAGE, &[&pair.image], None).await;
+    desk.call(Method::DELETE, admin::PLATFORM, &[&pair.platform], None).await;
+    let id = ccnode_evidence::Sha256Digest::of(&maker.root());
+    desk.call(Method::DELETE, admin::EK_ROOT, &[&POOL, &id], None).await;
+    assert_eq!(desk.call(Method::DELETE, admin::POOL, &[&POOL], None).await, Value::Null);
+    trust.service().store.close().await;
+    page.send("/readyz", &Method::GET, trust.client().get(trust.url("/readyz")), None).await;
+    desk.get(admin::POOLS, &[]).await;
+
+    for (path, method, operation) in page.operations() {
+        let good = operation["responses"].as_object().unwrap().keys().find(|status| status.starts_with('2'));
+        assert!(
+            good.is_none_or(|good| page.saw(path, method, good)),
+            "{method} {path} was not seen to succeed"
+        );
+    }
+    for status in ["401", "409", "413", "429", "500", "503"] {
+        assert!(page.seen.borrow().iter().any(|(.., seen)| seen == status), "{status} was not seen");
+    }
+}
+
+/// Resources and reference values, by both ways of saying them, and a key that is registered.
+async fn resources(trust: &Trust, desk: &Desk<'_>, node: &NodeName) {
+    let name: [&dyn std::fmt::Display; 3] = [&"default", &"key", &"one"];
+    let bytes = || Some(json!("what it holds"));
+    desk.call(Method::PUT, admin::RESOURCE, &name, bytes()).await;
+    desk.get(admin::RESOURCE, &name).await;
+    desk.get(admin::RESOURCES, &[]).await;
+    for reader in [json!({"node": node}), json!({"pool": POOL})] {
+        let record = desk.call(Method::POST, admin::RESOURCE_READERS, &name, Some(reader)).await;
+        assert_eq!(record["nodes"], json!([node]));
+    }
+    for (path, reader) in [(admin::RESOURCE_NODE, node.as_str()), (admin::RESOURCE_POOL, POOL)] {
+        let values: [&dyn std::fmt::Display; 4] = [&"default", &"key", &"one", &reader];
+        desk.call(Method::DELETE, path, &values, None).await;
+    }
+    desk.call(Method::DELETE, admin::RESOURCE, &name, None).await;
+    let stock = "/kbs/v0/resource/{repository}/{type}/{tag}";
+    desk.call(Method::POST, stock, &name, bytes()).await;
+    desk.call(Method::DELETE, stock, &name, None).await;
+    let payload =
+        base64::engine::general_purpose::STANDARD.encode(json!({"tpm_pcr4": ["a".repeat(64)]}).to_string());
+    let values = json!({"version": "0.1.0", "type": "sample", "payload": payload});
+    desk.call(Method::POST, REFERENCE_VALUE, &[], Some(values)).await;
+    desk.get("/kbs/v0/reference-value/{name}", &[&"tpm_pcr4"]).await;
+    desk.get(admin::POOL_REFERENCE_VALUES, &[&POOL]).await;
+    desk.call(Method::DELETE, admin::POOL_REFERENCE_VALUES, &[&POOL], None).await;
+    let rules = json!({"rules": ["danger-no-activation", "danger-open-registration"]});
+    desk.call(Method::PATCH, admin::POOL, &[&POOL], Some(rules)).await;
+    let key = pki::pem("PUBLIC KEY", &soft(Seat::C).ak_spki());
+    let request = trust.client().put(trust.url(REGISTER_AK));
+    desk.page.send(REGISTER_AK, &Method::PUT, request, Some(&json!({"public_key": key}))).await;
+    let nodes = desk.get(admin::NODES, &[]).await;
+    let waiting = nodes.as_array().unwrap().iter().find(|node| node["state"] == "pending").unwrap();
+    desk.forget(waiting["name"].as_str().unwrap()).await;
+}
+
+impl Challenged {
+    async fn send(&self, page: &Page, path: &str, method: Method, body: Option<Value>) -> Value {
+        let request = self.client.request(method.clone(), format!("{}{path}", self.base));
+        page.send(path, &method, request.header("cookie", &self.cookie), body.as_ref()).await
+    }
+}
+
+/// A node's first boot; answers its name.
+async fn walk(trust: &Trust, page: &Page, tpm: &ccnode_testkit::SoftTpm) -> NodeName {
+    use ccnode_protocol::{ATTEST, AUTH, CERTIFICATE, FORMATTED, GRANTS, READY, REFUSALS};
+    let begin = trust.client().post(trust.url(AUTH));
+    page.send(AUTH, &Method::POST, begin, Some(&json_of(&auth_request(tpm, &pool())))).await;
+    let session = challenge(trust, tpm).await;
+    let (attestation, csr, name) = session.answer(tpm);
+    session.send(page, ATTEST, Method::POST, Some(json_of(&attestation))).await;
+    let sealed = session.send(page, GRANTS, Method::GET, None).await;
+    let sealed = serde_json::from_value(sealed).unwrap();
+    let grants: ccnode_protocol::grants::Grants =
+        serde_json::from_slice(session.key.open(&sealed).unwrap().expose()).unwrap();
+    let granted = Granted { session, grants, csr, token: String::new() };
+    let ((id, secret), generation) = (granted.format(), granted.grants.volume().unwrap().generation);
+    let spent = |member: &str, digest| {
+        Some(
+            json!({"grant": id, "secret": json_of(&secret), "generation": generation, member: json_of(&digest)}),
+        )
+    };
+    granted.session.send(page, FORMATTED, Method::POST, spent("header-digest", header())).await;
+    granted.session.send(page, READY, Method::POST, spent("populated-from", verity())).await;
+    let grant = &granted.grants.certificate;
+    let csr = json_of(&ccnode_evidence::Base64Url(granted.csr.clone()));
+    let body = json!({"grant": grant.id, "secret": json_of(&grant.secret), "csr": csr});
+    granted.session.send(page, CERTIFICATE, Method::POST, Some(body)).await;
+    let report = json!({"code": "disk-failed", "detail": "read", "correlation-id": "n"});
+    granted.session.send(page, REFUSALS, Method::POST, Some(report)).await;
+    // The cluster that it joins is a resource of its own.
+    let path = format!("/kbs/v0/resource/node/{name}/cluster");
+    let request = granted.session.client.get(trust.url(&path)).header("cookie", &granted.session.cookie);
+    page.send("/kbs/v0/resource/{repository}/{type}/{tag}", &Method::GET, request, None).await;
+    name
+}
