@@ -42,8 +42,8 @@ pub(crate) enum Command {
     },
     /// Renew the certificates of the service and its administrator, with new keys
     ///
-    /// The CA stays, and so does what node images have pinned. Restart the
-    /// service afterwards.
+    /// The CA stays, and so does what node images have pinned. Tell the running
+    /// service afterwards: `systemctl reload ccnode-trust`, or SIGHUP.
     Renew {
         /// The folder that `init` made
         dir: PathBuf,
@@ -51,6 +51,12 @@ pub(crate) enum Command {
         #[arg(long = "name", value_name = "HOST_OR_IP")]
         names: Vec<String>,
     },
+    /// Put a new key in the place of an old one, without losing a session
+    ///
+    /// Tell the running service afterwards: `systemctl reload ccnode-trust`, or
+    /// SIGHUP.
+    #[command(subcommand)]
+    Rotate(Rotate),
     /// Issue a client certificate, with a new key, to a folder of its own
     ///
     /// The role `metrics` reads /metrics on the administrators' address, and
@@ -70,6 +76,28 @@ pub(crate) enum Command {
     /// The audit log
     #[command(subcommand)]
     Audit(Audit),
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Rotate {
+    /// The key-encryption key, under which the database and cookies lie
+    Kek {
+        /// The folder that `init` made
+        dir: PathBuf,
+    },
+    /// The key of tokens and of audit checkpoints
+    Token {
+        /// The folder that `init` made
+        dir: PathBuf,
+    },
+    /// The CA of the service: make the next one; then, with --switch, use it
+    Ca {
+        /// The folder that `init` made
+        dir: PathBuf,
+        /// Use the next CA, once images and administrators trust it
+        #[arg(long)]
+        switch: bool,
+    },
 }
 
 /// What a client may do.

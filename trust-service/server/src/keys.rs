@@ -8,6 +8,7 @@ use rand_core::{OsRng, RngCore as _};
 use sha2::{Digest as _, Sha256};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
 use zeroize::Zeroizing;
 
 const VERSION: u8 = 1;
@@ -75,24 +76,63 @@ impl Kek {
 
     /// The sealer for one purpose; purposes can't open each other's values.
     pub fn sealer(&self, purpose: &'static str) -> Sealer {
-        Sealer { key: derive(self.0.expose(), b"ccnode kek/1", purpose.as_bytes()) }
+        Sealer::new(vec![self.derived(purpose)])
+    }
+
+    /// The same where `old` was in use before: what it sealed is opened too.
+    pub fn sealer_after(&self, old: Option<&Self>, purpose: &'static str) -> Sealer {
+        Sealer::new([Some(self), old].into_iter().flatten().map(|kek| kek.derived(purpose)).collect())
+    }
+
+    fn derived(&self, purpose: &'static str) -> Secret<32> {
+        derive(self.0.expose(), b"ccnode kek/1", purpose.as_bytes())
+    }
+
+    /// Whether both are the same key.
+    pub fn is(&self, other: &Self) -> bool {
+        self.0 == other.0
     }
 }
 
 /// Seals values with AES-256-GCM under a key of their own each (HKDF over a random salt), so that no number of values wears
-/// the key out.
+/// the key out. After a rotation it opens what was sealed before, and seals with the new key alone.
 #[derive(Debug)]
 pub struct Sealer {
-    key: Secret<32>,
+    // The newest first.
+    keys: RwLock<Arc<Vec<Secret<32>>>>,
 }
 
 impl Sealer {
+    fn new(keys: Vec<Secret<32>>) -> Self {
+        Self { keys: RwLock::new(Arc::new(keys)) }
+    }
+
+    fn keys(&self) -> Arc<Vec<Secret<32>>> {
+        self.keys.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes the keys of another sealer in place of its own.
+    pub fn replace(&self, with: &Self) {
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = with.keys();
+    }
+
+    /// Seals anew what an older key sealed; `None` for what the newest did.
+    pub fn reseal(&self, place: &str, sealed: &[u8]) -> Result<Option<Vec<u8>>, KeyError> {
+        let keys = self.keys();
+        if keys.first().is_some_and(|key| open(key, place, sealed).is_ok()) {
+            return Ok(None);
+        }
+        let plain = self.open(place, sealed)?;
+        self.seal(place, &plain).map(Some)
+    }
+
     /// Version, salt, ciphertext and tag; `place` (a row's identity) is the additional data.
     pub fn seal(&self, place: &str, plain: &[u8]) -> Result<Vec<u8>, KeyError> {
         let mut salt = [0; SALT];
         OsRng.fill_bytes(&mut salt);
-        let sealed = self
-            .cipher(&salt)
+        let keys = self.keys();
+        let key = keys.first().ok_or_else(|| KeyError::Seal(place.to_owned()))?;
+        let sealed = cipher(key, &salt)
             .encrypt(&Nonce::default(), Payload { msg: plain, aad: place.as_bytes() })
             .map_err(|_| KeyError::Seal(place.to_owned()))?;
         Ok([&[VERSION], salt.as_slice(), &sealed].concat())
@@ -100,22 +140,28 @@ impl Sealer {
 
     /// Opens what was sealed for `place`.
     pub fn open(&self, place: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyError> {
-        let fail = || KeyError::Open(place.to_owned());
-        let (&version, rest) = sealed.split_first().ok_or_else(fail)?;
-        if version != VERSION {
-            return Err(fail());
-        }
-        let (salt, body) = rest.split_at_checked(SALT).ok_or_else(fail)?;
-        self.cipher(salt)
-            .decrypt(&Nonce::default(), Payload { msg: body, aad: place.as_bytes() })
-            .map(Zeroizing::new)
-            .map_err(|_| fail())
+        let keys = self.keys();
+        let opened = keys.iter().find_map(|key| open(key, place, sealed).ok());
+        opened.ok_or_else(|| KeyError::Open(place.to_owned()))
     }
+}
 
-    // Each salt gives a key that is used once, therefore the nonce may be constant.
-    fn cipher(&self, salt: &[u8]) -> Aes256Gcm {
-        Aes256Gcm::new(derive(self.key.expose(), salt, b"ccnode seal/1").expose().into())
+fn open(key: &Secret<32>, place: &str, sealed: &[u8]) -> Result<Zeroizing<Vec<u8>>, KeyError> {
+    let fail = || KeyError::Open(place.to_owned());
+    let (&version, rest) = sealed.split_first().ok_or_else(fail)?;
+    if version != VERSION {
+        return Err(fail());
     }
+    let (salt, body) = rest.split_at_checked(SALT).ok_or_else(fail)?;
+    cipher(key, salt)
+        .decrypt(&Nonce::default(), Payload { msg: body, aad: place.as_bytes() })
+        .map(Zeroizing::new)
+        .map_err(|_| fail())
+}
+
+// Each salt gives a key that is used once, therefore the nonce may be constant.
+fn cipher(key: &Secret<32>, salt: &[u8]) -> Aes256Gcm {
+    Aes256Gcm::new(derive(key.expose(), salt, b"ccnode seal/1").expose().into())
 }
 
 #[expect(clippy::expect_used, reason = "HKDF-SHA256 gives up to 8160 bytes; 32 are always there")]
@@ -156,6 +202,21 @@ mod tests {
             assert!(sealer.open("volumes/a", &bad).is_err(), "byte {at}");
             assert!(sealer.open("volumes/a", &sealed[..at]).is_err(), "length {at}");
         }
+    }
+
+    #[test]
+    fn after_a_rotation_the_old_key_opens_and_seals_no_more() {
+        let (old, new) = (Kek::generate(), Kek::generate());
+        let sealer = old.sealer("store");
+        let sealed = sealer.seal("a", b"key").unwrap();
+        sealer.replace(&new.sealer_after(Some(&old), "store"));
+        assert_eq!(sealer.open("a", &sealed).unwrap().as_slice(), b"key");
+        let anew = sealer.reseal("a", &sealed).unwrap().unwrap();
+        assert_eq!(sealer.reseal("a", &anew).unwrap(), None, "it is the newest's");
+        assert!(matches!(sealer.reseal("b", &sealed), Err(KeyError::Open(_))), "of another place");
+        sealer.replace(&new.sealer_after(None, "store"));
+        assert_eq!(sealer.open("a", &anew).unwrap().as_slice(), b"key");
+        assert!(sealer.open("a", &sealed).is_err(), "the old key is gone");
     }
 
     #[test]

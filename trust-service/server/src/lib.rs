@@ -28,6 +28,8 @@ pub mod problem;
 pub mod references;
 pub mod release;
 pub mod renew;
+pub mod rotate;
+pub mod rotation;
 pub mod serve;
 pub mod service;
 pub mod shares;

@@ -3,12 +3,12 @@
 mod args;
 
 use anyhow::Context as _;
-use args::{Arguments, Audit, Command, Role};
+use args::{Arguments, Audit, Command, Role, Rotate};
 use ccnode_server::config::FILE;
 use ccnode_server::init::Options;
 use ccnode_server::serve::Server;
 use ccnode_server::service::{Service, read};
-use ccnode_server::{audit, client, init, pki, renew};
+use ccnode_server::{audit, client, init, pki, renew, rotate};
 use clap::Parser as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -49,11 +49,10 @@ async fn run(command: Command) -> anyhow::Result<()> {
         Command::Renew { dir, names } => {
             renew::renew(made(&dir)?, &names).context("nothing was renewed")?;
             let dir = dir.display();
-            eprintln!(
-                "renewed: start `ccnode-trust serve {dir}` again, and copy {dir}/admin to the administrators"
-            );
+            eprintln!("renewed: {RELOAD}; copy {dir}/admin to the administrators");
             Ok(())
         }
+        Command::Rotate(what) => rotate(&what),
         Command::Client { dir, name, role, out } => {
             let role = match role {
                 Role::ClusterAdmin => pki::CLUSTER_ADMIN,
@@ -65,6 +64,33 @@ async fn run(command: Command) -> anyhow::Result<()> {
         }
         Command::Audit(Audit::Verify { dir, checkpoint }) => verify(made(&dir)?, checkpoint).await,
     }
+}
+
+/// How the running service takes what was changed.
+const RELOAD: &str = "`systemctl reload ccnode-trust` (SIGHUP) has the running service take it";
+
+fn rotate(what: &Rotate) -> anyhow::Result<()> {
+    let done = match what {
+        Rotate::Kek { dir } => {
+            rotate::kek(made(dir)?)?;
+            "the old key stays beside it as kek.old; the service removes that once nothing is sealed under it"
+        }
+        Rotate::Token { dir } => {
+            let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
+            rotate::token(made(dir)?, now.as_secs())?;
+            "tokens of the old key count until their sessions are over"
+        }
+        Rotate::Ca { dir, switch: false } => {
+            rotate::next_ca(made(dir)?)?;
+            "tls/ca-next.pem: pin it in images beside tls/ca.pem, give admin/ca.pem to the administrators, then --switch"
+        }
+        Rotate::Ca { dir, switch: true } => {
+            rotate::switch_ca(made(dir)?)?;
+            "administrators' old certificates count while tls/ca-old.pem is there; copy the folder admin to them"
+        }
+    };
+    eprintln!("rotated: {RELOAD}; {done}");
+    Ok(())
 }
 
 /// The folder, if `init` made it.
@@ -93,6 +119,14 @@ fn next_steps(dir: &Path, no_cluster: bool) {
 async fn serve(dir: &Path) -> anyhow::Result<()> {
     let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let server = Server::bind(dir).await.context("the service does not start")?;
+    let (reload, mut hup) = (server.reload(), signal(SignalKind::hangup())?);
+    tokio::spawn(async move {
+        while hup.recv().await.is_some() {
+            if let Err(error) = reload.reload().await {
+                tracing::error!(%error, "keys and certificates were not all read again");
+            }
+        }
+    });
     eprintln!("listening on {} for nodes", server.address());
     eprintln!("listening on {} for administrators", server.admin_address());
     server
@@ -108,7 +142,7 @@ async fn verify(dir: &Path, checkpoint: Option<PathBuf>) -> anyhow::Result<()> {
     let path = checkpoint.unwrap_or_else(|| dir.join(audit::CHECKPOINT));
     let checkpoint: audit::Checkpoint = serde_json::from_str(&read(path.clone())?)
         .with_context(|| format!("{}: no checkpoint", path.display()))?;
-    let rows = audit::verify(&service.store, Some((&checkpoint, &service.token))).await?;
+    let rows = audit::verify(&service.store, Some((&checkpoint, &service.token.get()))).await?;
     eprintln!("{rows} rows, unbroken; the checkpoint vouches for row {}", checkpoint.seq);
     Ok(())
 }

@@ -7,6 +7,7 @@ use crate::finish::{self, CorrelationId};
 use crate::issuer::IssueError;
 use crate::keys::secret_hash;
 use crate::problem::{Refusal, printable};
+use crate::release::still_allowed;
 use crate::service::Service;
 use crate::store::{AuditEntry, GrantKind, GrantRow, NodeRow, PoolRow, SessionVerdict, Store, Tx, VolumeRow};
 use axum::extract::State;
@@ -209,7 +210,20 @@ pub async fn ready<S: Store>(
     advance(&service, tx, &id, &node, &from, to).await.map_err(about)
 }
 
-/// `POST /ccnode/v1/certificate`: one certificate for the request that the transcript bound.
+/// Whether the pool still takes what the grant's session attested.
+async fn granted_still<T: Tx>(tx: &mut T, grant: &GrantRow, node: &NodeRow) -> Result<(), Refusal> {
+    let pool = tx.pool(&node.pool).await?.ok_or_else(|| Refusal::internal("the node's pool is gone"))?;
+    let session = match &grant.session {
+        Some(nonce) => tx.session(nonce).await?,
+        None => None,
+    };
+    let text = "the session that was granted is not on record any more";
+    let verdict = session.and_then(|session| session.verdict);
+    let verdict = verdict.ok_or_else(|| Refusal::new(Code::SessionExpired, text))?;
+    still_allowed(tx, &pool, &verdict).await
+}
+
+/// `POST /ccnode/v1/certificate`: one certificate for the request that the transcript bound, while the pool takes what was attested.
 pub async fn certificate<S: Store>(
     State(service): State<Arc<Service<S>>>,
     CorrelationId(id): CorrelationId,
@@ -222,6 +236,7 @@ pub async fn certificate<S: Store>(
         let text = "the certificate request is not the one that the attested transcript bound";
         return Err(about(Refusal::new(Code::CsrRefused, text)));
     };
+    granted_still(&mut tx, &grant, &node).await.map_err(about)?;
     if let Some(chain) = grant.certificate {
         return Ok(axum::Json(Certificate { chain }));
     }

@@ -38,5 +38,5 @@ pub async fn ready<S: Store>(State(service): State<Arc<Service<S>>>) -> (StatusC
 /// `GET /.well-known/jwks.json`.
 pub async fn jwks<S: Store>(State(service): State<Arc<Service<S>>>) -> (HeaderMap, axum::Json<Value>) {
     let headers = HeaderMap::from_iter([(header::CACHE_CONTROL, HeaderValue::from_static(KEEP))]);
-    (headers, axum::Json(json!({"keys": [service.token.jwk()]})))
+    (headers, axum::Json(json!({"keys": service.token.get().jwks(service.now())})))
 }

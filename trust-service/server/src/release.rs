@@ -39,7 +39,7 @@ pub async fn grants<S: Store>(
     let row = tx.session(&session.nonce).await?.ok_or_else(|| Refusal::internal("the session vanished"))?;
     let (grants, action) = match &row.grants {
         Some(sealed) => (
-            again(&service, &mut tx, &row, &node, &verdict, sealed).await.map_err(about)?,
+            again(&service, &mut tx, &row, &node, &verdict, &pool, sealed).await.map_err(about)?,
             "session.repeated",
         ),
         None => {
@@ -71,13 +71,14 @@ pub async fn grants<S: Store>(
     Ok(axum::Json(jwe))
 }
 
-/// The same grants once more, unless the volume moved on meanwhile.
+/// The same grants once more, unless the volume moved on or the pool was edited meanwhile.
 async fn again<S: Store>(
     service: &Service<S>,
     tx: &mut S::Tx,
     row: &SessionRow,
     node: &NodeRow,
     verdict: &SessionVerdict,
+    pool: &PoolRow,
     sealed: &[u8],
 ) -> Result<Grants, Refusal> {
     let plain = service.at_rest.open(&SessionRow::place(&row.nonce), sealed).map_err(Refusal::internal)?;
@@ -86,6 +87,7 @@ async fn again<S: Store>(
         still_granted(granted, tx.volume(&granted.id).await?)?;
     }
     this_boot(node, verdict)?;
+    still_allowed(tx, pool, verdict).await?;
     grants.time = service.now();
     Ok(grants)
 }
@@ -196,10 +198,12 @@ async fn release<S: Store>(
     let root = match verdict.ephemeral {
         // The identity is nobody's at the next boot: a volume would be nobody's, too.
         true => RootGrant::Ephemeral { entropy: random() },
-        false => RootGrant::Volume(root(service, tx, node, verdict, pool, expires).await?),
+        false => RootGrant::Volume(root(service, tx, row, node, verdict, pool, expires).await?),
     };
-    let mut certificate =
-        GrantRow { csr_digest: verdict.csr, ..grant_row(GrantKind::Certificate, node, verdict, expires) };
+    let mut certificate = GrantRow {
+        csr_digest: verdict.csr,
+        ..grant_row(GrantKind::Certificate, row, node, verdict, expires)
+    };
     let certificate = issue(tx, &mut certificate).await?;
     let grants = Grants {
         version: 1,
@@ -221,6 +225,7 @@ async fn release<S: Store>(
 async fn root<S: Store>(
     service: &Service<S>,
     tx: &mut S::Tx,
+    row: &SessionRow,
     node: &NodeRow,
     verdict: &SessionVerdict,
     pool: &PoolRow,
@@ -278,7 +283,7 @@ async fn root<S: Store>(
     let mut grant = GrantRow {
         volume: Some(record.id.clone()),
         generation: Some(generation),
-        ..grant_row(GrantKind::Format, node, verdict, expires)
+        ..grant_row(GrantKind::Format, row, node, verdict, expires)
     };
     let grant = issue(tx, &mut grant).await?;
     let action = VolumeAction::Format { entropy: random(), on_foreign_disk: pool.on_foreign_disk, grant };
@@ -314,12 +319,19 @@ pub fn new_volume<S>(service: &Service<S>, node: &NodeRow, id: String) -> Result
     Ok(VolumeRow { identity: node.identity, record, unlock_key: Some(sealed) })
 }
 
-fn grant_row(kind: GrantKind, node: &NodeRow, verdict: &SessionVerdict, expires: u64) -> GrantRow {
+fn grant_row(
+    kind: GrantKind,
+    session: &SessionRow,
+    node: &NodeRow,
+    verdict: &SessionVerdict,
+    expires: u64,
+) -> GrantRow {
     GrantRow {
         id: uuid::Uuid::new_v4().simple().to_string(),
         kind,
         secret_hash: ccnode_evidence::Sha256Digest::ZERO,
         identity: node.identity,
+        session: Some(session.nonce),
         volume: None,
         generation: None,
         verity_hash: verdict.verity_hash,

@@ -3,10 +3,12 @@
 use crate::collateral::{self, BundleFault};
 use crate::finish::{self, Side, finish};
 use crate::problem::Refusal;
+use crate::rotate::{NEXT_CA, OLD_CA};
+use crate::rotation::{self, Keys, RotationError};
 use crate::service::{OpenError, Service, read};
 use crate::shares::network;
 use crate::store::{SqliteStore, Store};
-use crate::tls::{self, Client, Material, Peer, TlsError};
+use crate::tls::{self, Client, Current, Material, Peer, TlsError};
 use crate::{admin, attest, audit, kbs, node_api, probes, release, stock};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -24,7 +26,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -49,6 +51,9 @@ pub enum ServeError {
     /// TLS can't be set up.
     #[error(transparent)]
     Tls(TlsError),
+    /// What a rotation left under the old key can't be sealed anew.
+    #[error(transparent)]
+    Rotation(RotationError),
     /// The bundle of collateral can't be used.
     #[error(transparent)]
     Collateral(BundleFault),
@@ -74,7 +79,7 @@ struct Endpoint {
     listener: TcpListener,
     address: SocketAddr,
     side: Side,
-    tls: Arc<ServerConfig>,
+    tls: Current,
     router: Router,
 }
 
@@ -88,11 +93,8 @@ impl Server {
     /// Opens the folder and both ports.
     pub async fn bind(dir: &Path) -> Result<Self, ServeError> {
         let service = Arc::new(Service::open(dir).await.map_err(ServeError::Open)?);
-        let file = |name: &str| read(dir.join(name)).map_err(ServeError::Open);
-        let (cert, key, ca) = (file("tls/cert.pem")?, file("tls/key.pem")?, file("tls/ca.pem")?);
-        let material = Material { cert: &cert, key: &key, ca: &ca };
-        let node_tls = tls::node(&material).map_err(ServeError::Tls)?;
-        let admin_tls = tls::admin(&material).map_err(ServeError::Tls)?;
+        let (node_tls, admin_tls) = tls_of(dir)?;
+        rotation::resume(&service, Instant::now()).await.map_err(ServeError::Rotation)?;
         crate::expiry::warn(dir, service.now());
         if let Some(config) = &service.config.collateral {
             let shelf = collateral::load(dir, config, UnixTime(service.now()));
@@ -102,6 +104,12 @@ impl Server {
         let admin_router = wrap(admin::router(&service), &service, Side::Admin, service.config.limits.body);
         let admin = Endpoint::bind(service.config.admin_listen, Side::Admin, admin_tls, admin_router).await?;
         Ok(Self { dir: dir.to_owned(), service, node, admin })
+    }
+
+    /// What has the running service read its keys and certificates again.
+    pub fn reload(&self) -> Reload {
+        let (node, admin) = (self.node.tls.clone(), self.admin.tls.clone());
+        Reload { service: self.service.clone(), node, admin }
     }
 
     /// Where nodes come in; the port is the real one where the configuration says 0.
@@ -135,6 +143,37 @@ impl Server {
         checkpoint(&dir, &service).await;
         service.store.close().await;
     }
+}
+
+/// Reads keys and certificates of a running service's folder again. Configuration stays what it was.
+#[derive(Clone, Debug)]
+pub struct Reload {
+    service: Arc<Service<SqliteStore>>,
+    node: Current,
+    admin: Current,
+}
+
+impl Reload {
+    /// Takes what is in the folder now; where that can't be read, nothing is changed.
+    pub async fn reload(&self) -> Result<(), ServeError> {
+        let (node, admin) = tls_of(&self.service.dir)?;
+        let keys = Keys::load(&self.service.dir).map_err(ServeError::Open)?;
+        self.node.set(node);
+        self.admin.set(admin);
+        rotation::take(&self.service, keys).await.map_err(ServeError::Rotation)?;
+        tracing::info!("keys and certificates were read again");
+        Ok(())
+    }
+}
+
+/// TLS for nodes and for administrators; the next CA and the one before count for these beside the one in use.
+fn tls_of(dir: &Path) -> Result<(Arc<ServerConfig>, Arc<ServerConfig>), ServeError> {
+    let file = |name: &str| read(dir.join(name)).map_err(ServeError::Open);
+    let (cert, key) = (file("tls/cert.pem")?, file("tls/key.pem")?);
+    let others = [NEXT_CA, OLD_CA].into_iter().filter(|name| dir.join(name).exists());
+    let cas: Vec<_> = ["tls/ca.pem"].into_iter().chain(others).map(file).collect::<Result<_, _>>()?;
+    let material = Material { cert: &cert, key: &key, cas: &cas };
+    Ok((tls::node(&material).map_err(ServeError::Tls)?, tls::admin(&material).map_err(ServeError::Tls)?))
 }
 
 /// Every route of the nodes' listener; `body` is the most of an attestation's bytes. The router is made of this table, and so are the
@@ -235,12 +274,11 @@ impl Endpoint {
         let fail = |source| ServeError::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(fail)?;
         let address = listener.local_addr().map_err(fail)?;
-        Ok(Self { listener, address, side, tls, router })
+        Ok(Self { listener, address, side, tls: Current::new(tls), router })
     }
 
     async fn accept<S: Store>(self, service: Arc<Service<S>>, mut end: watch::Receiver<bool>) {
         let counts = Counts::default();
-        let acceptor = TlsAcceptor::from(self.tls);
         let limits = &service.config.limits;
         let mut open = JoinSet::new();
         loop {
@@ -263,7 +301,7 @@ impl Endpoint {
                 tracing::debug!(%peer, "too many connections");
                 continue;
             };
-            let (acceptor, router) = (acceptor.clone(), self.router.clone());
+            let (acceptor, router) = (TlsAcceptor::from(self.tls.get()), self.router.clone());
             let (service, end) = (service.clone(), end.clone());
             let counted = service.metrics.connection(self.side);
             open.spawn(async move {
@@ -333,6 +371,21 @@ async fn checkpoints(dir: PathBuf, service: Arc<Service<SqliteStore>>, mut end: 
             () = ended(&mut end) => return,
         }
         refresh(&dir, &service).await;
+        rotated(&service).await;
+    }
+}
+
+/// Goes on with a rotation of the key-encryption key, whether or not somebody asked for a reload.
+async fn rotated(service: &Arc<Service<SqliteStore>>) {
+    if !service.dir.join(rotation::OLD_KEK).exists() {
+        return;
+    }
+    let done = match Keys::load(&service.dir) {
+        Ok(keys) => rotation::take(service, keys).await,
+        Err(error) => Err(error.into()),
+    };
+    if let Err(error) = done {
+        tracing::error!(%error, "the rotation of the key-encryption key is not over");
     }
 }
 
@@ -359,7 +412,7 @@ async fn left_out<S: Store>(service: &Service<S>) {
 /// no longer holds what the last one vouches for, that one stays.
 async fn checkpoint<S: Store>(dir: &Path, service: &Service<S>) {
     let path = dir.join(audit::CHECKPOINT);
-    let (store, key, now) = (&service.store, &service.token, service.now());
+    let (store, key, now) = (&service.store, &service.token.get(), service.now());
     let next = match std::fs::read(&path) {
         Ok(text) => match serde_json::from_slice::<audit::Checkpoint>(&text) {
             Ok(last) => last.next(store, key, now).await.map(Some),

@@ -4,13 +4,14 @@ use crate::admin::token::{AdminKey, AdminKeyError};
 use crate::collateral::Collateral;
 use crate::config::{Config, ConfigError, MirrorConfig, StockConfig};
 use crate::issuer::ClusterCa;
-use crate::keys::{Kek, KeyError, Sealer};
+use crate::keys::{KeyError, Sealer};
 use crate::metrics::Metrics;
 use crate::pki::PkiError;
 use crate::references::Memory;
+use crate::rotation::Keys;
 use crate::shares::Shares;
 use crate::store::{SqliteStore, Store, StoreError, VolumeRow};
-use crate::token::{CHAIN, TokenChainError, TokenKey, TokenKeyError};
+use crate::token::{CHAIN, TokenChainError, TokenKeyError, TokenKeys};
 use ccnode_evidence::{Secret, UnixTime};
 use ccnode_mirror::{AtHand, Mirror, MirrorError, Want};
 use ccnode_protocol::NodeName;
@@ -52,6 +53,9 @@ pub enum OpenError {
     /// The token key can't be used.
     #[error("token/key.pem: {0}")]
     Token(#[source] TokenKeyError),
+    /// The list of retired token keys can't be used.
+    #[error("token/retired.json: {0}")]
+    Retired(#[source] serde_json::Error),
     /// The token key's certificates can't be used.
     #[error("{CHAIN}: {0}")]
     TokenChain(#[source] TokenChainError),
@@ -80,7 +84,9 @@ pub struct Service<S> {
     /// Seals session cookies.
     pub cookies: Sealer,
     /// Signs tokens and checkpoints.
-    pub token: TokenKey,
+    pub token: TokenKeys,
+    /// When the key-encryption key of before a rotation was taken beside the new one, while it is there.
+    pub rotated: Mutex<Option<Instant>>,
     /// Keys by whose tokens stock administrators come in.
     pub admin_keys: Vec<AdminKey>,
     /// Signs kubelet certificates.
@@ -115,9 +121,10 @@ pub struct Service<S> {
     pub dir: PathBuf,
 }
 
-/// The purpose of the store's sealer, under [`Kek::sealer`]; tools that open the store with its key use it too.
+/// The purpose of the store's sealer, under [`crate::keys::Kek::sealer`]; tools that open the store with its key use it too.
 pub const AT_REST: &str = "store";
-const COOKIES: &str = "cookies";
+/// The purpose of the cookies' sealer.
+pub const COOKIES: &str = "cookies";
 
 /// Reads a text file of the service's folder.
 pub fn read(path: PathBuf) -> Result<Zeroizing<String>, OpenError> {
@@ -131,14 +138,8 @@ impl Service<SqliteStore> {
     /// Opens the folder that `ccnode-trust init` made.
     pub async fn open(dir: &Path) -> Result<Self, OpenError> {
         let config = Config::load(dir).map_err(OpenError::Config)?;
-        let kek = Kek::load(&dir.join("kek.key")).map_err(OpenError::Key)?;
+        let Keys { at_rest, cookies, token } = Keys::load(dir)?;
         let store = SqliteStore::open(&dir.join("db.sqlite"), false).await.map_err(OpenError::Store)?;
-        let token = TokenKey::from_pem(&read(dir.join("token/key.pem"))?).map_err(OpenError::Token)?;
-        // Folders of before there were such chains have none.
-        let token = match dir.join(CHAIN).exists() {
-            true => token.with_chain(&read(dir.join(CHAIN))?).map_err(OpenError::TokenChain)?,
-            false => token,
-        };
         let cluster_ca = ClusterCa::new(
             &read(dir.join("cluster-ca/cert.pem"))?,
             &read(dir.join("cluster-ca/key.pem"))?,
@@ -156,9 +157,10 @@ impl Service<SqliteStore> {
         let metrics = Metrics::new(crate::serve::templates(), &store, &attestations);
         Ok(Self {
             store,
-            at_rest: kek.sealer(AT_REST),
-            cookies: kek.sealer(COOKIES),
-            token,
+            at_rest,
+            cookies,
+            token: TokenKeys::new(token),
+            rotated: Mutex::new(None),
             admin_keys: admin_keys(dir, config.stock.as_ref())?,
             cluster_ca,
             cluster,

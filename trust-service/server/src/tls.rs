@@ -7,7 +7,8 @@ use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
+use zeroize::Zeroizing;
 
 /// Why TLS can't be set up.
 #[derive(Debug, thiserror::Error)]
@@ -30,8 +31,8 @@ pub struct Material<'a> {
     pub cert: &'a str,
     /// `tls/key.pem`.
     pub key: &'a str,
-    /// `tls/ca.pem`.
-    pub ca: &'a str,
+    /// `tls/ca.pem`, and the CAs before and after it while there are some.
+    pub cas: &'a [Zeroizing<String>],
 }
 
 fn parts(
@@ -62,9 +63,10 @@ pub fn node(material: &Material<'_>) -> Result<Arc<ServerConfig>, TlsError> {
 pub fn admin(material: &Material<'_>) -> Result<Arc<ServerConfig>, TlsError> {
     let (chain, key) = parts(material)?;
     let mut roots = RootCertStore::empty();
-    let ca =
-        CertificateDer::from_pem_slice(material.ca.as_bytes()).map_err(|e| TlsError::Pem("tls/ca.pem", e))?;
-    roots.add(ca).map_err(TlsError::Rustls)?;
+    for ca in material.cas {
+        let ca = CertificateDer::from_pem_slice(ca.as_bytes()).map_err(|e| TlsError::Pem("tls/ca.pem", e))?;
+        roots.add(ca).map_err(TlsError::Rustls)?;
+    }
     let provider = Arc::new(default_provider());
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
         .allow_unauthenticated()
@@ -82,6 +84,27 @@ pub fn admin(material: &Material<'_>) -> Result<Arc<ServerConfig>, TlsError> {
 fn finished(mut config: ServerConfig) -> Arc<ServerConfig> {
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Arc::new(config)
+}
+
+/// The configuration of connections to come; those that are open keep theirs.
+#[derive(Clone, Debug)]
+pub struct Current(Arc<RwLock<Arc<ServerConfig>>>);
+
+impl Current {
+    /// Begins with this one.
+    pub fn new(config: Arc<ServerConfig>) -> Self {
+        Self(Arc::new(RwLock::new(config)))
+    }
+
+    /// The one in use.
+    pub fn get(&self) -> Arc<ServerConfig> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes this one from now on.
+    pub fn set(&self, config: Arc<ServerConfig>) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = config;
+    }
 }
 
 /// Who is at the other end of a connection.

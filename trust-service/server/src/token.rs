@@ -14,9 +14,10 @@ use ring::signature::{
 };
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
+use std::sync::{Arc, PoisonError, RwLock};
 
 const PROFILE: &str = "tag:github.com,2024:confidential-containers/Trustee";
 // AR4SI trustworthiness tiers: a recognized instance; a recognized, approved set of boot-time executables; an approved
@@ -53,12 +54,76 @@ pub enum TokenChainError {
     OtherKey,
 }
 
+/// A key of before a rotation: nothing is signed with it any more.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Retired {
+    /// The public half.
+    pub jwk: Value,
+    /// Until when its tokens count, seconds since 1970; its checkpoints of the audit log always do.
+    pub until: u64,
+}
+
+impl Retired {
+    fn signed(&self, message: &[u8], signature: &[u8]) -> bool {
+        let part = |name| B64.decode(self.jwk.get(name).and_then(Value::as_str)?).ok();
+        let (Some(x), Some(y)) = (part("x"), part("y")) else { return false };
+        let point = [&[4][..], &x, &y].concat();
+        UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).verify(message, signature).is_ok()
+    }
+}
+
+/// The key that signs tokens and audit checkpoints, and those of before a rotation.
+#[derive(Debug)]
+pub struct TokenKeys(RwLock<Arc<TokenKey>>);
+
+impl TokenKeys {
+    /// These.
+    pub fn new(key: TokenKey) -> Self {
+        Self(RwLock::new(Arc::new(key)))
+    }
+
+    /// Those in use.
+    pub fn get(&self) -> Arc<TokenKey> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes these from now on.
+    pub fn set(&self, key: TokenKey) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(key);
+    }
+
+    /// [`TokenKey::issue`] by the key in use.
+    pub fn issue(&self, verdict: &Verdict, nonce: &Nonce, pool: &PoolName, now: u64, expires: u64) -> String {
+        self.get().issue(verdict, nonce, pool, now, expires)
+    }
+
+    /// [`TokenKey::issue_stock`] by the key in use.
+    pub fn issue_stock(
+        &self,
+        verdict: &StockVerdict,
+        nonce: &Nonce,
+        additional: &str,
+        pool: &PoolName,
+        now: u64,
+        expires: u64,
+    ) -> String {
+        self.get().issue_stock(verdict, nonce, additional, pool, now, expires)
+    }
+
+    /// [`TokenKey::bearer`] by all of them.
+    pub fn bearer(&self, token: &str, now: u64) -> Result<Bearer, BearerError> {
+        self.get().bearer(token, now)
+    }
+}
+
 /// The key that signs tokens and audit checkpoints.
 pub struct TokenKey {
     key: EcdsaKeyPair,
     jwk: Value,
     /// The public half as it stands in tokens: with the certificates above it, where there are some.
     header_jwk: Value,
+    retired: Vec<Retired>,
 }
 
 impl std::fmt::Debug for TokenKey {
@@ -83,7 +148,7 @@ impl TokenKey {
         let kid = B64.encode(Sha256::digest(thumbprint));
         let jwk =
             json!({"kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig", "kid": kid, "x": x, "y": y});
-        Ok(Self { key, header_jwk: jwk.clone(), jwk })
+        Ok(Self { key, header_jwk: jwk.clone(), jwk, retired: Vec::new() })
     }
 
     /// The same with its certificate and those above it (`x5c` of RFC 7517), by which stock verifiers follow it to a CA.
@@ -103,6 +168,18 @@ impl TokenKey {
         Ok(self)
     }
 
+    /// The same where others were in use before.
+    #[must_use]
+    pub fn after(self, retired: Vec<Retired>) -> Self {
+        Self { retired, ..self }
+    }
+
+    /// The public halves of all keys whose tokens count at `now`, the one in use first.
+    pub fn jwks(&self, now: u64) -> Vec<&Value> {
+        let retired = self.retired.iter().filter(|old| old.until >= now).map(|old| &old.jwk);
+        std::iter::once(&self.jwk).chain(retired).collect()
+    }
+
     /// The public half as a JWK, by whose `kid` tokens name it.
     pub fn jwk(&self) -> &Value {
         &self.jwk
@@ -116,10 +193,15 @@ impl TokenKey {
             .unwrap_or_default()
     }
 
-    /// Whether the signature is ours.
+    /// Whether the signature is ours, whenever it was made.
     pub fn verify(&self, message: &[u8], signature: &[u8]) -> bool {
+        self.signed(message, signature, |_| true)
+    }
+
+    fn signed(&self, message: &[u8], signature: &[u8], counts: impl Fn(&Retired) -> bool) -> bool {
         let public = self.key.public_key().as_ref();
         UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, public).verify(message, signature).is_ok()
+            || self.retired.iter().any(|old| counts(old) && old.signed(message, signature))
     }
 
     /// The token of a verdict, valid from `now` to `expires` (seconds since 1970).
@@ -177,7 +259,7 @@ impl TokenKey {
         }
         let (signed, signature) = token.rsplit_once('.').ok_or(BearerError::Form)?;
         let signature = B64.decode(signature).map_err(|_| BearerError::Form)?;
-        if !self.verify(signed.as_bytes(), &signature) {
+        if !self.signed(signed.as_bytes(), &signature, |old| old.until >= now) {
             return Err(BearerError::Signature);
         }
         let (_, claims) = signed.split_once('.').ok_or(BearerError::Form)?;

@@ -1,6 +1,5 @@
 //! Figures that a program of the release profile left in a file below `target/bench/`.
 
-
 use crate::figures::{Figure, Section};
 use anyhow::{Context as _, Result, bail};
 use serde::Deserialize;

@@ -6,8 +6,8 @@ mod rows;
 mod sqlite;
 
 pub use rows::{
-    AuditEntry, GrantKind, GrantRow, NodeRow, PoolRow, RefusalRow, ResourceRow, Seen, SessionRow,
-    SessionVerdict, StockAccepted, Tuple, VolumeRow,
+    AuditEntry, GrantKind, GrantRow, NodeRow, PoolRow, RefusalRow, ResourceRow, Sealed, SealedAt, Seen,
+    SessionRow, SessionVerdict, StockAccepted, Tuple, VolumeRow,
 };
 pub use sqlite::SqliteStore;
 
@@ -230,6 +230,11 @@ pub trait Tx: Send {
         node: Option<&NodeName>,
         keep: &Keep,
     ) -> impl Future<Output = Result<()>> + Send;
+
+    /// All that is sealed, wherever it lies.
+    fn sealed(&mut self) -> impl Future<Output = Result<Vec<Sealed>>> + Send;
+    /// Replaces one sealed value where it lies.
+    fn set_sealed(&mut self, row: &Sealed) -> impl Future<Output = Result<bool>> + Send;
 
     fn last_audit(&mut self) -> impl Future<Output = Result<Option<AuditRow>>> + Send;
     fn insert_audit(&mut self, row: &AuditRow) -> impl Future<Output = Result<bool>> + Send;

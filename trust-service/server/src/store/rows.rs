@@ -219,6 +219,28 @@ impl SessionRow {
     }
 }
 
+/// A sealed value, wherever it lies.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Sealed {
+    /// Where.
+    pub at: SealedAt,
+    /// Its additional data.
+    pub place: String,
+    /// Sealed for the place.
+    pub value: Vec<u8>,
+}
+
+/// Where a sealed value lies.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum SealedAt {
+    /// The unlock key of the volume of this id.
+    Volume(String),
+    /// The grants of the session of this nonce.
+    Session(String),
+    /// The content of the resource of this name.
+    Resource(String),
+}
+
 /// What a grant is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -240,6 +262,8 @@ pub struct GrantRow {
     pub secret_hash: Sha256Digest,
     /// Whose.
     pub identity: Sha256Digest,
+    /// The session that was granted; None in grants of earlier versions.
+    pub session: Option<Nonce>,
     /// The volume of a format grant.
     pub volume: Option<String>,
     /// The generation of a format grant.

@@ -10,6 +10,7 @@ mod query;
 mod records;
 mod references;
 mod resources;
+mod sealed;
 mod transaction;
 
 use super::*;
@@ -38,6 +39,7 @@ const SCHEMA: &[&str] = &[
     include_str!("../../migrations/0004_stock.sql"),
     include_str!("../../migrations/0005_nodes_by_expiry.sql"),
     include_str!("../../migrations/0006_revision.sql"),
+    include_str!("../../migrations/0007_grants_by_session.sql"),
 ];
 
 /// A database file.
@@ -206,6 +208,10 @@ forward! {
         reference_values(pool: &PoolName) -> BTreeMap<String, Value>;
         set_reference_value(pool: &PoolName, name: &str, value: &Value) -> bool;
         clear_reference_values(pool: &PoolName) -> u64;
+    }
+    sealed {
+        sealed() -> Vec<Sealed>;
+        set_sealed(row: &Sealed) -> bool;
     }
     records {
         refusals(filter: &RefusalFilter) -> Vec<RefusalRow>;

@@ -105,7 +105,8 @@ async fn t08_a_proxy_with_a_key_of_its_own_is_not_talked_to() {
     let (ca, issuer) = pki::ca("attacker", now).unwrap();
     let leaf = pki::server(&["127.0.0.1".into()], &issuer, now).unwrap();
     let key = std::str::from_utf8(leaf.key.expose()).unwrap();
-    let config = tls::node(&Material { cert: &leaf.cert, key, ca: &ca.cert }).unwrap();
+    let cas = [ca.cert.clone().into()];
+    let config = tls::node(&Material { cert: &leaf.cert, key, cas: &cas }).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(async move {

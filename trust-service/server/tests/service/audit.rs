@@ -15,7 +15,7 @@ async fn verify(dir: &Path) -> Result<u64, AuditFault> {
     let service = Service::open(dir).await.unwrap();
     let checkpoint: Checkpoint =
         serde_json::from_slice(&std::fs::read(dir.join(CHECKPOINT)).unwrap()).unwrap();
-    let result = audit::verify(&service.store, Some((&checkpoint, &service.token))).await;
+    let result = audit::verify(&service.store, Some((&checkpoint, &service.token.get()))).await;
     service.store.close().await;
     result
 }

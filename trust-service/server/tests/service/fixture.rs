@@ -12,7 +12,7 @@ use ccnode_protocol::{
 };
 use ccnode_server::init::{self, Options};
 use ccnode_server::pki;
-use ccnode_server::serve::Server;
+use ccnode_server::serve::{Reload, ServeError, Server};
 use ccnode_server::service::Service;
 use ccnode_server::store::SqliteStore;
 use ccnode_testkit::{Answer, Boot, MakerCa, Seat, SoftTpm, attest, auth_request, kubelet_csr};
@@ -51,7 +51,12 @@ struct Running {
 
 enum How {
     /// In the test's own process.
-    Within { service: Arc<Service<SqliteStore>>, stop: oneshot::Sender<()>, ended: JoinHandle<()> },
+    Within {
+        service: Arc<Service<SqliteStore>>,
+        reload: Reload,
+        stop: oneshot::Sender<()>,
+        ended: JoinHandle<()>,
+    },
     /// The shipped program.
     Program(tokio::process::Child),
 }
@@ -90,11 +95,12 @@ impl Trust {
     pub(crate) async fn start(&mut self) {
         let server = Server::bind(&self.dir()).await.unwrap();
         let (service, node, admin) = (server.service().clone(), server.address(), server.admin_address());
+        let reload = server.reload();
         let (stop, stopped) = oneshot::channel();
         let ended = tokio::spawn(server.run(async {
             let _ = stopped.await;
         }));
-        self.running = Some(Running { node, admin, how: How::Within { service, stop, ended } });
+        self.running = Some(Running { node, admin, how: How::Within { service, reload, stop, ended } });
     }
 
     pub(crate) async fn stop(&mut self) {
@@ -145,6 +151,21 @@ impl Trust {
         match &self.running().how {
             How::Program(child) => child.id().unwrap(),
             How::Within { .. } => panic!("no program"),
+        }
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
+        match &self.running().how {
+            How::Program(child) => signal(child, name),
+            How::Within { .. } => panic!("no program"),
+        }
+    }
+
+    /// What SIGHUP does to the program.
+    pub(crate) async fn reload(&self) -> Result<(), ServeError> {
+        match &self.running().how {
+            How::Within { reload, .. } => reload.reload().await,
+            How::Program(_) => panic!("signal it"),
         }
     }
 

@@ -50,6 +50,8 @@ mod refusals;
 #[cfg(test)]
 mod release;
 #[cfg(test)]
+mod rotation;
+#[cfg(test)]
 mod session;
 #[cfg(test)]
 mod steps;

@@ -139,6 +139,15 @@ async fn the_program_runs_whole_sessions_under_the_units_filters() {
     act(&trust, admin::NODE_REVOKE, &granted.grants.node).await.unwrap();
     assert_eq!(trust.admin().try_get(ccnode_server::metrics::PATH).await, Some(reqwest::StatusCode::OK));
     assert_eq!(trust.client().get(trust.url("/readyz")).send().await.unwrap().status(), 200);
+    // Keys are read again when it is told.
+    ccnode_server::rotate::token(&trust.dir(), 1_800_000_000).unwrap();
+    trust.signal("HUP");
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while !trust.log().contains("were read again") {
+        assert!(std::time::Instant::now() < deadline, "{}", trust.log());
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    boot(&trust, &tpm(&maker, Seat::B)).await.unwrap();
     // Ends by itself: the checkpoint is written, the store closed.
     trust.stop().await;
     assert!(!trust.dir().join("db.sqlite-wal").exists());

@@ -214,6 +214,7 @@ fn grant_row(row: &Row<'_>) -> Result<GrantRow> {
         kind: row.parse("kind")?,
         secret_hash: row.parse("secret_hash")?,
         identity: row.parse("identity")?,
+        session: row.parse_or_null("session")?,
         volume: row.text_or_null("volume")?,
         generation: row.number_or_null("generation")?,
         verity_hash: row.parse("verity_hash")?,
@@ -230,8 +231,8 @@ pub(super) fn grant(db: &Connection, id: &str) -> Result<Option<GrantRow>> {
 pub(super) fn insert_grant(db: &Connection, row: &GrantRow) -> Result<bool> {
     let text =
         "INSERT INTO grants (id, kind, secret_hash, identity, volume, generation, verity_hash, csr_digest,
-            expires, certificate)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING";
+            expires, certificate, session)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING";
     query(text)
         .bind(&row.id)
         .bind(word("kind", &row.kind)?)
@@ -243,6 +244,7 @@ pub(super) fn insert_grant(db: &Connection, row: &GrantRow) -> Result<bool> {
         .bind(word_or_null("csr_digest", &row.csr_digest)?)
         .bind(number("expires", row.expires)?)
         .bind(&row.certificate)
+        .bind(row.session.map(|nonce| nonce.text()))
         .one(db)
 }
 
@@ -252,8 +254,11 @@ pub(super) fn set_grant_certificate(db: &Connection, id: &str, pem: &str) -> Res
 
 pub(super) fn purge(db: &Connection, now: u64) -> Result<()> {
     let old = number("expires", now.saturating_sub(DAY))?;
-    query("DELETE FROM sessions WHERE expires < ?").bind(old).run(db)?;
     query("DELETE FROM grants WHERE expires < ?").bind(old).run(db)?;
+    // Where a grant is spent, its session's verdict is asked once more.
+    let text = "DELETE FROM sessions WHERE expires < ? AND NOT EXISTS
+        (SELECT 1 FROM grants WHERE grants.session = sessions.nonce)";
+    query(text).bind(old).run(db)?;
     query("DELETE FROM nodes WHERE expires < ?").bind(number("expires", now)?).run(db)?;
     Ok(())
 }

@@ -1,0 +1,43 @@
+//! What is sealed, in whichever table, for a rotation of the key.
+
+use super::columns::Columns as _;
+use super::query::query;
+use super::{Result, Sealed, SealedAt};
+use crate::store::{ResourceRow, SessionRow, VolumeRow};
+use rusqlite::{Connection, Row};
+
+pub(super) fn sealed(db: &Connection) -> Result<Vec<Sealed>> {
+    let volume = |row: &Row<'_>| {
+        let id = row.text("id")?;
+        let place = VolumeRow::place(&row.parse("identity")?, &id);
+        Ok(Sealed { at: SealedAt::Volume(id), place, value: value(row)? })
+    };
+    let session = |row: &Row<'_>| {
+        let place = SessionRow::place(&row.parse("nonce")?);
+        Ok(Sealed { at: SealedAt::Session(row.text("nonce")?), place, value: value(row)? })
+    };
+    let resource = |row: &Row<'_>| {
+        let place = ResourceRow::place(&row.parse("name")?);
+        Ok(Sealed { at: SealedAt::Resource(row.text("name")?), place, value: value(row)? })
+    };
+    let volumes = "SELECT id, identity, unlock_key AS value FROM volumes WHERE unlock_key IS NOT NULL";
+    let sessions = "SELECT nonce, grants AS value FROM sessions WHERE grants IS NOT NULL";
+    let resources = "SELECT name, content AS value FROM resources";
+    let mut all = query(volumes).all(db, volume)?;
+    all.extend(query(sessions).all(db, session)?);
+    all.extend(query(resources).all(db, resource)?);
+    Ok(all)
+}
+
+fn value(row: &Row<'_>) -> Result<Vec<u8>> {
+    Ok(row.bytes_or_null("value")?.unwrap_or_default())
+}
+
+pub(super) fn set_sealed(db: &Connection, row: &Sealed) -> Result<bool> {
+    let (text, key) = match &row.at {
+        SealedAt::Volume(id) => ("UPDATE volumes SET unlock_key = ? WHERE id = ?", id),
+        SealedAt::Session(nonce) => ("UPDATE sessions SET grants = ? WHERE nonce = ?", nonce),
+        SealedAt::Resource(name) => ("UPDATE resources SET content = ? WHERE name = ?", name),
+    };
+    query(text).bind(row.value.as_slice()).bind(key).one(db)
+}
