@@ -241,6 +241,16 @@ pub(crate) enum Pool {
     /// Trust or stop trusting a CA of endorsement keys
     #[command(subcommand)]
     EkRoot(EkRoot),
+    /// Hand the pool over to Confidential Containers Trustee, as far as Trustee can hold it
+    ///
+    /// Posts reference values, an attestation policy that matches allowed pairs of a platform and an image as a whole,
+    /// and a resource policy that binds each node to its own resources; what is there is replaced. Prints what
+    /// Trustee does not enforce.
+    Publish(crate::trustee::Publish),
+    /// Take reference values over from Confidential Containers Trustee
+    ///
+    /// They decide over stock clients of the service's stock pool, whole: PCRs 4, 7 and 14 must be among them.
+    Import(crate::trustee::Import),
     /// Look at the reference values that stock administrators posted, or clear them
     #[command(subcommand)]
     ReferenceValues(crate::rules::ReferenceValues),

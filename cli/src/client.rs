@@ -5,6 +5,7 @@ use crate::error::{Mistrust, Refused, Unreachable};
 use anyhow::{Context as _, Result, anyhow};
 use ccnode_protocol::{Problem, limits};
 use reqwest::Method;
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde::Serialize;
@@ -23,10 +24,7 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn new(context: &Context) -> Result<Self> {
-        let mut roots = rustls::RootCertStore::empty();
-        for cert in CertificateDer::pem_slice_iter(&context.ca) {
-            roots.add(cert.context("ca.pem of the context")?).context("ca.pem of the context")?;
-        }
+        let roots = roots(&context.ca).context("ca.pem of the context")?;
         let chain: Vec<_> = CertificateDer::pem_slice_iter(&context.cert)
             .collect::<Result<_, _>>()
             .context("cert.pem of the context")?;
@@ -37,14 +35,36 @@ impl Client {
             .with_root_certificates(roots)
             .with_client_auth_cert(chain, key)
             .context("certificate and key of the context")?;
+        Self::over(tls, &context.url, HeaderMap::new())
+    }
+
+    /// A connection to a service of others: the pinned CAs (PEM) alone, and a bearer token.
+    pub(crate) fn with_token(url: &str, ca: &[u8], token: &str) -> Result<Self> {
+        let mut bearer = HeaderValue::from_str(&format!("Bearer {token}")).context("the token")?;
+        bearer.set_sensitive(true);
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let tls = rustls::ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
+            .with_root_certificates(roots(ca).context("the CA's file")?)
+            .with_no_client_auth();
+        Self::over(tls, url, HeaderMap::from_iter([(AUTHORIZATION, bearer)]))
+    }
+
+    fn over(tls: rustls::ClientConfig, url: &str, headers: HeaderMap) -> Result<Self> {
         let http = reqwest::Client::builder()
             .use_preconfigured_tls(tls)
             .https_only(true)
             .no_proxy()
+            .default_headers(headers)
             .redirect(reqwest::redirect::Policy::none())
             .timeout(Duration::from_secs(30))
             .build()?;
-        Ok(Self { http, url: context.url.trim_end_matches('/').to_owned() })
+        Ok(Self { http, url: url.trim_end_matches('/').to_owned() })
+    }
+
+    /// A POST that is answered without a body, or with one that says nothing.
+    pub(crate) async fn tell(&self, path: &str, body: &impl Serialize) -> Result<()> {
+        self.send(Method::POST, path, None::<&()>, Some(body)).await.map(drop)
     }
 
     pub(crate) async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T> {
@@ -134,6 +154,17 @@ impl Client {
                 Err(anyhow!("{path} answered {status} without a problem body: is this a trust service?"))
             }
         }
+    }
+}
+
+fn roots(pem: &[u8]) -> Result<rustls::RootCertStore> {
+    let mut roots = rustls::RootCertStore::empty();
+    for cert in CertificateDer::pem_slice_iter(pem) {
+        roots.add(cert?)?;
+    }
+    match roots.is_empty() {
+        true => Err(anyhow!("no certificate in PEM form")),
+        false => Ok(roots),
     }
 }
 

@@ -16,6 +16,7 @@ mod pool;
 mod refusal;
 mod resource;
 mod rules;
+mod trustee;
 mod tuple;
 mod verify;
 

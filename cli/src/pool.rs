@@ -77,6 +77,8 @@ pub(crate) async fn run(global: &Global, command: Pool) -> Result<()> {
             client.delete(&admin::path(admin::PAIR, &[&name, &pair.platform, &pair.image])).await
         }
         Pool::Hardware { name, set } => demands(global, &client, &name, set.as_deref()).await,
+        Pool::Publish(publish) => crate::trustee::publish(global, &client, publish).await,
+        Pool::Import(import) => crate::trustee::import(global, &client, import).await,
         Pool::ReferenceValues(ReferenceValues::Show { pool }) => {
             let path = admin::path(admin::POOL_REFERENCE_VALUES, &[&pool]);
             let posted: BTreeMap<String, Value> = client.get(&path).await?;
