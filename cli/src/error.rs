@@ -1,12 +1,19 @@
 //! What can go wrong, said once: as a sentence for people, as JSON for machines, and as an exit code.
 
 use ccnode_evidence::Code;
-use ccnode_protocol::Problem;
+use ccnode_protocol::{PROBLEM_TYPE_BASE, Problem};
 use serde_json::json;
 
 /// An error that the service named.
 #[derive(Debug)]
 pub(crate) struct Refused(pub(crate) Problem);
+
+impl Refused {
+    /// Whether a stock service has no reference value of the name that was asked for; it has one type for all errors of them.
+    pub(crate) fn is_of_reference_values(&self) -> bool {
+        self.0.kind.strip_prefix(PROBLEM_TYPE_BASE) == Some("RvpsError")
+    }
+}
 
 impl std::fmt::Display for Refused {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -176,7 +176,7 @@ impl Source {
         let (mut nodes, mut pool) = (BTreeMap::new(), Vec::new());
         let known: BTreeSet<&NodeName> = aks.values().collect();
         for record in &self.resources {
-            let path = record.name.path();
+            let path = format!("{:#}", record.name);
             let of_ours: Vec<&NodeName> = record.nodes.iter().filter(|node| known.contains(node)).collect();
             if !of_ours.is_empty() {
                 nodes.insert(path.clone(), of_ours);
