@@ -186,7 +186,9 @@ impl Source {
             }
         }
         if !self.resources.is_empty() {
-            warnings.push("resources are not copied: no interface of this service gives out what they hold".to_owned());
+            warnings.push(
+                "resources are not copied: no interface of this service gives out what they hold".to_owned(),
+            );
         }
         Readers { aks: json!(aks), nodes: json!(nodes), pool }
     }

@@ -17,9 +17,7 @@ use ccnode_appraise::HardwarePolicy;
 use ccnode_protocol::admin::{
     self, ImageRecord, LastEvidence, NodeFilter, NodeRecord, NodeState, PlatformRecord, ResourceRecord,
 };
-use ccnode_protocol::{
-    ATTESTATION_POLICY, PoolName, REFERENCE_VALUE, RESOURCE_POLICY, ReferenceValuePost,
-};
+use ccnode_protocol::{ATTESTATION_POLICY, PoolName, REFERENCE_VALUE, RESOURCE_POLICY, ReferenceValuePost};
 use export::{Export, Node, Source, file_name, names};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -170,8 +168,7 @@ async fn post(trustee: &Client, export: &Export) -> Result<()> {
     trustee.tell(RESOURCE_POLICY, &json!({"policy": policy(&export.resources)})).await?;
     trustee.tell(REFERENCE_VALUE, &message(&export.values)?).await?;
     // `default` is taken, too, and never read.
-    let body =
-        json!({"type": "rego", "policy_id": "default_cpu", "policy": policy(&export.attestation)});
+    let body = json!({"type": "rego", "policy_id": "default_cpu", "policy": policy(&export.attestation)});
     trustee.tell(ATTESTATION_POLICY, &body).await
 }
 

@@ -14,9 +14,8 @@ const LAUNCH: [u8; 48] = [0x11; 48];
 /// Two allowed pairs, two nodes with keys, one of Azure, and resources.
 fn source() -> Source {
     let boots = [Boot::standard(), Boot::new("2025.02", "quiet", b"other")];
-    let tuples = boots.map(|boot| {
-        (boot.platform_tuple("p"), boot.image_tuple("worker", "1", Sha256Digest::of(b"root")))
-    });
+    let tuples = boots
+        .map(|boot| (boot.platform_tuple("p"), boot.image_tuple("worker", "1", Sha256Digest::of(b"root"))));
     let pairs = tuples.iter().map(|(p, i)| Pair { platform: p.id(), image: i.id() }).collect();
     let policy = json!({
         "least-level": "tee",
@@ -92,7 +91,8 @@ fn run(policy: &str, input: &Value, data: Option<&Value>, rule: &str) -> Value {
 /// Executables, hardware, configuration and instance identity.
 fn claims(export: &Export, input: &Value) -> [i64; 4] {
     let claims = run(&export.attestation, input, None, "trust_claims");
-    ["executables", "hardware", "configuration", "instance-identity"].map(|name| claims[name].as_i64().unwrap())
+    ["executables", "hardware", "configuration", "instance-identity"]
+        .map(|name| claims[name].as_i64().unwrap())
 }
 
 const AFFIRMING: [i64; 4] = [3, 2, 2, 2];
@@ -212,8 +212,13 @@ fn t07_a_node_reads_what_is_bound_to_its_key_and_nothing_else() {
     assert!(!may(&export, "AAAA", "affirming", "pkcs11", "workers-a/key/root"));
     assert!(!may(&export, "CCCC", "affirming", "resource", "workers-a/key/root"));
     assert!(!may(&export, "ZZZZ", "affirming", "resource", "workers-z/key/root"), "no key in Azure's claims");
-    let nobody = run(&export.resources, &json!({"submods": {}}), Some(&json!({"plugin": "resource",
-        "resource-path": ["default", "pool", "all"]})), "allow");
+    let nobody = run(
+        &export.resources,
+        &json!({"submods": {}}),
+        Some(&json!({"plugin": "resource",
+        "resource-path": ["default", "pool", "all"]})),
+        "allow",
+    );
     assert_eq!(nobody, json!(false));
 }
 

@@ -27,6 +27,19 @@ struct State {
     sessions: HashMap<String, Session>,
     paths: Vec<String>,
     init_data: Vec<Value>,
+    posts: Vec<Post>,
+    values: HashMap<String, Value>,
+}
+
+/// What an administrator posted.
+#[derive(Clone, Debug)]
+pub struct Post {
+    /// Where.
+    pub path: String,
+    /// With which bearer token.
+    pub token: String,
+    /// The body.
+    pub body: Value,
 }
 
 struct Session {
@@ -79,6 +92,16 @@ impl Broker {
         self.state.lock().expect("no test panicked here").resources.insert(name.to_owned(), bytes.to_vec());
     }
 
+    /// Holds a reference value.
+    pub fn hold(&self, name: &str, value: Value) {
+        self.state.lock().expect("no test panicked here").values.insert(name.to_owned(), value);
+    }
+
+    /// What administrators posted, in their order.
+    pub fn posts(&self) -> Vec<Post> {
+        self.state.lock().expect("no test panicked here").posts.clone()
+    }
+
     /// The paths that were asked for.
     pub fn paths(&self) -> Vec<String> {
         self.state.lock().expect("no test panicked here").paths.clone()
@@ -111,7 +134,9 @@ fn tls(names: &[&str]) -> (Arc<ServerConfig>, String) {
 
 struct Request {
     path: String,
+    post: bool,
     cookie: Option<String>,
+    token: Option<String>,
     body: Vec<u8>,
 }
 
@@ -137,7 +162,8 @@ async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Option<Request> {
     }
     let text = String::from_utf8(head).ok()?;
     let mut lines = text.split("\r\n");
-    let path = lines.next()?.split(' ').nth(1)?.to_owned();
+    let mut first = lines.next()?.split(' ');
+    let (post, path) = (first.next()? == "POST", first.next()?.to_owned());
     let headers: HashMap<String, String> = lines
         .filter_map(|line| line.split_once(": "))
         .map(|(name, value)| (name.to_lowercase(), value.to_owned()))
@@ -145,7 +171,8 @@ async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Option<Request> {
     let mut body = vec![0; headers.get("content-length").and_then(|v| v.parse().ok()).unwrap_or(0)];
     stream.read_exact(&mut body).await.ok()?;
     let cookie = headers.get("cookie").and_then(|v| v.strip_prefix(&format!("{COOKIE}="))).map(str::to_owned);
-    Some(Request { path, cookie, body })
+    let token = headers.get("authorization").and_then(|v| v.strip_prefix("Bearer ")).map(str::to_owned);
+    Some(Request { path, post, cookie, token, body })
 }
 
 fn problem(variant: &str, detail: &str) -> (u16, Option<String>, Value) {
@@ -154,6 +181,9 @@ fn problem(variant: &str, detail: &str) -> (u16, Option<String>, Value) {
 
 fn answer(state: &mut State, request: &Request) -> (u16, Option<String>, Value) {
     state.paths.push(request.path.clone());
+    if let Some(token) = &request.token {
+        return administer(state, request, token);
+    }
     match request.path.as_str() {
         AUTH => auth(state, &request.body),
         ATTEST => match attest(state, request) {
@@ -166,6 +196,20 @@ fn answer(state: &mut State, request: &Request) -> (u16, Option<String>, Value) 
                 (404, None, json!({"type": format!("{PROBLEM_TYPE_BASE}PluginNotFound"), "detail": "none"}))
             }
         },
+    }
+}
+
+/// Whoever shows a token is taken for an administrator.
+fn administer(state: &mut State, request: &Request, token: &str) -> (u16, Option<String>, Value) {
+    if request.post {
+        let body = serde_json::from_slice(&request.body).unwrap_or_default();
+        state.posts.push(Post { path: request.path.clone(), token: token.to_owned(), body });
+        return (200, None, Value::Null);
+    }
+    let name = request.path.rsplit('/').next().unwrap_or_default();
+    match state.values.get(name) {
+        Some(value) => (200, None, value.clone()),
+        None => problem("RvpsError", "No reference value found for the given id"),
     }
 }
 
