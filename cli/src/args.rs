@@ -453,6 +453,17 @@ mod tests {
     use clap::CommandFactory as _;
 
     #[test]
+    fn refusals_have_a_number_and_a_correlation_id() {
+        assert_eq!(refusal_name("17"), Ok(RefusalName::Number(17)));
+        for id in ["6200e2b5cda14b41a4ee94f070a86843", "99999999999999999999999999999999"] {
+            assert_eq!(refusal_name(id), Ok(RefusalName::Correlation(id.to_owned())));
+        }
+        for bad in ["", "-1", "x", "a b c d e f g", &"a".repeat(65)] {
+            assert!(refusal_name(bad).unwrap_err().contains("`ccnode refusal list`"), "{bad}");
+        }
+    }
+
+    #[test]
     fn the_command_line_is_consistent() {
         Args::command().debug_assert();
     }

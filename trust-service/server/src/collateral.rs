@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+/// The file in the service's folder that says when the newest bundle was made that was in use.
+pub const SEEN: &str = "bundle.seen";
+
 /// Why a bundle can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum BundleFault {
@@ -34,6 +37,16 @@ pub enum BundleFault {
         path: PathBuf,
         /// Why.
         source: BundleError,
+    },
+    /// A newer one was in use.
+    #[error("{path}: made at {made}, and one made at {seen} was in use: put that or a newer one there; to go back on purpose, remove {SEEN}", path = path.display())]
+    Older {
+        /// Which file.
+        path: PathBuf,
+        /// When it was made.
+        made: UnixTime,
+        /// When the newest was made that was in use.
+        seen: UnixTime,
     },
     /// An item of it is no collateral.
     #[error("{path}: item {id}: {source}", path = path.display())]
@@ -79,6 +92,10 @@ pub fn load(dir: &Path, config: &CollateralConfig, now: UnixTime) -> Result<Load
     let freshness = Freshness { max_age: config.max_age.map(|age| age.seconds()) };
     let bundle = ccnode_bundle::open(&read(&path)?, &keys, now, freshness)
         .map_err(|source| BundleFault::Bundle { path: path.clone(), source })?;
+    let (made, seen) = (bundle.created(), seen(dir));
+    if made < seen {
+        return Err(BundleFault::Older { path, made, seen });
+    }
     let mut shelf = Shelf::default();
     for item in bundle.items() {
         match item {
@@ -89,7 +106,25 @@ pub fn load(dir: &Path, config: &CollateralConfig, now: UnixTime) -> Result<Load
     }
     let aged = config.max_age.map(|age| bundle.created().0.saturating_add(age.seconds()));
     let until = aged.map_or(bundle.expires(), |aged| UnixTime(aged.min(bundle.expires().0)));
-    Ok(Loaded { shelf, until: Some(until), made: bundle.created().0 })
+    if made > seen
+        && let Err(error) = crate::files::replace(&dir.join(SEEN), format!("{}\n", made.0).as_bytes())
+    {
+        tracing::error!(%error, "{SEEN} can't be written: after a restart an older bundle would be taken");
+    }
+    Ok(Loaded { shelf, until: Some(until), made: made.0 })
+}
+
+/// When the newest bundle was made that was in use before; what can't be read is 0, and said.
+fn seen(dir: &Path) -> UnixTime {
+    let made = match std::fs::read_to_string(dir.join(SEEN)) {
+        Ok(text) => text.trim_end().parse().ok(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Some(0),
+        Err(_) => None,
+    };
+    UnixTime(made.unwrap_or_else(|| {
+        tracing::error!("{SEEN} can't be read: an older bundle would be taken");
+        0
+    }))
 }
 
 /// The shelf in use; a new one takes its place whole, and appraisals under way keep theirs.
@@ -125,6 +160,7 @@ impl Collateral {
                 let made = UnixTime(loaded.made);
                 tracing::error!(%made, "the bundle is older than one that was in use, and is left alone");
             }
+            Err(error @ BundleFault::Older { .. }) => tracing::error!(%error, "the bundle is left alone"),
             Ok(loaded) => self.replace(loaded),
             Err(error) => {
                 tracing::error!(%error, "collateral can't be used; there is none until it can");
@@ -207,6 +243,9 @@ mod tests {
         write(NOW.0 - 10, certificate());
         collateral.refresh(dir.path(), &config, NOW);
         assert!(collateral.current(NOW).is_empty());
+        // Nor after a restart.
+        let anew = load(dir.path(), &config, NOW);
+        assert!(matches!(anew, Err(BundleFault::Older { seen, .. }) if seen.0 == NOW.0 - 5), "{anew:?}");
         write(NOW.0, certificate());
         collateral.refresh(dir.path(), &config, NOW);
         assert!(!collateral.current(NOW).is_empty());

@@ -11,6 +11,7 @@ pub mod collateral;
 pub mod config;
 pub mod cookie;
 pub mod enrol;
+pub mod exit;
 pub mod expiry;
 pub mod extract;
 pub mod files;

@@ -4,7 +4,8 @@ mod args;
 
 use anyhow::Context as _;
 use args::{Arguments, Audit, Command, Role, Rotate};
-use ccnode_server::config::FILE;
+use ccnode_server::config::Config;
+use ccnode_server::exit::{self, Unmade};
 use ccnode_server::init::Options;
 use ccnode_server::serve::Server;
 use ccnode_server::service::{Service, read};
@@ -23,7 +24,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("error: {}", sentence(&error));
-            ExitCode::FAILURE
+            ExitCode::from(exit::code(error.chain()))
         }
     }
 }
@@ -95,13 +96,7 @@ fn rotate(what: &Rotate) -> anyhow::Result<()> {
 
 /// The folder, if `init` made it.
 fn made(dir: &Path) -> anyhow::Result<&Path> {
-    let there = dir.join(FILE).try_exists().with_context(|| dir.display().to_string())?;
-    anyhow::ensure!(
-        there,
-        "{} holds no {FILE}: make a service with `ccnode-trust init` first",
-        dir.display()
-    );
-    Ok(dir)
+    Ok(Unmade::check(dir)?)
 }
 
 /// What was made, and what comes next.
@@ -118,8 +113,9 @@ fn next_steps(dir: &Path, no_cluster: bool) {
 
 async fn serve(dir: &Path) -> anyhow::Result<()> {
     let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut hup = signal(SignalKind::hangup())?;
     let server = Server::bind(dir).await.context("the service does not start")?;
-    let (reload, mut hup) = (server.reload(), signal(SignalKind::hangup())?);
+    let reload = server.reload();
     tokio::spawn(async move {
         while hup.recv().await.is_some() {
             if let Err(error) = reload.reload().await {
@@ -127,6 +123,7 @@ async fn serve(dir: &Path) -> anyhow::Result<()> {
             }
         }
     });
+    in_use(&server.service().config).iter().for_each(|line| eprintln!("{line}"));
     eprintln!("listening on {} for nodes", server.address());
     eprintln!("listening on {} for administrators", server.admin_address());
     server
@@ -135,6 +132,23 @@ async fn serve(dir: &Path) -> anyhow::Result<()> {
         })
         .await;
     Ok(())
+}
+
+/// What the configuration has beside evidence and pools.
+fn in_use(config: &Config) -> Vec<String> {
+    let bundle = config.collateral.as_ref().map(|of| of.bundle.display().to_string());
+    let mirrors = config.mirror.as_ref().map(|of| {
+        [("SEV-SNP", &of.snp), ("TDX", &of.tdx)]
+            .into_iter()
+            .filter_map(|(kind, url)| url.as_ref().map(|url| format!("{url} ({kind})")))
+            .collect::<Vec<_>>()
+            .join(", ")
+    });
+    let stock = config.stock.as_ref().map(|of| format!("pool {}", of.pool));
+    [("bundle", bundle), ("mirrors", mirrors), ("stock clients", stock)]
+        .into_iter()
+        .map(|(what, value)| format!("{what}: {}", value.unwrap_or_else(|| "none".to_owned())))
+        .collect()
 }
 
 async fn verify(dir: &Path, checkpoint: Option<PathBuf>) -> anyhow::Result<()> {
@@ -150,6 +164,24 @@ async fn verify(dir: &Path, checkpoint: Option<PathBuf>) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use ccnode_server::config::FILE;
+
+    #[test]
+    fn what_is_in_use_is_said() {
+        let addresses = "listen = \"127.0.0.1:1\"\nadmin-listen = \"127.0.0.1:2\"\n";
+        let of = |text: &str| in_use(&toml::from_str(&format!("{addresses}{text}")).unwrap());
+        assert_eq!(of(""), ["bundle: none", "mirrors: none", "stock clients: none"]);
+        let all = "[collateral]\nbundle = \"b.json\"\nkeys = []\n[mirror]\nsnp = \"https://kds\"\ntdx = \"https://pccs\"\ncas = []\n\
+            [stock]\npool = \"legacy\"\n";
+        assert_eq!(
+            of(all),
+            [
+                "bundle: b.json",
+                "mirrors: https://kds (SEV-SNP), https://pccs (TDX)",
+                "stock clients: pool legacy"
+            ]
+        );
+    }
 
     #[test]
     fn a_folder_that_init_did_not_make() {

@@ -72,4 +72,6 @@ mod stock_walk;
 #[cfg(test)]
 mod swapped;
 #[cfg(test)]
+mod trust;
+#[cfg(test)]
 mod unit;

@@ -68,6 +68,11 @@ async fn a_session_is_counted_by_step_and_code() {
     let days = (end - trust.service().now() as f64) / 86_400.0;
     assert!((720.0..731.0).contains(&days), "{days}");
     assert!(!page.contains("collateral_age_seconds{"), "there is none");
+    let documented = include_str!("../../../../docs/operations.md");
+    let names: Vec<&str> =
+        page.lines().filter_map(|line| line.strip_prefix("# HELP ccnode_")?.split(' ').next()).collect();
+    assert!(names.len() >= 9, "{names:?}");
+    assert!(names.iter().all(|name| documented.contains(&format!("`{name}"))), "{names:?}");
 }
 
 #[tokio::test]
