@@ -247,6 +247,8 @@ pub(crate) enum Pool {
     /// and a resource policy that binds each node to its own resources; what is there is replaced. Prints what
     /// Trustee does not enforce.
     Publish(crate::trustee::Publish),
+    /// Print user-data (Ignition) for nodes that clevis unlocks: a URL, a CA and names, and nothing secret
+    Ignition(crate::trustee::ignition::Ignition),
     /// Take reference values over from Confidential Containers Trustee
     ///
     /// They decide over stock clients of the service's stock pool, whole: PCRs 4, 7 and 14 must be among them.

@@ -18,6 +18,9 @@ use std::path::{Path, PathBuf};
 
 pub(crate) async fn run(global: &Global, command: Pool) -> Result<()> {
     may_lose(&command)?;
+    if let Pool::Ignition(ignition) = &command {
+        return crate::trustee::ignition::run(ignition);
+    }
     let client = connect(global)?;
     match command {
         Pool::Create {
@@ -78,6 +81,8 @@ pub(crate) async fn run(global: &Global, command: Pool) -> Result<()> {
         }
         Pool::Hardware { name, set } => demands(global, &client, &name, set.as_deref()).await,
         Pool::Publish(publish) => crate::trustee::publish(global, &client, publish).await,
+        // It needs no service.
+        Pool::Ignition(_) => Ok(()),
         Pool::Import(import) => crate::trustee::import(global, &client, import).await,
         Pool::ReferenceValues(ReferenceValues::Show { pool }) => {
             let path = admin::path(admin::POOL_REFERENCE_VALUES, &[&pool]);

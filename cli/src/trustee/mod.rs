@@ -1,6 +1,7 @@
 //! `ccnode pool publish` and `import`: a pool for Confidential Containers Trustee, and reference values back from it.
 
 mod export;
+pub(crate) mod ignition;
 mod rego;
 #[cfg(test)]
 mod tests;
