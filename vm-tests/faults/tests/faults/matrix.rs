@@ -1,0 +1,210 @@
+//! The matrix: each step of `ccnode/1` and of a stock session under each fault, what comes of it, and what the next boot finds.
+
+use crate::after;
+use crate::node::{Node, Tpm, stock};
+use crate::proxy::{FAULTS, Fault, Proxy};
+use crate::service::{CONTENT, Service};
+use ccnode_evidence::Code;
+use ccnode_protocol::{ATTEST, AUTH, CERTIFICATE, FORMATTED, GRANTS, READY};
+use ccnode_testkit::{MakerCa, Seat, SoftTpm};
+use ccnode_vm_harness::TpmMaker;
+use futures_util::{StreamExt as _, stream};
+use std::fmt::Write as _;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+const STEPS: [&str; 6] = [AUTH, ATTEST, GRANTS, FORMATTED, READY, CERTIFICATE];
+const STOCK_RESOURCE: &str = "/kbs/v0/resource/default/disk/root";
+const STOCK_STEPS: [&str; 3] = [AUTH, ATTEST, STOCK_RESOURCE];
+/// Cells at a time: most of a cell is waiting.
+const AT_ONCE: usize = 6;
+const UNSPOILT: Duration = Duration::from_secs(60);
+
+/// Whose steps.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Path_ {
+    Soft,
+    Swtpm,
+    Stock,
+}
+
+/// How the boot must end that meets the fault.
+fn due(step: &str, fault: Fault) -> Result<(), Code> {
+    match fault {
+        // An answer without a body has no half.
+        Fault::Shorten if [FORMATTED, READY].contains(&step) => Ok(()),
+        Fault::Shorten => Err(Code::ServiceGarbage),
+        Fault::Down => Err(Code::ServiceUnreachable),
+        // Nothing is written for a resource that is read.
+        Fault::DiskStaysFull if step == STOCK_RESOURCE => Ok(()),
+        Fault::DiskStaysFull => Err(Code::Internal),
+        _ => Ok(()),
+    }
+}
+
+/// The deadline of the boot that meets the fault: whatever passes is given time, whatever lasts is not.
+fn span(fault: Fault) -> Duration {
+    Duration::from_secs(match fault {
+        Fault::Down | Fault::DiskStaysFull => 6,
+        _ => 45,
+    })
+}
+
+struct Cell {
+    path: Path_,
+    step: &'static str,
+    fault: Fault,
+    ended: Result<(), Code>,
+    took: Duration,
+}
+
+impl Cell {
+    fn shown(&self) -> String {
+        self.ended.map_or_else(|code| code.to_string(), |()| "unlocked".to_owned())
+    }
+}
+
+fn cells(path: Path_, steps: &[&'static str], faults: &[Fault]) -> Vec<(Path_, &'static str, Fault)> {
+    steps.iter().flat_map(|step| faults.iter().map(move |fault| (path, *step, *fault))).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn every_step_under_every_fault() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let (maker, tmp) = (MakerCa::new("maker"), Path::new(env!("CARGO_TARGET_TMPDIR")));
+    let made = TpmMaker::open(tmp.join("faults-tpms")).unwrap();
+    let template = made.template("node").unwrap();
+    let pem = |der: Vec<u8>| ccnode_server::pki::pem("CERTIFICATE", &der);
+    let makers =
+        [pem(maker.root()), pem(maker.intermediate()), made.root_ca_pem().unwrap(), made.issuer_ca_pem().unwrap()];
+    let service = Service::made(&makers).await;
+
+    let only = std::env::var("CCNODE_FAULT").ok();
+    let wanted = |cell: &(Path_, &str, Fault)| {
+        only.as_ref().is_none_or(|only| format!("{:?} {} {:?}", cell.0, cell.1, cell.2).contains(only))
+    };
+    let mut all = cells(Path_::Soft, &STEPS, &FAULTS);
+    all.extend(cells(Path_::Swtpm, &STEPS, &[Fault::KillAnswered]));
+    all.extend(cells(Path_::Stock, &STOCK_STEPS, &FAULTS));
+    all.retain(wanted);
+    let cell = |(path, step, fault): (Path_, &'static str, Fault)| {
+        let (service, maker, template) = (&service, &maker, &template);
+        async move {
+            let service = service.twin().await;
+            let proxy = Proxy::start(&service).await;
+            let begun = Instant::now();
+            let run = async {
+                match path {
+                    Path_::Stock => in_stock_mode(&service, &proxy, maker, step, fault).await,
+                    Path_::Soft => {
+                        let tpm = Tpm::Soft(SoftTpm::new(maker, Seat::A));
+                        joining(&service, &proxy, maker, tpm, step, fault).await
+                    }
+                    Path_::Swtpm => {
+                        let dir = tempfile::tempdir().unwrap();
+                        let tpm = Tpm::swtpm(&template.copy_to(dir.path().join("tpm")).unwrap());
+                        joining(&service, &proxy, maker, tpm, step, fault).await
+                    }
+                }
+            };
+            let ended = run.await;
+            Cell { path, step, fault, ended, took: begun.elapsed() }
+        }
+    };
+    let cells: Vec<Cell> = stream::iter(all.into_iter().map(cell)).buffer_unordered(AT_ONCE).collect().await;
+    let table = table(&cells);
+    println!("{table}");
+    std::fs::write(tmp.parent().unwrap().join("faults.md"), &table).unwrap();
+    for cell in &cells {
+        assert_eq!(cell.ended, due(cell.step, cell.fault), "{:?} {} {:?}", cell.path, cell.step, cell.fault);
+    }
+}
+
+/// A first boot that meets the fault, a second one, one of another node; then what is on record.
+async fn joining(
+    service: &Service,
+    proxy: &Proxy,
+    maker: &MakerCa,
+    tpm: Tpm,
+    step: &'static str,
+    fault: Fault,
+) -> Result<(), Code> {
+    let mut node = Node::new(tpm);
+    proxy.spoil(step, fault);
+    let begun = Instant::now();
+    let (first, ended) = node.boot(service, proxy, span(fault)).await;
+    let case = format!("{step} {fault:?} -> {ended:?}");
+    assert!(begun.elapsed() < span(fault) + Duration::from_secs(20), "{case}: not within its deadline");
+    assert!(proxy.met(), "{case}: the fault met nothing");
+    service.start().await;
+    service.disk_is_full(false).await;
+    assert_eq!(ended.is_ok(), first.certified, "{case}");
+    // The next boot finishes or restarts what was begun, the one after opens it.
+    let (second, joined) = node.boot(service, proxy, UNSPOILT).await;
+    assert_eq!(joined, Ok(()), "{case}: the boot after");
+    after::goes_on_from(&first, &second);
+    node.misuse(&first).await;
+    node.misuse(&second).await;
+    let (third, joined) = node.boot(service, proxy, UNSPOILT).await;
+    assert_eq!(joined, Ok(()), "{case}: the boot after that");
+    assert!(third.format().is_none(), "{case}: opened");
+    after::goes_on_from(&second, &third);
+    let mut other = Node::new(Tpm::Soft(SoftTpm::new(maker, Seat::B)));
+    let (foreign, joined) = other.boot(service, proxy, UNSPOILT).await;
+    assert_eq!(joined, Ok(()), "{case}: another node");
+    service.stop().await;
+    after::on_record(service, &[&first, &second, &third], &foreign).await;
+    ended
+}
+
+/// A stock session that meets the fault, and one after it.
+async fn in_stock_mode(
+    service: &Service,
+    proxy: &Proxy,
+    maker: &MakerCa,
+    step: &'static str,
+    fault: Fault,
+) -> Result<(), Code> {
+    let tpm = SoftTpm::new(maker, Seat::A);
+    tpm.reboot(crate::service::boot());
+    proxy.spoil(step, fault);
+    let begun = Instant::now();
+    let read = stock(&tpm, service, proxy, span(fault)).await;
+    let case = format!("stock {step} {fault:?} -> {:?}", read.as_ref().err());
+    assert!(begun.elapsed() < span(fault) + Duration::from_secs(20), "{case}: not within its deadline");
+    assert!(proxy.met(), "{case}: the fault met nothing");
+    service.start().await;
+    service.disk_is_full(false).await;
+    tpm.reboot(crate::service::boot());
+    assert_eq!(stock(&tpm, service, proxy, UNSPOILT).await.as_deref(), Ok(CONTENT), "{case}: the session after");
+    service.stop().await;
+    assert_eq!(service.audit_verified().await, Ok(()), "{case}");
+    assert!(!after::rows(service).await.is_empty());
+    read.map(|content| assert_eq!(content, CONTENT))
+}
+
+fn table(cells: &[Cell]) -> String {
+    let mut out = String::from("# Faults\n\nEach step of the protocol, the fault it met, and how that boot ended.\n");
+    for (path, title, steps) in [
+        (Path_::Soft, "`ccnode/1`", &STEPS[..]),
+        (Path_::Swtpm, "`ccnode/1` with swtpm", &STEPS[..]),
+        (Path_::Stock, "stock", &STOCK_STEPS[..]),
+    ] {
+        let names: Vec<&str> = steps.iter().map(|step| step.rsplit('/').next().unwrap()).collect();
+        let names = names.join(" | ").replace("root", "resource");
+        let _ = write!(out, "\n## {title}\n\n| fault | {names} |\n|---{}|\n", "|---".repeat(steps.len()));
+        for fault in FAULTS {
+            let of = |step: &&str| {
+                let same = |cell: &&Cell| cell.path == path && cell.step == *step && cell.fault == fault;
+                let cell = cells.iter().find(same)?;
+                Some(format!("{} ({:.1} s)", cell.shown(), cell.took.as_secs_f64()))
+            };
+            let row: Vec<Option<String>> = steps.iter().map(of).collect();
+            if row.iter().any(Option::is_some) {
+                let row: Vec<String> = row.into_iter().map(Option::unwrap_or_default).collect();
+                let _ = writeln!(out, "| {fault:?} | {} |", row.join(" | "));
+            }
+        }
+    }
+    out
+}
