@@ -41,7 +41,8 @@ pub(crate) async fn on_record(service: &Service, walks: &[&Walk], other: &Walk) 
     }
     for walk in walks.iter().copied().chain([other]) {
         let Some(volume) = walk.volume() else { continue };
-        let has = |action: &str| counts.contains_key(&format!("{action} {} {}", volume.id, volume.generation));
+        let has =
+            |action: &str| counts.contains_key(&format!("{action} {} {}", volume.id, volume.generation));
         assert!(has("volume.formatted") || !walk.formatted, "formatted was acknowledged and is lost");
         assert!(has("volume.ready") || !walk.ready, "ready was acknowledged and is lost");
         assert!(rows.iter().any(|row| row.action == "session.granted" && row.object == volume.id));

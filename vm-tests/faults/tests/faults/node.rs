@@ -3,11 +3,15 @@
 use crate::proxy::Proxy;
 use crate::service::{RESOURCE, Service, boot, pool, verity};
 use ccnode_attest_client::stock::{StockClient, StockSettings};
-use ccnode_attest_client::{AttestError, Client, ClientError, ClockAtLeast, Deadline, Outcome, Settings, Subject};
+use ccnode_attest_client::{
+    AttestError, Client, ClientError, ClockAtLeast, Deadline, Outcome, Settings, Subject,
+};
 use ccnode_evidence::{Code, EvidenceSource, PcrIndex, Secret, Sha256Digest, TpmSource as _};
 use ccnode_protocol::NodeName;
-use ccnode_protocol::grants::{CertificateRequest, Formatted, Grant, Grants, Ready, VolumeAction, VolumeGrant};
-use ccnode_testkit::{SoftTpm, kubelet_csr};
+use ccnode_protocol::grants::{
+    CertificateRequest, Formatted, Grant, Grants, Ready, VolumeAction, VolumeGrant,
+};
+use ccnode_testkit::{MakerCa, Seat, SoftTpm, kubelet_csr};
 use ccnode_tpm_device::{BootRecords, Device, DeviceHandle};
 use ccnode_vm_harness::{Swtpm, TpmState};
 use std::convert::Infallible;
@@ -15,11 +19,15 @@ use std::time::Duration;
 
 /// A TPM that boots.
 pub(crate) enum Tpm {
-    Soft(SoftTpm),
+    Soft(Box<SoftTpm>),
     Swtpm(Option<Swtpm>, Option<DeviceHandle>),
 }
 
 impl Tpm {
+    pub(crate) fn soft(maker: &MakerCa, seat: Seat) -> Self {
+        Self::Soft(Box::new(SoftTpm::new(maker, seat)))
+    }
+
     pub(crate) fn swtpm(state: &TpmState) -> Self {
         Self::Swtpm(Some(state.serve().unwrap()), None)
     }
@@ -107,7 +115,12 @@ impl Node {
     }
 
     /// One boot. The error is the code that console and service see.
-    pub(crate) async fn boot(&mut self, service: &Service, proxy: &Proxy, span: Duration) -> (Walk, Result<(), Code>) {
+    pub(crate) async fn boot(
+        &mut self,
+        service: &Service,
+        proxy: &Proxy,
+        span: Duration,
+    ) -> (Walk, Result<(), Code>) {
         self.tpm.boots().await;
         let settings = Settings {
             urls: vec![format!("https://{}", proxy.address)],
@@ -118,7 +131,7 @@ impl Node {
         let (mut walk, mut client) = (Walk::default(), Client::new(settings).unwrap());
         let deadline = Deadline::after(span);
         let ended = match &self.tpm {
-            Tpm::Soft(tpm) => attested(&mut client, tpm, deadline).await,
+            Tpm::Soft(tpm) => attested(&mut client, &**tpm, deadline).await,
             Tpm::Swtpm(_, device) => attested(&mut client, device.as_ref().unwrap(), deadline).await,
         };
         let ended = match ended {
@@ -132,12 +145,22 @@ impl Node {
         (walk, ended)
     }
 
-    async fn goes_on(&mut self, walk: &mut Walk, client: &mut Client, deadline: Deadline) -> Result<(), ClientError> {
+    async fn goes_on(
+        &mut self,
+        walk: &mut Walk,
+        client: &mut Client,
+        deadline: Deadline,
+    ) -> Result<(), ClientError> {
         let volume = walk.volume().unwrap().clone();
         match &volume.action {
             VolumeAction::Format { grant, .. } => {
                 let header = Sha256Digest::of(format!("{} {}", volume.uuid, volume.generation).as_bytes());
-                let made = Disk { header, key: volume.unlock_key.clone(), generation: volume.generation, filled: false };
+                let made = Disk {
+                    header,
+                    key: volume.unlock_key.clone(),
+                    generation: volume.generation,
+                    filled: false,
+                };
                 let disk = self.disk.insert(made);
                 client.formatted(&formatted(grant, volume.generation, header), deadline, |_| ()).await?;
                 walk.formatted = true;
@@ -171,7 +194,8 @@ impl Node {
             assert!(matches!(code, Code::GrantSpent | Code::GenerationStale), "{code}");
         }
         let (other, _) = kubelet_csr(&grants.node);
-        let code = client.certificate(&certificate(walk, &other), deadline(), |_| ()).await.unwrap_err().code();
+        let code =
+            client.certificate(&certificate(walk, &other), deadline(), |_| ()).await.unwrap_err().code();
         assert_eq!(code, Code::CsrRefused);
     }
 }
@@ -185,7 +209,11 @@ fn certificate(walk: &Walk, csr: &[u8]) -> CertificateRequest {
     CertificateRequest { grant: grant.id.clone(), secret: grant.secret.clone(), csr: csr.to_vec().into() }
 }
 
-async fn attested<S: EvidenceSource>(client: &mut Client, source: &S, deadline: Deadline) -> Result<Outcome, Code> {
+async fn attested<S: EvidenceSource>(
+    client: &mut Client,
+    source: &S,
+    deadline: Deadline,
+) -> Result<Outcome, Code> {
     let identity = match source.supports_tpm() {
         Some(tpm) => Some(tpm.identity().await.map_err(|e| e.to_string()).unwrap()),
         None => None,
@@ -196,7 +224,12 @@ async fn attested<S: EvidenceSource>(client: &mut Client, source: &S, deadline: 
 }
 
 /// One boot in stock mode: the resource, or a code.
-pub(crate) async fn stock(tpm: &SoftTpm, service: &Service, proxy: &Proxy, span: Duration) -> Result<Vec<u8>, Code> {
+pub(crate) async fn stock(
+    tpm: &SoftTpm,
+    service: &Service,
+    proxy: &Proxy,
+    span: Duration,
+) -> Result<Vec<u8>, Code> {
     let settings = StockSettings {
         urls: vec![format!("https://{}", proxy.address)],
         pins: vec![service.file("tls/ca.pem")],

@@ -108,14 +108,16 @@ struct Answer {
 
 impl Proxy {
     pub(crate) async fn start(service: &Service) -> Self {
-        let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&service.file("tls/cert.pem")).collect();
+        let chain: Result<Vec<_>, _> =
+            CertificateDer::pem_slice_iter(&service.file("tls/cert.pem")).collect();
         let key = PrivateKeyDer::from_pem_slice(&service.file("tls/key.pem")).unwrap();
-        let config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_protocol_versions(&[&rustls::version::TLS13])
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(chain.unwrap(), key)
-            .unwrap();
+        let config =
+            rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+                .with_protocol_versions(&[&rustls::version::TLS13])
+                .unwrap()
+                .with_no_client_auth()
+                .with_single_cert(chain.unwrap(), key)
+                .unwrap();
         let acceptor = TlsAcceptor::from(Arc::new(config));
         let ca = reqwest::Certificate::from_pem(&service.file("tls/ca.pem")).unwrap();
         let builder = reqwest::Client::builder().use_rustls_tls().pool_max_idle_per_host(0);
@@ -160,7 +162,12 @@ impl Inner {
     async fn meet(self: Arc<Self>, request: Request<Incoming>) -> Result<Response<Body>, Broken> {
         let (parts, body) = request.into_parts();
         let body = body.collect().await.map_err(|_| Broken)?.to_bytes();
-        let sent = Sent { method: parts.method, path: parts.uri.path().to_owned(), cookie: parts.headers.get(COOKIE).cloned(), body };
+        let sent = Sent {
+            method: parts.method,
+            path: parts.uri.path().to_owned(),
+            cookie: parts.headers.get(COOKIE).cloned(),
+            body,
+        };
         let fault = {
             let mut spoilt = self.spoilt.lock().unwrap();
             spoilt.take_if(|(path, _)| *path == sent.path).map(|(_, fault)| fault)

@@ -1,9 +1,7 @@
 //! The real `ccnode-trust` as a process: made once, copied for each test, killed, started again, and with a disk that is full.
 
-use ccnode_protocol::admin::{
-    self, EkRootAdd, OnUnknown, Pair, PoolCreate, Reader, Rule, TrustLevel,
-};
 use ccnode_protocol::PoolName;
+use ccnode_protocol::admin::{self, EkRootAdd, OnUnknown, Pair, PoolCreate, Reader, Rule, TrustLevel};
 use ccnode_server::config::{Config, FILE, StockConfig};
 use ccnode_server::init::{self, Options};
 use ccnode_testkit::Boot;
@@ -73,8 +71,12 @@ impl Service {
         };
         init::init(&service.dir(), &options).await.unwrap();
         let mut config = Config::load(&service.dir()).unwrap();
-        config.stock =
-            Some(StockConfig { pool: pool(), admin_keys: Vec::new(), newcomers_per_minute: 1000, waiting: 1000 });
+        config.stock = Some(StockConfig {
+            pool: pool(),
+            admin_keys: Vec::new(),
+            newcomers_per_minute: 1000,
+            waiting: 1000,
+        });
         std::fs::write(service.dir().join(FILE), toml::to_string(&config).unwrap()).unwrap();
         service.start().await;
         service.fill(makers).await;
