@@ -1,7 +1,7 @@
 //! The outermost layer of both listeners: correlation id, deadline, and the one place that records and answers refusals.
 
 use crate::audit;
-use crate::metrics::{self, Answered};
+use crate::metrics::{self, Answered, Route};
 use crate::problem::{Refusal, admin_status, node_status};
 use crate::service::Service;
 use crate::shares::network;
@@ -81,7 +81,7 @@ pub async fn finish<S: Store>(
             }
             Ok(mut response) => match response.extensions_mut().remove::<Refusal>() {
                 Some(refusal) => {
-                    let Refused(response, code) = answer(&service, side, place, &refusal, &id).await;
+                    let Refused(response, code) = answer(&service, (side, route, place), &refusal, &id).await;
                     (response, Some(code))
                 }
                 None => (response, None),
@@ -99,8 +99,7 @@ pub async fn finish<S: Store>(
 
 async fn answer<S: Store>(
     service: &Service<S>,
-    side: Side,
-    place: Place,
+    (side, route, place): (Side, Route, Place),
     refusal: &Refusal,
     id: &str,
 ) -> Refused {
@@ -119,8 +118,9 @@ async fn answer<S: Store>(
     };
     let node = about.node.as_ref().map(ToString::to_string);
     let (code, proven) = (refusal.code, about.proven);
-    // What is refused at the resources names the one that was asked for.
-    let detail = (!matches!(place, Place::Resource { .. })).then_some(&refusal.detail);
+    // What is refused at the resources names the one that was asked for, to administrators too.
+    let named = matches!(place, Place::Resource { .. }) || route.is_of_resources();
+    let detail = (!named).then_some(&refusal.detail);
     match recorded {
         true => tracing::info!(%code, detail, node, proven, "refused"),
         false => tracing::debug!(%code, detail, node, proven, "refused, too many to record"),

@@ -39,6 +39,11 @@ impl Route {
     pub fn as_str(self) -> &'static str {
         self.0
     }
+
+    /// Whether resources are named below it.
+    pub fn is_of_resources(self) -> bool {
+        self.0.contains("/resource")
+    }
 }
 
 #[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]

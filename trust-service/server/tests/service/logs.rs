@@ -49,6 +49,9 @@ async fn t21_the_log_tells_of_every_request_and_holds_no_secret() {
             .status,
         404
     );
+    let absent = admin::path(admin::RESOURCE, &[&"default", &"secret-thing", &"tag"]);
+    assert_eq!(code(admin.call::<Value>(reqwest::Method::GET, &absent, &()).await), Code::NotFound);
+    assert_eq!(code(admin.call::<Value>(reqwest::Method::DELETE, &absent, &()).await), Code::NotFound);
     // By what the console shows.
     let id = refused.correlation_id.clone().unwrap();
     let found: Vec<RefusalRecord> = admin.get(&format!("{}?correlation-id={id}", admin::REFUSALS)).await;
