@@ -373,5 +373,6 @@ mod tests {
         assert_eq!(refused(Code::NodePending), Cure::None);
         assert_eq!(refused(Code::SessionExpired), Cure::NewSession);
         assert_eq!(refused(Code::Internal), Cure::Again);
+        assert_eq!(refused(Code::SessionsTooMany), Cure::Again);
     }
 }

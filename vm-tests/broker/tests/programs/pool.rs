@@ -6,6 +6,8 @@ use ccnode_server::config::{Config, FILE};
 use ccnode_server::init::{self, Options};
 use ccnode_server::pki;
 use ccnode_server::serve::Server;
+use ccnode_server::service::Service;
+use ccnode_server::store::SqliteStore;
 use ccnode_test_broker::{Broker, Post};
 use ring::rand::SystemRandom;
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair as _, UnparsedPublicKey};
@@ -13,16 +15,18 @@ use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::Arc;
 
-struct Scene {
+pub(crate) struct Scene {
     folder: tempfile::TempDir,
     broker: Broker,
     admin_key: Ed25519KeyPair,
+    pub(crate) service: Arc<Service<SqliteStore>>,
 }
 
 impl Scene {
     /// A service with a stock pool, and a broker with its administrator's key.
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let folder = tempfile::tempdir().unwrap();
         let dir = folder.path().join("trust");
@@ -40,6 +44,7 @@ impl Scene {
         std::fs::write(dir.join(FILE), text).unwrap();
         let server = Server::bind(&dir).await.unwrap();
         std::fs::write(dir.join("admin/url"), format!("https://{}", server.admin_address())).unwrap();
+        let service = server.service().clone();
         tokio::spawn(server.run(std::future::pending()));
 
         let broker = Broker::start(&["127.0.0.1"]);
@@ -47,7 +52,7 @@ impl Scene {
         let pkcs8 = Ed25519KeyPair::generate_pkcs8(&SystemRandom::new()).unwrap();
         std::fs::write(folder.path().join("key.pem"), pki::pem("PRIVATE KEY", pkcs8.as_ref())).unwrap();
         let admin_key = Ed25519KeyPair::from_pkcs8(pkcs8.as_ref()).unwrap();
-        Self { folder, broker, admin_key }
+        Self { folder, broker, admin_key, service }
     }
 
     fn file(&self, name: &str) -> String {
@@ -59,13 +64,13 @@ impl Scene {
     }
 
     /// `ccnode` with these words, and the broker's administrator.
-    async fn ccnode(&self, words: &[&str]) -> Output {
+    pub(crate) async fn ccnode(&self, words: &[&str]) -> Output {
         let mut command = Command::new(program());
         command.args(["--context", &self.file("trust/admin")]).args(words);
         tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
     }
 
-    async fn good(&self, words: &[&str]) -> String {
+    pub(crate) async fn good(&self, words: &[&str]) -> String {
         let output = self.ccnode(words).await;
         assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap()
