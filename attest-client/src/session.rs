@@ -4,9 +4,6 @@ use crate::error::{AttestError, ClientError};
 use crate::evidence::{self, Binding, Collected};
 use crate::http::{Cookie, Http, Reply, Request};
 use crate::retry::Deadline;
-use aes_gcm::aead::{Aead as _, KeyInit as _};
-use aes_gcm::{Aes256Gcm, Nonce as GcmNonce};
-use ccnode_evidence::transcript::name_key;
 use ccnode_evidence::{
     Activated as Secret, EventLogs, EvidenceKind, EvidenceSource, Identity, Nonce, TpmSource as _,
 };
@@ -14,7 +11,7 @@ use ccnode_protocol::grants::Grants;
 use ccnode_protocol::jwe::{EphemeralKey, Jwe};
 use ccnode_protocol::{
     ATTEST, AUTH, Activation, Asks, AttestResponse, Attestation, AuthExt, AuthRequest, Challenge, ExtParams,
-    GRANTS, NameBox, NodeName, PoolName, RuntimeData, VERSION,
+    GRANTS, NodeName, PoolName, RuntimeData, VERSION,
 };
 use kbs_types::InitData;
 use serde::Serialize;
@@ -120,7 +117,7 @@ impl Challenged {
         let (secret, name) = match (self.asks, source.supports_tpm()) {
             (Asks::Activation(Activation { credential, secret, name }), Some(tpm)) => {
                 let secret = tpm.activate(credential.0, secret.0).await.map_err(AttestError::Source)?;
-                let name = open_name(&secret, &name);
+                let name = name.open(&secret);
                 (
                     Some(secret),
                     name.ok_or_else(|| garbage("the node's name does not open with the activated secret"))?,
@@ -210,15 +207,4 @@ impl Attested {
         }
         Ok(grants)
     }
-}
-
-/// The name in its box; zero bytes behind it hide its length.
-fn open_name(secret: &Secret, name: &NameBox) -> Option<NodeName> {
-    let iv: [u8; 12] = name.iv.0.as_slice().try_into().ok()?;
-    let sealed = [name.ciphertext.0.as_slice(), name.tag.0.as_slice()].concat();
-    let key = name_key(secret);
-    let plain =
-        Aes256Gcm::new(key.expose().into()).decrypt(GcmNonce::from_slice(&iv), sealed.as_slice()).ok()?;
-    let text = std::str::from_utf8(&plain).ok()?.trim_end_matches('\0');
-    (name.tag.0.len() == 16).then(|| text.parse().ok())?
 }

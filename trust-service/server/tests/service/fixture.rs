@@ -1,6 +1,6 @@
 //! The administrator of a trust service, and nodes with TPMs in software.
 
-use ccnode_evidence::{Code, Nonce, Secret, Sha256Digest, transcript};
+use ccnode_evidence::{Code, Nonce, Secret, Sha256Digest};
 use ccnode_protocol::admin::{
     self, EkRootAdd, NodeRecord, OnUnknown, Pair, Pool, PoolCreate, RefusalRecord, Rule, TrustLevel,
 };
@@ -223,13 +223,7 @@ impl Challenged {
 
     /// The name that travels under the secret.
     pub(crate) fn name(&self, secret: &Secret<32>) -> NodeName {
-        use aes_gcm::aead::{Aead as _, KeyInit as _};
-        let key = transcript::name_key(secret);
-        let sealed = [self.activation().name.ciphertext.0.as_slice(), &self.activation().name.tag.0].concat();
-        let plain = aes_gcm::Aes256Gcm::new(key.expose().into())
-            .decrypt(aes_gcm::Nonce::from_slice(&self.activation().name.iv.0), sealed.as_slice())
-            .unwrap();
-        String::from_utf8(plain).unwrap().trim_end_matches('\0').parse().unwrap()
+        self.activation().name.open(secret).unwrap()
     }
 
     /// What an honest node sends, with the request that it binds.
