@@ -94,7 +94,10 @@ impl Server {
     pub async fn bind(dir: &Path) -> Result<Self, ServeError> {
         let service = Arc::new(Service::open(dir).await.map_err(ServeError::Open)?);
         let (node_tls, admin_tls) = tls_of(dir)?;
-        rotation::resume(&service, Instant::now()).await.map_err(ServeError::Rotation)?;
+        if let Err(error) = rotation::resume(&service, Instant::now()).await {
+            // Both keys are at hand: one bad row must not keep all nodes out.
+            tracing::error!(%error, "the rotation of the key-encryption key is not over");
+        }
         crate::expiry::warn(dir, service.now());
         if let Some(config) = &service.config.collateral {
             let shelf = collateral::load(dir, config, UnixTime(service.now()));

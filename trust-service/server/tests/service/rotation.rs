@@ -164,7 +164,7 @@ async fn the_key_encryption_key_changes_under_running_sessions() {
 
 #[tokio::test]
 async fn a_value_that_no_key_opens_keeps_the_old_key() {
-    let (trust, maker) = ready().await;
+    let (mut trust, maker) = ready().await;
     let name = admin::path(admin::RESOURCE, &[&"default", &"key", &"one"]);
     let _: Value = trust.admin().call(Method::PUT, &name, &"held").await.unwrap();
     first_boot(&trust, &tpm(&maker, Seat::A)).await;
@@ -181,7 +181,8 @@ async fn a_value_that_no_key_opens_keeps_the_old_key() {
     let later = Instant::now() + Duration::from_secs(24 * 3600);
     assert!(rotation::resume(&**service, later).await.is_err());
     assert!(trust.dir().join(OLD_KEK).exists());
-    // New sessions pass: the new key seals, both open.
+    // New sessions pass, after a restart too: the new key seals, both open.
+    trust.restart().await;
     boot(&trust, &tpm(&maker, Seat::B)).await.unwrap();
 }
 
