@@ -83,6 +83,8 @@ pub fn admin(material: &Material<'_>) -> Result<Arc<ServerConfig>, TlsError> {
 
 fn finished(mut config: ServerConfig) -> Arc<ServerConfig> {
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    // A node boots and remembers nothing; an administrator's resumed session would outlive the rotation of what it was made by.
+    config.send_tls13_tickets = 0;
     Arc::new(config)
 }
 
