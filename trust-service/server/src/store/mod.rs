@@ -32,6 +32,9 @@ pub enum StoreError {
     /// The transaction could not be committed, and with it all that were to be committed at once.
     #[error("commit: {0}")]
     Commit(#[source] Arc<rusqlite::Error>),
+    /// The database rolled the transaction back on its own: its disk failed.
+    #[error("the transaction was rolled back when the disk failed")]
+    RolledBack,
     /// The process is ending.
     #[error("the store is being closed")]
     Closed,

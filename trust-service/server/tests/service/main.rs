@@ -26,6 +26,10 @@ mod hardware;
 #[cfg(test)]
 mod hidden;
 #[cfg(test)]
+mod history;
+#[cfg(test)]
+mod interleaved;
+#[cfg(test)]
 mod kinds;
 #[cfg(test)]
 mod last_evidence;
@@ -71,6 +75,8 @@ mod stock_resources;
 mod stock_walk;
 #[cfg(test)]
 mod swapped;
+#[cfg(test)]
+mod transactions;
 #[cfg(test)]
 mod trust;
 #[cfg(test)]

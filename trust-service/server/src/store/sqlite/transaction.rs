@@ -50,7 +50,11 @@ impl SqliteTx {
 impl Access {
     pub(super) fn db(&self) -> Result<&Connection> {
         match self {
-            Self::Write(write) => write.0.as_ref().ok_or(StoreError::Closed)?.db(),
+            Self::Write(write) => {
+                let db = write.0.as_ref().ok_or(StoreError::Closed)?.db()?;
+                // SQLite rolls everything back on its own where the disk fails; what came then would be written at once, and alone.
+                if db.is_autocommit() { Err(StoreError::RolledBack) } else { Ok(db) }
+            }
             Self::Read(read) => read.db.as_ref().ok_or(StoreError::Closed),
         }
     }
