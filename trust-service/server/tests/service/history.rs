@@ -1,4 +1,4 @@
-//! What the service has said to two nodes so far, and what it therefore must never say again (DESIGN's rules of sessions and volumes).
+//! What the service has said to two nodes so far, and what it therefore must never say again.
 
 use crate::fixture::*;
 use ccnode_evidence::{Nonce, Secret, Sha256Digest};

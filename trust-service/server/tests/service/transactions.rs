@@ -180,3 +180,18 @@ fn committed_is_committed_and_nothing_else_is() {
     });
     checked.unwrap_or_else(|failure| panic!("{failure}"));
 }
+
+#[tokio::test]
+async fn once_sqlite_has_rolled_back_nothing_more_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("db.sqlite");
+    let store = SqliteStore::open(&file, true).await.unwrap();
+    rusqlite::Connection::open(&file).unwrap().execute_batch(TRIGGERS).unwrap();
+    let mut tx = store.write().await.unwrap();
+    run(&mut tx, Statement::Insert(0)).await.unwrap();
+    assert!(run(&mut tx, Statement::Set(0, ROLLS_BACK)).await.is_err());
+    let late = run(&mut tx, Statement::Insert(1)).await;
+    assert!(matches!(late, Err(StoreError::RolledBack)), "{late:?}");
+    assert!(tx.commit().await.is_err());
+    assert_eq!(state(&mut store.read().await.unwrap()).await, State::new());
+}
