@@ -20,6 +20,7 @@ pub struct TrustDir(PathBuf);
 pub struct Trust {
     dir: TrustDir,
     port: u16,
+    admin: u16,
     child: Child,
 }
 
@@ -103,6 +104,12 @@ impl TrustDir {
     pub fn serve(&self) -> Result<Trust> {
         let (port, admin) = (free_port()?, free_port()?);
         self.listen(port, admin)?;
+        let child = self.spawn(port, admin)?;
+        Ok(Trust { dir: self.clone(), port, admin, child })
+    }
+
+    /// Starts the program on the ports that its configuration names.
+    fn spawn(&self, port: u16, admin: u16) -> Result<Child> {
         let log = self.0.join("serve.log");
         let mut child = Command::new(program("ccnode-trust")?)
             .arg("serve")
@@ -121,7 +128,7 @@ impl TrustDir {
                 std::thread::sleep(Duration::from_millis(10));
             }
         }
-        Ok(Trust { dir: self.clone(), port, child })
+        Ok(child)
     }
 
     fn listen(&self, port: u16, admin: u16) -> Result<()> {
@@ -178,6 +185,16 @@ impl Trust {
         let list = self.cli(&["refusal", "list", "--limit", "1"])?;
         let id = list.get(0).and_then(|r| r.get("id")).context("the service has no refusal on record")?;
         self.cli(&["refusal", "show", &id.to_string()])
+    }
+
+    /// Starts a service that was killed again, on what is on its disk and on the same ports.
+    ///
+    /// # Errors
+    /// As [`TrustDir::serve`].
+    pub fn start_again(&mut self) -> Result<()> {
+        self.kill();
+        self.child = self.dir.spawn(self.port, self.admin)?;
+        Ok(())
     }
 
     /// Ends the service as a crash would.

@@ -1,9 +1,9 @@
 //! The good life of a node, and power cuts in the middle of it.
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use ccnode_evidence::{ImageTuple, PcrValues};
 use ccnode_vm_harness::Story;
-use ccnode_vm_scenarios::node::{BOOT, ask, ended};
+use ccnode_vm_scenarios::node::{BOOT, Outcome, ask, ended};
 use ccnode_vm_scenarios::{Node, Stage};
 
 /// What the TPM of a refused boot quoted is what the builder predicted.
@@ -68,6 +68,30 @@ fn cut_at(story: &Story, mark: &str) -> Result<()> {
     let state = nodes.pointer("/0/volumes/0/state").and_then(|s| s.as_str());
     ensure!(state == Some("ready"), "the volume is {state:?}");
     Ok(())
+}
+
+/// The service crashes between the grants and `formatted`, and is started again once the node has missed it: the boot goes on.
+pub(crate) fn service_killed_after_grants(story: &Story) -> Result<()> {
+    let stage = Stage::get()?;
+    let (mut trust, cluster) = stage.trust(story)?;
+    let mut node = Node::new(story, &stage.image, &stage.tpms.template("a")?)?;
+    stage.know_platform(story, &trust, &node)?;
+    let mut vm = story.boot(&node.machine(trust.port(), cluster.api.port()), "first")?;
+    vm.wait_for("format  ..", BOOT)?;
+    trust.kill();
+    vm.wait_for("format  retry", BOOT)?;
+    trust.start_again()?;
+    let Outcome::Joined { name, console } = ended(&mut vm)? else {
+        bail!("it did not join:\n{}", vm.console())
+    };
+    ensure!(console.contains("ccnode-demo: boot 1 of this root"), "{console}");
+    drop(vm);
+    let nodes = trust.cli(&["node", "list"])?;
+    let volume = nodes.pointer("/0/volumes/0").context("it has no volume")?;
+    ensure!(volume["state"] == "ready" && volume["generation"] == 1, "{volume}");
+    let outcome = node.boot(story, "second", &trust, &cluster)?;
+    outcome.joined(&name)?;
+    outcome.shows("ccnode-demo: boot 2 of this root")
 }
 
 /// A refusal that the node decides itself is on record at the service, under the id that the console shows.

@@ -17,6 +17,7 @@ fn main() -> ExitCode {
         scenario!("power_cut_mid_format", life::power_cut_mid_format),
         scenario!("power_cut_mid_copy", life::power_cut_mid_copy),
         scenario!("power_cut_before_ready", life::power_cut_before_ready),
+        scenario!("service_killed_after_grants", life::service_killed_after_grants),
         scenario!("refusal_reaches_the_service", life::refusal_reaches_the_service),
         scenario!("hygiene_after_hand_over", life::hygiene_after_hand_over),
         scenario!("t01_patched_primary_header", attacks::t01_patched_primary_header),
