@@ -317,3 +317,28 @@ async fn sqlite_is_durable_and_not_made_by_accident() {
     assert_eq!(store.pragma("foreign_keys").await, "1");
     store.close().await;
 }
+
+#[tokio::test]
+async fn databases_of_the_first_versions_are_taken_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("db");
+    let db = rusqlite::Connection::open(&path).unwrap();
+    for schema in [
+        include_str!("../../migrations/0001_initial.sql"),
+        include_str!("../../migrations/0002_refusals_by_node.sql"),
+        include_str!("../../migrations/0003_hardware.sql"),
+        "CREATE TABLE _sqlx_migrations (version BIGINT PRIMARY KEY, success BOOLEAN NOT NULL);
+        INSERT INTO _sqlx_migrations VALUES (1, true), (2, true), (3, true);",
+    ] {
+        db.execute_batch(schema).unwrap();
+    }
+    drop(db);
+    for _ in 0..2 {
+        let store = SqliteStore::open(&path, false).await.unwrap();
+        let mut tx = store.write().await.unwrap();
+        tx.insert_pool(&pool("workers")).await.unwrap();
+        tx.commit().await.unwrap();
+        assert_eq!(store.read().await.unwrap().pools().await.unwrap().len(), 1);
+        store.close().await;
+    }
+}

@@ -68,6 +68,7 @@ impl SqliteStore {
 
     fn open_now(path: &Path, create: bool) -> Result<Self> {
         let mut writer = connection(path, create)?;
+        adopt(&writer)?;
         let versions: Vec<M<'_>> = SCHEMA.iter().map(|text| M::up(text)).collect();
         Migrations::new(versions).to_latest(&mut writer).map_err(StoreError::Migrate)?;
         let readers: Result<Vec<Connection>> = (0..READERS).map(|_| connection(path, false)).collect();
@@ -104,6 +105,18 @@ impl SqliteStore {
         self.readers.close().await;
         self.writer.lock().await.close();
     }
+}
+
+/// The first versions of this program had their migrations counted in a table of another library's: its count goes on.
+fn adopt(db: &Connection) -> Result<()> {
+    let there = "SELECT count(*) FROM sqlite_schema WHERE name = '_sqlx_migrations'";
+    if db.query_row(there, [], |row| row.get::<_, i64>(0)).map_err(sql)? == 0 {
+        return Ok(());
+    }
+    let applied = "SELECT coalesce(max(version), 0) FROM _sqlx_migrations WHERE success";
+    let applied: i64 = db.query_row(applied, [], |row| row.get(0)).map_err(sql)?;
+    let both = format!("BEGIN; PRAGMA user_version = {applied}; DROP TABLE _sqlx_migrations; COMMIT");
+    db.execute_batch(&both).map_err(sql)
 }
 
 fn connection(path: &Path, create: bool) -> Result<Connection> {
