@@ -27,8 +27,8 @@ pub(crate) struct Ignition {
     /// CA of its certificate, PEM; certificates alone
     #[arg(long, value_name = "FILE")]
     ca: PathBuf,
-    /// The resource with the key of the root's volume
-    #[arg(long, value_name = "REPOSITORY/TYPE/TAG", value_parser = resource)]
+    /// The resource with the key of the root's volume: REPOSITORY/TYPE/TAG
+    #[arg(long, value_name = "RESOURCE", value_parser = resource)]
     key: ResourceUri,
     /// The device that is encrypted
     #[arg(long, default_value = "/dev/disk/by-partlabel/root", value_name = "DEVICE")]
