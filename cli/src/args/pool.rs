@@ -106,6 +106,7 @@ pub(crate) enum Pool {
     /// Trustee does not enforce.
     Publish(crate::trustee::Publish),
     /// Print user-data (Ignition) for nodes that clevis unlocks: a URL, a CA and names, and nothing secret
+    #[command(override_usage = "ccnode pool ignition NAME --url URL --ca FILE --key RESOURCE [OPTIONS]")]
     Ignition(crate::trustee::ignition::Ignition),
     /// Take reference values over from Confidential Containers Trustee
     ///
