@@ -104,6 +104,7 @@ pub(crate) enum Pool {
     /// Posts reference values, an attestation policy that matches allowed pairs of a platform and an image as a whole,
     /// and a resource policy that binds each node to its own resources; what is there is replaced. Prints what
     /// Trustee does not enforce.
+    #[command(override_usage = "ccnode pool publish NAME --out DIR | --to-trustee URL --ca FILE …")]
     Publish(crate::trustee::Publish),
     /// Print user-data (Ignition) for nodes that clevis unlocks: a URL, a CA and names, and nothing secret
     #[command(override_usage = "ccnode pool ignition NAME --url URL --ca FILE --key RESOURCE [OPTIONS]")]
@@ -111,6 +112,7 @@ pub(crate) enum Pool {
     /// Take reference values over from Confidential Containers Trustee
     ///
     /// They decide over stock clients of the service's stock pool, whole: PCRs 4, 7 and 14 must be among them.
+    #[command(override_usage = "ccnode pool import NAME --from-trustee URL --ca FILE --auth-key FILE")]
     Import(crate::trustee::Import),
     /// Look at the reference values that stock administrators posted, or clear them
     #[command(subcommand)]
