@@ -11,6 +11,7 @@ use ccnode_protocol::{
     GRANTS, READY, Tee, VERSION,
 };
 use ccnode_testkit::{Boot, Fleet, FleetTpm, MakerCa, Scene};
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 
@@ -23,14 +24,15 @@ pub(crate) struct Nodes {
     fleet: std::sync::Arc<Fleet>,
     /// Reset counter of each TPM: every session is a boot.
     resets: Vec<u32>,
-    turn: usize,
+    /// TPMs of no session that is under way, the one that waited longest first.
+    idle: VecDeque<usize>,
 }
 
 impl Nodes {
     pub(crate) fn new(count: usize) -> Self {
         let (maker, boot) = (MakerCa::new("Load"), Scene::boot(LOG));
         let fleet = Fleet::new(&maker, count, &boot).into();
-        Self { maker, boot, fleet, resets: vec![1; count], turn: 0 }
+        Self { maker, boot, fleet, resets: vec![1; count], idle: (0..count).collect() }
     }
 
     pub(crate) fn maker(&self) -> &MakerCa {
@@ -63,22 +65,31 @@ impl Nodes {
         let mut times = Vec::with_capacity(count);
         for _ in 0..count {
             if running.len() >= at_once {
-                times.push(running.join_next().await.context("none is running")???);
+                times.push(self.ended(&mut running).await?);
             }
-            let index = self.turn % self.resets.len();
-            self.turn += 1;
+            // A machine boots once at a time.
+            let index = self.idle.pop_front().context("more sessions at once than TPMs")?;
             let reset = self.resets.get_mut(index).context("such a TPM")?;
             *reset += 1;
             running.spawn(session(self.fleet.clone(), index, *reset, trust.peer()?));
         }
-        while let Some(ended) = running.join_next().await {
-            times.push(ended??);
+        while !running.is_empty() {
+            times.push(self.ended(&mut running).await?);
         }
         Ok(times)
     }
+
+    async fn ended(&mut self, running: &mut JoinSet<Ended>) -> Result<Duration> {
+        let (index, time) = running.join_next().await.context("none is running")???;
+        self.idle.push_back(index);
+        Ok(time)
+    }
 }
 
-async fn session(fleet: std::sync::Arc<Fleet>, index: usize, reset: u32, peer: Peer) -> Result<Duration> {
+/// Which TPM's session ended, and how long it took.
+type Ended = Result<(usize, Duration)>;
+
+async fn session(fleet: std::sync::Arc<Fleet>, index: usize, reset: u32, peer: Peer) -> Ended {
     let tpm = fleet.tpms.get(index).context("such a TPM")?;
     let start = Instant::now();
     let mut connection = peer.connect().await?;
@@ -103,7 +114,7 @@ async fn session(fleet: std::sync::Arc<Fleet>, index: usize, reset: u32, peer: P
     if !issued.chain.contains("BEGIN CERTIFICATE") {
         bail!("no certificate came");
     }
-    Ok(start.elapsed())
+    Ok((index, start.elapsed()))
 }
 
 /// Challenge and attestation; the certificate request that was bound.
