@@ -347,3 +347,6 @@ impl<'de, const N: usize> Deserialize<'de> for Octets<N> {
         d.deserialize_tuple(N, Numbers)
     }
 }
+
+#[cfg(test)]
+mod tests;
