@@ -209,24 +209,28 @@ fn replace_in_place(spec: &mut CertSpec, position: usize, arcs: &[u8], value: Ve
     spec.extensions[position] = ccnode_testkit::snp::amd_extension(arcs, &value);
 }
 
-#[test]
-fn t19_every_field_of_an_endorsement_certificate_mutated_has_its_own_rejection() {
-    let chip = TestChip::turin();
+/// Each row's change is refused as the row says, and the rows leave no byte of the chip's endorsement certificate out.
+fn every_field(chip: &TestChip, rows: Vec<Row<CertSpec>>) {
     let good = chip.vek_der();
     let cas = [chip.ask_der()];
-    let honest = judged(&chip, &good, &cas).unwrap();
-    let rows = vek_rows();
-    covers(&good, &signed_fields(&good, CERTIFICATE), &rows, |der| judged(&chip, der, &cas).is_err());
+    let honest = judged(chip, &good, &cas).unwrap();
+    covers(&good, &signed_fields(&good, CERTIFICATE), &rows, |der| judged(chip, der, &cas).is_err());
     for (field, row) in rows {
         let Some((change, due)) = row else { continue };
-        match (judged(&chip, &chip.vek_with(change), &cas), due) {
+        match (judged(chip, &chip.vek_with(change), &cas), due) {
             (Err(got), Some(due)) => assert!(due(&got), "{field}: {got:?}"),
             (Ok(taken), None) => assert_ne!(taken, honest, "{field}"),
             (got, _) => panic!("{field}: {got:?}"),
         }
     }
+}
+
+#[test]
+fn t19_every_field_of_an_endorsement_certificate_mutated_has_its_own_rejection() {
+    let chip = TestChip::turin();
+    every_field(&chip, vek_rows());
     // The signature: another's, and a bit of it.
-    let got = judged(&chip, &chip.vek_by_ark(), &cas).unwrap_err();
+    let got = judged(&chip, &chip.vek_by_ark(), &[chip.ask_der()]).unwrap_err();
     assert!(matches!(got, SnpRejection::ChainSignature { .. }), "{got:?}");
 }
 
@@ -364,4 +368,57 @@ fn t19_every_field_of_a_revocation_list_mutated_has_its_own_rejection() {
     }
     let got = read(&chip.crl_by_ask(&[7], |_| {})).unwrap_err();
     assert!(matches!(got, SnpRejection::CrlSignature { .. }), "signatureValue: {got:?}");
+}
+
+/// The rows of a provider's key: it names the provider, and neither a chip nor an FMC before Turin.
+fn vlek_rows() -> Vec<Row<CertSpec>> {
+    let mut rows = vek_rows();
+    rows.retain(|(name, _)| {
+        !["subject", "1.3.6.1.4.1.3704.1.2", "1.3.6.1.4.1.3704.1.3.9", "1.3.6.1.4.1.3704.1.4"].contains(name)
+    });
+    let mut put = |before: &str, new: Vec<Row<CertSpec>>| {
+        let at = rows.iter().position(|(name, _)| *name == before).unwrap();
+        rows.splice(at..at, new);
+    };
+    put(
+        "subjectPublicKeyInfo",
+        vec![
+            ("subject", Some((|s| s.subject = "SEV-VXEK".into(), certificate!(CertError::NoCa(_))))),
+            (
+                "subject",
+                Some((
+                    |s| s.subject = "SEV-VCEK".into(),
+                    certificate!(CertError::Missing("1.3.6.1.4.1.3704.1.4 (hardware ID)")),
+                )),
+            ),
+        ],
+    );
+    put(
+        "1.3.6.1.4.1.3704.1.3.1",
+        vec![(
+            "1.3.6.1.4.1.3704.1.2",
+            Some((|s| replace(s, &[2], Some(der_ia5("Venice"))), certificate!(CertError::Product(_)))),
+        )],
+    );
+    put(
+        "signatureAlgorithm",
+        vec![
+            // Which provider is the pool's to judge.
+            ("1.3.6.1.4.1.3704.1.5", Some((|s| replace(s, &[5], Some(der_ia5("another"))), None))),
+            (
+                "1.3.6.1.4.1.3704.1.5",
+                Some((
+                    |s| replace(s, &[5], None),
+                    certificate!(CertError::Missing("1.3.6.1.4.1.3704.1.5 (CSP ID)")),
+                )),
+            ),
+        ],
+    );
+    rows
+}
+
+#[test]
+fn t19_every_field_of_a_providers_certificate_mutated_has_its_own_rejection() {
+    let chip = TestChip::milan().with_vlek("provider");
+    every_field(&chip, vlek_rows());
 }
