@@ -23,6 +23,7 @@ fn analyze(args: &[&str]) -> Option<std::process::Output> {
         Ok(output) => Some(output),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             eprintln!("skipped: there is no systemd-analyze");
+            assert!(std::env::var_os("CCNODE_REQUIRE_VMS").is_none(), "skips are failures here");
             None
         }
         Err(error) => panic!("{error}"),
