@@ -4,16 +4,22 @@
 //! steer a terminal. Refusing bytes is never a finding.
 
 mod evidence;
+mod headers;
 mod logs;
+mod secrets;
+mod stock;
 mod tpm;
 
+pub use headers::{BINARY, PASSPHRASE_KEYSLOTS, sealed};
+pub use secrets::{CONTENT, SIGNED, Signed, direct_key, session_key};
+pub use stock::NONCE;
 pub use tpm::unsigned_quote;
 
 /// A target's name, which is its corpus's folder too, and what it does.
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 13] = [
+pub const TARGETS: [Target; 22] = [
     ("eventlog", logs::firmware),
     ("own_log", logs::own),
     ("ccel", logs::ccel),
@@ -27,6 +33,15 @@ pub const TARGETS: [Target; 13] = [
     ("tdx_collateral", evidence::tdx_collateral),
     ("hcl_report", evidence::hcl_report),
     ("evidence_json", evidence::json),
+    ("resource_uri", secrets::resource_uri),
+    ("jwe_session", secrets::jwe_session),
+    ("jwe_direct", secrets::jwe_direct),
+    ("sealed_secret", secrets::sealed_secret),
+    ("key_forms", secrets::key_forms),
+    ("luks_header", headers::own),
+    ("passphrase_header", headers::by_passphrase),
+    ("stock_attestation", stock::attestation),
+    ("stock_admin", stock::administration),
 ];
 
 /// Runs the target of this name.

@@ -52,8 +52,7 @@ impl Direct {
         let names = |key, want| header.get(key).and_then(Value::as_str) == Some(want);
         if !names("alg", ALG_DIR) || !names("enc", ENC) {
             let text = |key| header.get(key).and_then(Value::as_str).unwrap_or("nothing");
-            let shown = format!("{} and {}", text("alg"), text("enc"));
-            return Err(JweError::Algorithm(shown.chars().take(80).collect()));
+            return Err(JweError::algorithm(&format!("{} and {}", text("alg"), text("enc"))));
         }
         // A member that changes how the rest is read would have to be understood.
         if ["crit", "zip", "b64"].iter().any(|key| header.contains_key(*key)) {

@@ -75,7 +75,7 @@ where
     header.is(ALG_ECDH)?;
     let epk = header.epk.as_ref().ok_or(JweError::Header)?;
     if epk.crv != C::NAME {
-        return Err(JweError::Algorithm(format!("a key of {}", epk.crv)));
+        return Err(JweError::algorithm(&format!("a key of {}", epk.crv)));
     }
     let peer = point::<C>(&epk.x, &epk.y)?;
     let wrapped: &[u8; WRAPPED] = encrypted_key.try_into().map_err(|_| JweError::Length("encrypted_key"))?;

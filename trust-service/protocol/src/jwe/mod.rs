@@ -65,6 +65,13 @@ pub enum JweError {
     Make,
 }
 
+impl JweError {
+    /// The names are whoever made the JWE's: cut, and nothing in them steers a terminal.
+    fn algorithm(named: &str) -> Self {
+        Self::Algorithm(named.chars().map(|c| if c.is_control() { ' ' } else { c }).take(80).collect())
+    }
+}
+
 /// A flattened JWE as it travels; `protected` is kept as received, for it is the additional data.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Jwe {
@@ -109,7 +116,7 @@ impl Header {
     fn is(&self, alg: &str) -> Result<(), JweError> {
         match self.alg == alg && self.enc == ENC {
             true => Ok(()),
-            false => Err(JweError::Algorithm(format!("{} and {}", self.alg, self.enc))),
+            false => Err(JweError::algorithm(&format!("{} and {}", self.alg, self.enc))),
         }
     }
 }
@@ -297,6 +304,23 @@ mod tests {
         assert!(matches!(rsa.open(&jwe), Err(JweError::Algorithm(_))));
         let short = Jwe { encrypted_key: vec![0; 39].into(), ..jwe };
         assert_eq!(p521.open(&short).unwrap_err(), JweError::Length("encrypted_key"));
+    }
+
+    #[test]
+    fn foreign_names_in_the_error_are_cut_and_tamed() {
+        let key = EphemeralKey::generate();
+        let jwe = seal(&key.public(), b"unlock").unwrap();
+        let header: serde_json::Value = serde_json::from_slice(&B64.decode(&jwe.protected).unwrap()).unwrap();
+        let foreign = format!("\u{1b}[2J{}", "x".repeat(500));
+        for member in ["/alg", "/enc", "/epk/crv"] {
+            let mut header = header.clone();
+            *header.pointer_mut(member).unwrap() = foreign.clone().into();
+            let jwe = Jwe { protected: B64.encode(header.to_string()), ..jwe.clone() };
+            let error = key.open(&jwe).unwrap_err();
+            assert!(matches!(error, JweError::Algorithm(_)), "{member}");
+            let text = error.to_string();
+            assert!(!text.contains('\u{1b}') && text.len() < 150, "{member}: {text}");
+        }
     }
 
     #[test]

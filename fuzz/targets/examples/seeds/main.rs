@@ -16,6 +16,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+mod headers;
+mod secrets;
+mod stock;
+
 type Done = Result<(), Box<dyn Error>>;
 
 struct Corpora(PathBuf);
@@ -35,7 +39,10 @@ fn main() -> Done {
     logs(&corpora)?;
     tpm(&corpora, &maker)?;
     reports(&corpora)?;
-    evidence(&corpora, &maker)
+    evidence(&corpora, &maker)?;
+    secrets::put(&corpora)?;
+    headers::put(&corpora)?;
+    stock::put(&corpora, &maker)
 }
 
 fn logs(corpora: &Corpora) -> Done {

@@ -1,0 +1,4 @@
+//! `key_forms` of `ccnode_fuzz_targets`, behind a fuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| ccnode_fuzz_targets::run("key_forms", bytes));

@@ -1,0 +1,4 @@
+//! `passphrase_header` of `ccnode_fuzz_targets`, behind a fuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| ccnode_fuzz_targets::run("passphrase_header", bytes));

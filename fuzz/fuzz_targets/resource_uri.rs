@@ -1,0 +1,4 @@
+//! `resource_uri` of `ccnode_fuzz_targets`, behind a fuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| ccnode_fuzz_targets::run("resource_uri", bytes));

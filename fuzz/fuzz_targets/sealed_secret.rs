@@ -1,0 +1,4 @@
+//! `sealed_secret` of `ccnode_fuzz_targets`, behind a fuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| ccnode_fuzz_targets::run("sealed_secret", bytes));

@@ -1,0 +1,4 @@
+//! `stock_admin` of `ccnode_fuzz_targets`, behind a fuzzer.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| ccnode_fuzz_targets::run("stock_admin", bytes));
