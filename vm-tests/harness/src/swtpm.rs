@@ -12,6 +12,11 @@ use anyhow::{Context, Result, bail, ensure};
 
 use crate::vm::{patience, reap};
 
+/// Starts a program without the sockets of the TSS, which opens them to be inherited: swtpm serves one connection at a time, and one that
+/// another TPM's process inherited would not end before that process does.
+const LAUNCH: &str = r#"for fd in /proc/self/fd/*; do fd=${fd##*/}; [ "$fd" -gt 2 ] && eval "exec $fd>&-"; done
+exec "$0" "$@""#;
+
 /// A maker of TPMs: a directory with a certificate authority of its own and one subdirectory per TPM made. Another
 /// directory is another maker, unknown to whoever trusts this one.
 #[derive(Clone, Debug)]
@@ -222,8 +227,8 @@ impl Swtpm {
         let log = File::create(state.dir.join("swtpm.log"))?;
         let pid = state.dir.join("swtpm.pid");
         let _none = fs::remove_file(&pid);
-        let child = Command::new("swtpm")
-            .args(["socket", "--tpm2", "--tpmstate"])
+        let child = Command::new("bash")
+            .args(["-c", LAUNCH, "swtpm", "socket", "--tpm2", "--tpmstate"])
             .arg(format!("dir={}", dir.display()))
             .arg("--pid")
             .arg(format!("file={}", dir.join("swtpm.pid").display()))
@@ -330,6 +335,7 @@ pub fn listens(port: u16) -> bool {
 mod tests {
     use super::*;
     use crate::tpm_log;
+    use std::os::fd::AsRawFd as _;
 
     fn readpublic(swtpm: &Swtpm, handle: &str) -> String {
         tool(swtpm, "tpm2_readpublic", &["-c", handle])
@@ -384,6 +390,20 @@ mod tests {
         assert_ne!(tool(&tpm, "tpm2_pcrread", &["sha256:15"]), zero);
         let tpm = tpm.reset().unwrap();
         assert_eq!(tool(&tpm, "tpm2_pcrread", &["sha256:15"]), zero);
+    }
+
+    #[test]
+    fn it_inherits_nothing_of_another_tpms() {
+        let dir = tempfile::tempdir().unwrap();
+        let maker = TpmMaker::open(dir.path()).unwrap();
+        let (_kept, end) = std::io::pipe().unwrap();
+        // As the TSS opens its sockets: for every child to have.
+        let open = nix::unistd::dup(&end).unwrap();
+        let ours = fs::read_link(format!("/proc/self/fd/{}", open.as_raw_fd())).unwrap();
+        let tpm = maker.template_without_ek_cert("a").unwrap().serve().unwrap();
+        let fds = fs::read_dir(format!("/proc/{}/fd", tpm.child.id())).unwrap();
+        let fds: Vec<_> = fds.map(|fd| fs::read_link(fd.unwrap().path()).unwrap()).collect();
+        assert!(!fds.is_empty() && !fds.contains(&ours), "{fds:?}");
     }
 
     #[test]
