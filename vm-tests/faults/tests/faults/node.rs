@@ -11,48 +11,53 @@ use ccnode_protocol::NodeName;
 use ccnode_protocol::grants::{
     CertificateRequest, Formatted, Grant, Grants, Ready, VolumeAction, VolumeGrant,
 };
-use ccnode_testkit::{MakerCa, Seat, SoftTpm, kubelet_csr};
+use ccnode_testkit::kubelet_csr;
 use ccnode_tpm_device::{BootRecords, Device, DeviceHandle};
 use ccnode_vm_harness::{Swtpm, TpmState};
 use std::convert::Infallible;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-/// A TPM that boots.
-pub(crate) enum Tpm {
-    Soft(Box<SoftTpm>),
-    Swtpm(Option<Swtpm>, Option<DeviceHandle>),
+/// A swtpm that boots, on a copy of a template's state.
+pub(crate) struct Tpm {
+    state: TpmState,
+    /// Whoever talks to it goes before it.
+    running: Option<(DeviceHandle, Swtpm)>,
+    _dir: tempfile::TempDir,
 }
 
 impl Tpm {
-    pub(crate) fn soft(maker: &MakerCa, seat: Seat) -> Self {
-        Self::Soft(Box::new(SoftTpm::new(maker, seat)))
-    }
-
-    pub(crate) fn swtpm(state: &TpmState) -> Self {
-        Self::Swtpm(Some(state.serve().unwrap()), None)
+    pub(crate) fn of(template: &TpmState) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let state = template.copy_to(dir.path().join("tpm")).unwrap();
+        Self { state, running: None, _dir: dir }
     }
 
     /// Switches the machine on anew, up to the state in which it attests.
     async fn boots(&mut self) {
-        match self {
-            Self::Soft(tpm) => tpm.reboot(boot()),
-            Self::Swtpm(swtpm, device) => {
-                drop(device.take());
-                let fresh = swtpm.take().unwrap().reset().unwrap();
-                *device = Some(measured(&fresh).await);
-                *swtpm = Some(fresh);
-            }
-        }
+        let (was, state) = (self.running.take(), self.state.clone());
+        // Both ends of a swtpm's life are waited for.
+        let started = tokio::task::spawn_blocking(move || {
+            drop(was);
+            state.serve().unwrap()
+        });
+        let swtpm = started.await.unwrap();
+        let device = measured(&swtpm).await;
+        self.running = Some((device, swtpm));
+    }
+
+    fn device(&self) -> &DeviceHandle {
+        &self.running.as_ref().expect("switched on").0
     }
 }
 
-/// Extends what the firmware would have, and gives its log to whoever attests.
+/// Extends what the firmware would have, makes the keys, and gives its log to whoever attests.
 async fn measured(swtpm: &Swtpm) -> DeviceHandle {
     let device = Device::open(swtpm.tcti().parse().unwrap()).unwrap();
     let logs = boot().logs();
     for (pcr, digest) in events(&logs.event_log.0) {
         device.extend(PcrIndex::new(pcr).unwrap(), digest, "x").await.unwrap();
     }
+    device.prepare().await.unwrap();
     let records = BootRecords { event_log: logs.event_log.0, cmdline: logs.cmdline, own_log: Vec::new() };
     device.with_records(records)
 }
@@ -88,6 +93,8 @@ pub(crate) struct Node {
 /// How far a boot came.
 #[derive(Default)]
 pub(crate) struct Walk {
+    /// From the first request to the end.
+    pub(crate) took: Duration,
     pub(crate) grants: Option<Grants>,
     pub(crate) csr: Vec<u8>,
     /// What the service said is done.
@@ -114,7 +121,7 @@ impl Node {
         Self { tpm, disk: None, client: None }
     }
 
-    /// One boot. The error is the code that console and service see.
+    /// One boot, its first request at the start of `span`. The error is the code that console and service see.
     pub(crate) async fn boot(
         &mut self,
         service: &Service,
@@ -129,18 +136,15 @@ impl Node {
             clock: ClockAtLeast { floor: 0 },
         };
         let (mut walk, mut client) = (Walk::default(), Client::new(settings).unwrap());
-        let deadline = Deadline::after(span);
-        let ended = match &self.tpm {
-            Tpm::Soft(tpm) => attested(&mut client, &**tpm, deadline).await,
-            Tpm::Swtpm(_, device) => attested(&mut client, device.as_ref().unwrap(), deadline).await,
-        };
-        let ended = match ended {
+        let (begun, deadline) = (Instant::now(), Deadline::after(span));
+        let ended = match attested(&mut client, self.tpm.device(), deadline).await {
             Ok(outcome) => {
                 (walk.grants, walk.csr) = (Some(outcome.grants), outcome.csr);
                 self.goes_on(&mut walk, &mut client, deadline).await.map_err(|error| error.code())
             }
             Err(code) => Err(code),
         };
+        walk.took = begun.elapsed();
         self.client = Some(client);
         (walk, ended)
     }
@@ -223,13 +227,14 @@ async fn attested<S: EvidenceSource>(
     client.attest(&subject, source, csr, deadline, |_| ()).await.map_err(code)
 }
 
-/// One boot in stock mode: the resource, or a code.
+/// One boot in stock mode: the resource, or a code; and how long that took.
 pub(crate) async fn stock(
-    tpm: &SoftTpm,
+    tpm: &mut Tpm,
     service: &Service,
     proxy: &Proxy,
     span: Duration,
-) -> Result<Vec<u8>, Code> {
+) -> (Result<Vec<u8>, Code>, Duration) {
+    tpm.boots().await;
     let settings = StockSettings {
         urls: vec![format!("https://{}", proxy.address)],
         pins: vec![service.file("tls/ca.pem")],
@@ -238,13 +243,17 @@ pub(crate) async fn stock(
     };
     let mut client = StockClient::new(settings).unwrap();
     let wanted = [RESOURCE.parse().unwrap()];
-    let read = client.fetch(tpm, &wanted, None, Deadline::after(span), |_| ()).await;
-    read.map(|outcome| outcome.resources[0].expose().to_vec()).map_err(code)
+    let begun = Instant::now();
+    let read = client.fetch(tpm.device(), &wanted, None, Deadline::after(span), |_| ()).await;
+    (read.map(|outcome| outcome.resources[0].expose().to_vec()).map_err(code), begun.elapsed())
 }
 
 fn code<E: std::error::Error + 'static, C: std::error::Error + 'static>(error: AttestError<E, C>) -> Code {
     match error {
-        AttestError::Client(error) => error.code(),
+        AttestError::Client(error) => {
+            eprintln!("DBG {error:?}");
+            error.code()
+        }
         other => panic!("{other}"),
     }
 }

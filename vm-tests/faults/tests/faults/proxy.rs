@@ -47,13 +47,24 @@ pub(crate) enum Fault {
     KillAfter,
     /// The service is killed and not started again.
     Down,
-    /// The service's disk is full for this request.
+    /// Every write of the service fails for this request, those in place among them.
     DiskFull,
-    /// The service's disk is full from this request on.
+    /// Every write of the service fails from this request on.
     DiskStaysFull,
+    /// The file system below the service has no space left for this request.
+    SpaceGone,
+    /// The file system below the service has no space left from this request on.
+    SpaceStaysGone,
 }
 
-pub(crate) const FAULTS: [Fault; 16] = [
+impl Fault {
+    /// Whether the service is to lie on a small file system of its own.
+    pub(crate) fn wants_mount(self) -> bool {
+        matches!(self, Self::SpaceGone | Self::SpaceStaysGone)
+    }
+}
+
+pub(crate) const FAULTS: [Fault; 18] = [
     Fault::DropRequest,
     Fault::DropResponse,
     Fault::Silence,
@@ -70,6 +81,8 @@ pub(crate) const FAULTS: [Fault; 16] = [
     Fault::Down,
     Fault::DiskFull,
     Fault::DiskStaysFull,
+    Fault::SpaceGone,
+    Fault::SpaceStaysGone,
 ];
 
 /// The node sees its connection end.
@@ -221,13 +234,13 @@ impl Inner {
                 self.service.kill().await;
                 Err(Broken)
             }
-            Fault::DiskFull => {
+            Fault::DiskFull | Fault::SpaceGone => {
                 self.service.disk_is_full(true).await;
                 let answer = self.forward(&sent).await;
                 self.service.disk_is_full(false).await;
                 answer.map(Answer::whole)
             }
-            Fault::DiskStaysFull => {
+            Fault::DiskStaysFull | Fault::SpaceStaysGone => {
                 self.service.disk_is_full(true).await;
                 self.forward(&sent).await.map(Answer::whole)
             }

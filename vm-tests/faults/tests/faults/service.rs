@@ -1,5 +1,6 @@
 //! The real `ccnode-trust` as a process: made once, copied for each test, killed, started again, and with a disk that is full.
 
+use crate::full::Small;
 use ccnode_protocol::PoolName;
 use ccnode_protocol::admin::{self, EkRootAdd, OnUnknown, Pair, PoolCreate, Reader, Rule, TrustLevel};
 use ccnode_server::config::{Config, FILE, StockConfig};
@@ -45,6 +46,8 @@ fn program() -> PathBuf {
 pub(crate) struct Service(Arc<Inner>);
 
 struct Inner {
+    /// Unmounted before its folder goes.
+    small: Option<Small>,
     folder: tempfile::TempDir,
     child: tokio::sync::Mutex<Option<Child>>,
     ports: Mutex<Option<Ports>>,
@@ -60,7 +63,7 @@ struct Ports {
 impl Service {
     /// A new one whose pool enrols nodes of these makers, in both modes, and lets them read [`RESOURCE`].
     pub(crate) async fn made(makers: &[String]) -> Self {
-        let service = Self::of(tempfile::tempdir().unwrap());
+        let service = Self::of(tempfile::tempdir().unwrap(), None);
         let any: SocketAddr = ([127, 0, 0, 1], 0).into();
         let options = Options {
             names: vec!["127.0.0.1".into()],
@@ -84,13 +87,15 @@ impl Service {
         service
     }
 
-    fn of(folder: tempfile::TempDir) -> Self {
-        Self(Arc::new(Inner { folder, child: tokio::sync::Mutex::new(None), ports: Mutex::new(None) }))
+    fn of(folder: tempfile::TempDir, small: Option<Small>) -> Self {
+        Self(Arc::new(Inner { small, folder, child: tokio::sync::Mutex::new(None), ports: Mutex::new(None) }))
     }
 
-    /// A started twin of one that is stopped: same keys, same state.
-    pub(crate) async fn twin(&self) -> Self {
-        let twin = Self::of(tempfile::tempdir().unwrap());
+    /// A started twin of one that is stopped: same keys, same state; on a small file system of its own, if need be.
+    pub(crate) async fn twin(&self, small: bool) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let small = small.then(|| Small::on(folder.path()).unwrap());
+        let twin = Self::of(folder, small);
         copy_tree(&self.dir(), &twin.dir());
         twin.start().await;
         twin
@@ -156,8 +161,12 @@ impl Service {
         *self.0.ports.lock().unwrap() = None;
     }
 
-    /// From now on every write of the service to a file fails, or none.
+    /// From now on the service's file system has no space, where it is one of its own; else every write of the service to a file fails.
+    /// Or neither.
     pub(crate) async fn disk_is_full(&self, full: bool) {
+        if let Some(small) = &self.0.small {
+            return if full { small.fill() } else { small.free() };
+        }
         let Some(pid) = self.0.ports.lock().unwrap().map(|ports| ports.pid) else { return };
         let limit = if full { "--fsize=0:unlimited" } else { "--fsize=unlimited:unlimited" };
         let set = Command::new("prlimit").args(["--pid", &pid.to_string(), limit]).status().await.unwrap();
