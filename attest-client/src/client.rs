@@ -9,6 +9,7 @@ use crate::session::{Attested, Challenged, Peer};
 use crate::tls::{ClockAtLeast, PinError};
 use ccnode_evidence::{EventLogs, EvidenceSource, Identity};
 use ccnode_protocol::grants::{Certificate, CertificateRequest, Formatted, Grants, Ready};
+use ccnode_protocol::init_data::Proxy;
 use ccnode_protocol::jwe::EphemeralKey;
 use ccnode_protocol::{CERTIFICATE, FORMATTED, NodeName, NodeRefusal, PoolName, READY, REFUSALS};
 use kbs_types::InitData;
@@ -62,7 +63,12 @@ pub struct Client {
 impl Client {
     /// A client for `settings`; connects to nothing yet.
     pub fn new(settings: Settings) -> Result<Self, PinError> {
-        let http = Http::new(&settings.pins, settings.clock)?;
+        Self::through(settings, None)
+    }
+
+    /// The same by way of `proxy`, which is asked to CONNECT: the pinned CAs hold behind it as they do without it.
+    pub fn through(settings: Settings, proxy: Option<&Proxy>) -> Result<Self, PinError> {
+        let http = Http::new(&settings.pins, settings.clock, proxy)?;
         Ok(Self {
             http,
             endpoints: Endpoints::new(settings.urls),

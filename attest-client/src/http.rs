@@ -1,7 +1,8 @@
-//! One bounded request: no redirect, no proxy, no cookie jar; the answer is read up to a limit and sorted by its status.
+//! One bounded request: no redirect, no cookie jar, no proxy but one that is named; the answer is read up to a limit and sorted by its status.
 
 use crate::error::{ClientError, Refused};
 use crate::tls::{self, ClockAtLeast, PinError};
+use ccnode_protocol::init_data::Proxy;
 use ccnode_protocol::{COOKIE, PROBLEM_TYPE_BASE, Problem, limits};
 use reqwest::header::{ACCEPT, CONTENT_TYPE, COOKIE as COOKIE_HEADER, HeaderMap, SET_COOKIE};
 use reqwest::{Method, Response, redirect};
@@ -39,17 +40,28 @@ pub(crate) struct Reply {
 pub(crate) struct Http(reqwest::Client);
 
 impl Http {
-    pub(crate) fn new(pins: &[Vec<u8>], clock: ClockAtLeast) -> Result<Self, PinError> {
-        reqwest::Client::builder()
+    /// `proxy` is asked to CONNECT: TLS ends at the service, and whoever runs the proxy sees no more than any router.
+    pub(crate) fn new(
+        pins: &[Vec<u8>],
+        clock: ClockAtLeast,
+        proxy: Option<&Proxy>,
+    ) -> Result<Self, PinError> {
+        let failed = |e: reqwest::Error| PinError::Provider(e.to_string());
+        // Without one, none is taken from the environment either.
+        let builder = reqwest::Client::builder().no_proxy();
+        let builder = match proxy {
+            Some(proxy) => builder.proxy(reqwest::Proxy::https(proxy.to_string()).map_err(failed)?),
+            None => builder,
+        };
+        builder
             .use_preconfigured_tls(tls::config(pins, clock)?)
             .https_only(true)
             .http1_only()
-            .no_proxy()
             .redirect(redirect::Policy::none())
             .connect_timeout(CONNECT)
             .build()
             .map(Self)
-            .map_err(|e| PinError::Provider(e.to_string()))
+            .map_err(failed)
     }
 
     pub(crate) async fn send(&self, url: &str, request: Request<'_>) -> Result<Reply, ClientError> {

@@ -53,11 +53,13 @@ pub use unlock::Unlocked;
 use crate::config::Config;
 use crate::console::{Console, Step, now_ms};
 use crate::grace::Short;
+use crate::init_data::{Followed, USER, write_files};
 use crate::refusal::Refusal;
 use crate::status::Status;
 use crate::watchdog::Watchdog;
 use ccnode_attest_client::{Client, Deadline};
 use ccnode_evidence::Code;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// What a step has beyond the deadlines of what it waits for: for modules, TPM commands, disks, and a slow machine.
@@ -68,6 +70,8 @@ pub struct Boot {
     console: Console,
     status: Status,
     client: Option<Client>,
+    /// The host's hints, as far as they are followed.
+    hints: Followed,
     watchdog: Watchdog,
     /// Until the hand-over.
     grace: Option<Short>,
@@ -76,7 +80,14 @@ pub struct Boot {
 impl Boot {
     /// A boot that begins now.
     pub fn new(console: Console) -> Self {
-        Self { console, status: Status::begin(), client: None, watchdog: Watchdog::default(), grace: None }
+        Self {
+            console,
+            status: Status::begin(),
+            client: None,
+            hints: Followed::default(),
+            watchdog: Watchdog::default(),
+            grace: None,
+        }
     }
 
     /// Starts the watchdog: from here on no step can take forever. `refuse` ends the boot, on a thread of its own.
@@ -114,6 +125,12 @@ impl Boot {
                 self.provision_stock(unlocked)
             }
         }
+    }
+
+    /// Writes what the host would have the running system read. Whoever judged the evidence has taken the init-data by now.
+    fn user_files(&self) -> Result<(), Refusal> {
+        let failed = |e| Refusal::new(Code::NodeInternal, format!("{USER}: {e}"));
+        write_files(Path::new(USER), self.hints.files()).map_err(failed)
     }
 
     /// Tells that `step`, begun at `since`, ended well.

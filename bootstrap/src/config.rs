@@ -10,6 +10,7 @@ use ccnode_luks_header::verity::RootHash;
 use ccnode_protocol::PoolName;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -79,6 +80,31 @@ pub struct Config {
     pub handover: Handover,
     /// Whether what the host hands in is measured and sent; otherwise it is not looked for.
     pub init_data: InitDataRule,
+    /// What of it is followed.
+    pub hints: BTreeSet<Hint>,
+}
+
+/// A kind of hint that init-data may hold.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Hint {
+    /// A static address in place of DHCP.
+    Address,
+    /// A proxy on the way to the service.
+    Proxy,
+    /// Files for the running system.
+    Files,
+}
+
+impl Hint {
+    /// Its name in `hints`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Address => "address",
+            Self::Proxy => "proxy",
+            Self::Files => "files",
+        }
+    }
 }
 
 /// What becomes of init-data.
@@ -123,6 +149,8 @@ struct Wire {
     handover: Handover,
     #[serde(default)]
     init_data: InitDataRule,
+    #[serde(default)]
+    hints: BTreeSet<Hint>,
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -261,6 +289,14 @@ impl Config {
             (empty, "[disk] has an empty label"),
             (disk.serial.as_deref() == Some("") || disk.sysfs.as_deref() == Some(""), "[disk] names no disk"),
             (network.gateway.is_some() && network.address.is_none(), "[network] gateway needs address"),
+            (
+                !wire.hints.is_empty() && wire.init_data == InitDataRule::Ignored,
+                "hints need init-data = \"allowed\"",
+            ),
+            (
+                wire.hints.contains(&Hint::Address) && network.address.is_some(),
+                "[network] has an address already: take it or the hint `address` out",
+            ),
         ];
         if let Some((_, rule)) = rules.into_iter().find(|(broken, _)| *broken) {
             return Err(rule.to_owned());
@@ -288,6 +324,7 @@ impl Config {
             refusal: wire.refusal,
             handover: wire.handover,
             init_data: wire.init_data,
+            hints: wire.hints,
         })
     }
 

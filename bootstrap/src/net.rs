@@ -5,6 +5,7 @@ use crate::refusal::Coded;
 use crate::status::write_file;
 use ccnode_attest_client::Deadline;
 use ccnode_evidence::Code;
+use ccnode_protocol::init_data::is_host_address;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use mozim::{DhcpV4Client, DhcpV4Config, DhcpV4Lease, DhcpV4State};
 use rtnetlink::packet_core::NetlinkPayload;
@@ -273,9 +274,7 @@ fn static_plan(config: &Network, address: Cidr) -> Plan {
 
 /// Takes address, mask, routes and name servers out of a lease, and nothing else of what it says.
 fn lease_plan(config: &Network, lease: &DhcpV4Lease) -> Result<Plan, NetError> {
-    let usable =
-        |a: Ipv4Addr| !(a.is_unspecified() || a.is_loopback() || a.is_multicast() || a.is_broadcast());
-    if !usable(lease.yiaddr) {
+    if !is_host_address(lease.yiaddr) {
         return Err(NetError::Lease("not an address of a host"));
     }
     let mask = u32::from(lease.subnet_mask);
@@ -291,7 +290,7 @@ fn lease_plan(config: &Network, lease: &DhcpV4Lease) -> Result<Plan, NetError> {
     if lease.classless_routes.is_none() {
         routes.extend(lease.gateways.iter().flatten().take(1).map(|gateway| (DEFAULT, *gateway)));
     }
-    let told = lease.dns_srvs.iter().flatten().copied().filter(|a| usable(*a)).take(3).collect();
+    let told = lease.dns_srvs.iter().flatten().copied().filter(|a| is_host_address(*a)).take(3).collect();
     let dns = if config.dns.is_empty() { told } else { config.dns.clone() };
     Ok(Plan { address: Cidr { address: lease.yiaddr, prefix }, routes, dns })
 }

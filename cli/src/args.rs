@@ -293,6 +293,20 @@ pub(crate) enum ForeignArg {
     Wipe,
 }
 
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum InitDataArg {
+    /// Refuse nodes that were given any
+    Refuse,
+    /// Take nodes whose PCR 8 holds what they were given
+    Allow,
+}
+
+impl InitDataArg {
+    pub(crate) fn is_allowed(self) -> bool {
+        matches!(self, Self::Allow)
+    }
+}
+
 impl From<ForeignArg> for OnForeignDisk {
     fn from(arg: ForeignArg) -> Self {
         match arg {

@@ -1,7 +1,7 @@
 //! `ccnode pool`: what the nodes of a pool must prove.
 
 use crate::admin::{confirmed, connect, image, one, platform};
-use crate::args::{EkRoot, EkRootArg, ForeignArg, Global, Pool};
+use crate::args::{EkRoot, EkRootArg, ForeignArg, Global, InitDataArg, Pool};
 use crate::client::Client;
 use crate::error::Usage;
 use crate::hardware;
@@ -28,6 +28,7 @@ pub(crate) async fn run(global: &Global, command: Pool) -> Result<()> {
             on_unknown,
             rules,
             on_foreign_disk,
+            init_data,
             ek_roots,
             cluster_server,
             cluster_ca,
@@ -40,7 +41,7 @@ pub(crate) async fn run(global: &Global, command: Pool) -> Result<()> {
                 on_unknown: on_unknown.into(),
                 rules,
                 on_foreign_disk: on_foreign_disk.into(),
-                allow_init_data: false,
+                allow_init_data: init_data.is_allowed(),
                 cluster: cluster(cluster_server, cluster_ca)?,
             };
             let mut pool: admin::Pool = client.post(admin::POOLS, &body).await?;
@@ -58,12 +59,13 @@ pub(crate) async fn run(global: &Global, command: Pool) -> Result<()> {
         }
         Pool::List => list(global, &client).await,
         Pool::Show { name } => shown(global, &client, &get(&client, &name).await?).await,
-        Pool::Edit { name, on_unknown, rules, no_rules, on_foreign_disk, .. } => {
+        Pool::Edit { name, on_unknown, rules, no_rules, on_foreign_disk, init_data, .. } => {
             let rules: Vec<Rule> = rules.into_iter().map(Rule::from).collect();
             let edit = PoolEdit {
                 on_unknown: on_unknown.map(Into::into),
                 rules: (no_rules || !rules.is_empty()).then_some(rules),
                 on_foreign_disk: on_foreign_disk.map(Into::into),
+                allow_init_data: init_data.map(InitDataArg::is_allowed),
                 ..PoolEdit::default()
             };
             let pool = client.patch(&admin::path(admin::POOL, &[&name]), &edit).await?;
@@ -188,6 +190,7 @@ async fn shown(global: &Global, client: &Client, pool: &admin::Pool) -> Result<(
         ("pool", pool.name.to_string()),
         ("on-unknown", word(&pool.on_unknown)),
         ("on-foreign-disk", word(&pool.on_foreign_disk)),
+        ("init-data", if pool.allow_init_data { "allowed" } else { "refused" }.to_owned()),
         ("nodes", pool.nodes.to_string()),
     ];
     fields.extend(pool.rules.iter().map(|rule| ("rule", word(rule))));

@@ -76,7 +76,7 @@ codes! {
     Service PairNotAllowed "pair-not-allowed" "Platform and image are both known, but the pool does not allow them together." "Allow the pair with `ccnode pool allow POOL --platform ID --image ID`."
     Service BootEvents "boot-events" "PCR 5 holds an event that is no partition table, separator or boot action." "Look at the event named: something else ran before the image."
     Service ImaUnexpected "ima-unexpected" "PCR 10 is neither zero nor the boot aggregate of PCR 0-9." "Turn off IMA policies in the command line of the image."
-    Service InitDataNotAllowed "init-data-not-allowed" "PCR 8 is not zero and the pool allows no init-data." "Boot without init-data, or allow it for the pool."
+    Service InitDataNotAllowed "init-data-not-allowed" "PCR 8 is not zero and the pool allows no init-data." "Boot without init-data, or allow it: `ccnode pool edit POOL --init-data allow`."
     Service AlreadyCapped "already-capped" "PCR 15 is not zero: this boot has had its release, or was refused." "Reboot the node; if it was running, somebody there asked for its keys again."
     Service PoolUnknown "pool-unknown" "The service has no pool for this node." "Make the pool with `ccnode pool create`, or correct node.toml and rebuild."
     Service NodeUnknown "node-unknown" "This TPM is not enrolled and the pool refuses unknown ones." "Enrol it, or create the pool with --on-unknown ask or enrol."
@@ -247,6 +247,7 @@ codes! {
     Node SealedRefused "sealed-refused" "A sealed secret can't be unsealed here." "Use a secret of type vault with provider kbs, signed by the key that node.toml pins; the detail names what is wrong."
     Node InitDataMalformed "init-data-malformed" "The init-data that the host handed in can't be used." "Hand in TOML of version 0.1.0 with algorithm sha256, 64 KiB at most, or none."
     Node ClevisForeign "clevis-foreign" "The volume's clevis token is not for the resource that the image pins." "Treat it as an attack on the disk, or correct `key` in [stock] of node.toml."
+    Node HintNotAllowed "hint-not-allowed" "The init-data hold a hint that the image does not let a host give." "Boot without it, or list its kind in `hints` of node.toml and rebuild the image."
 }
 
 impl std::fmt::Display for Code {

@@ -88,7 +88,7 @@ impl Tree {
 
     /// The modules that `names` need, each behind what it depends on; what is built in is left out.
     ///
-    /// A module is late unless its file lies among network, TPM or randomness drivers, or one of those needs it.
+    /// A module is late unless its file lies among network, TPM or randomness drivers or is that of init-data, or one of those needs it.
     pub fn resolve(&self, names: &[String]) -> Result<Vec<Module>, ModuleError> {
         let mut walk = Walk { tree: self, done: BTreeSet::new(), out: Vec::new(), stack: Vec::new() };
         let (late, early): (Vec<_>, Vec<_>) = names.iter().partition(|name| self.is_late(name));
@@ -101,7 +101,7 @@ impl Tree {
         Ok(walk.out)
     }
 
-    /// Early is what networking, the TPM and randomness need; whatever else there is could be a block driver.
+    /// Early is what networking, the TPM, randomness and init-data need; whatever else there is could be a block driver.
     fn is_late(&self, name: &str) -> bool {
         const EARLY: [&str; 7] = [
             "drivers/net/",
@@ -112,9 +112,12 @@ impl Tree {
             "drivers/firmware/efi/",
             "drivers/virt/coco/",
         ];
+        // What the host hands in is measured before the network is up.
+        const INIT_DATA: &str = "qemu_fw_cfg";
         let base = self.root.join("lib/modules").join(&self.release).join("kernel");
         let path = self.files.get(&canonical(name)).and_then(|p| p.strip_prefix(base).ok());
-        path.is_some_and(|path| !EARLY.iter().any(|prefix| path.starts_with(prefix)))
+        canonical(name) != INIT_DATA
+            && path.is_some_and(|path| !EARLY.iter().any(|prefix| path.starts_with(prefix)))
     }
 }
 

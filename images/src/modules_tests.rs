@@ -117,6 +117,15 @@ fn whatever_is_not_known_to_be_harmless_waits_for_the_cap() {
 }
 
 #[test]
+fn init_data_is_measured_before_the_cap() {
+    let kernel = Kernel::new();
+    kernel.add("drivers/firmware/qemu_fw_cfg.ko", &["depends="]);
+    kernel.add("drivers/firmware/dmi-sysfs.ko", &["depends="]);
+    let got = kernel.order(&["dmi-sysfs", "qemu_fw_cfg"]);
+    assert_eq!(got, named(&[("qemu_fw_cfg", false), ("dmi_sysfs", true)]));
+}
+
+#[test]
 fn what_both_need_is_loaded_early_once() {
     let got = Kernel::new().order(&["virtio_blk", "virtio_net"]);
     assert_eq!(got.iter().filter(|(name, _)| name == "virtio_ring").count(), 1);

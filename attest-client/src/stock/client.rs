@@ -11,6 +11,7 @@ use crate::session::Peer;
 use crate::tls::{ClockAtLeast, PinError};
 use ccnode_evidence::{EvidenceSource, SecretBytes};
 use ccnode_protocol::ResourceUri;
+use ccnode_protocol::init_data::Proxy;
 use ccnode_protocol::jwe::{SessionKey, SessionKeyKind};
 use kbs_types::InitData;
 use std::convert::Infallible;
@@ -48,7 +49,12 @@ pub struct StockClient {
 impl StockClient {
     /// A client for `settings`; connects to nothing yet.
     pub fn new(settings: StockSettings) -> Result<Self, PinError> {
-        let http = Http::new(&settings.pins, settings.clock)?;
+        Self::through(settings, None)
+    }
+
+    /// The same by way of `proxy`, which is asked to CONNECT: the pinned CAs hold behind it as they do without it.
+    pub fn through(settings: StockSettings, proxy: Option<&Proxy>) -> Result<Self, PinError> {
+        let http = Http::new(&settings.pins, settings.clock, proxy)?;
         Ok(Self { http, endpoints: Endpoints::new(settings.urls), key: settings.key })
     }
 

@@ -4,6 +4,8 @@
 mod exchange;
 mod faults;
 mod kinds;
+#[cfg(test)]
+mod proxy;
 mod server;
 #[cfg(test)]
 mod several;

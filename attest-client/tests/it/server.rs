@@ -333,13 +333,16 @@ pub(crate) fn problem(status: u16, code: &str) -> Reply {
 }
 
 pub(crate) fn client(urls: &[&str], ca: &Ca, floor: u64) -> Client {
-    Client::new(Settings {
+    Client::new(settings(urls, ca, floor)).unwrap()
+}
+
+pub(crate) fn settings(urls: &[&str], ca: &Ca, floor: u64) -> Settings {
+    Settings {
         urls: urls.iter().map(|u| (*u).to_owned()).collect(),
         pins: vec![ca.pem.clone().into_bytes()],
         pool: "workers".parse().unwrap(),
         clock: ClockAtLeast { floor },
-    })
-    .unwrap()
+    }
 }
 
 pub(crate) type Failure = AttestError<Infallible, Infallible>;

@@ -12,6 +12,7 @@ use crate::refusal::Refusal;
 use ccnode_attest_client::{AttestError, Client, Deadline, Outcome, PinError, Settings};
 use ccnode_evidence::Code;
 use ccnode_protocol::PoolName;
+use ccnode_protocol::init_data::Proxy;
 use ccnode_tpm_device::DeviceHandle;
 use std::time::Instant;
 
@@ -42,6 +43,7 @@ pub(super) fn means(
     config: &Config,
     pool: PoolName,
     init_data: Option<InitData>,
+    proxy: Option<&Proxy>,
 ) -> Result<(Client, KubeletKey), Refusal> {
     let settings = Settings {
         urls: config.service.urls.clone(),
@@ -49,7 +51,7 @@ pub(super) fn means(
         pool,
         clock: crate::boot_time_clock(),
     };
-    let client = Client::new(settings)?.with_init_data(init_data.map(|data| data.wire()));
+    let client = Client::through(settings, proxy)?.with_init_data(init_data.map(|data| data.wire()));
     Ok((client, KubeletKey::generate()?))
 }
 

@@ -192,10 +192,12 @@ impl Boot {
         }
         let Some(found) = init_data::find(Path::new(init_data::FW_CFG))? else { return Ok(None) };
         let measured = self.tpm(found.measure(device)).await?;
-        let words = format!(
-            "init-data of {} hints, measured into PCR 8; none of them is followed",
-            measured.data().len()
-        );
+        self.hints = measured.follow(&config.hints)?;
+        let others = match measured.others() {
+            0 => String::new(),
+            count => format!("; {count} texts that the node does not read"),
+        };
+        let words = format!("init-data measured into PCR 8: {}{others}", self.hints.words());
         self.console.note(Step::Measure, &words);
         Ok(Some(measured))
     }
@@ -205,7 +207,8 @@ impl Boot {
         let since = Instant::now();
         let Measured { config, cmdline, device, hardware, way, init_data, seeded } = measured;
         self.begin(Step::Network, Some(&config));
-        let (deadline, network) = (deadline(&config), config.network.clone());
+        let (deadline, network) = (deadline(&config), self.hints.network(&config.network));
+        let proxy = self.hints.proxy().cloned();
         // DHCP, TLS and keys need it; the kernel gathers it since discovery began.
         let lost = |_| Refusal::new(Code::NodeInternal, "the random number generator was lost");
         seeded.await.map_err(lost)?;
@@ -214,13 +217,15 @@ impl Boot {
         let settings = config.clone();
         let ready = match way {
             Way::Ccnode(pool, subject) => {
-                let means = tokio::task::spawn_blocking(move || attest::means(&settings, pool, init_data));
+                let means = tokio::task::spawn_blocking(move || {
+                    attest::means(&settings, pool, init_data, proxy.as_ref())
+                });
                 let ready = CcnodeReady { config, cmdline, device, hardware, subject, means, deadline };
                 Networked::Ccnode(Box::new(ready))
             }
             Way::Stock(plan) => {
                 let key = plan.session_key;
-                let means = tokio::task::spawn_blocking(move || stock::means(&settings, key));
+                let means = tokio::task::spawn_blocking(move || stock::means(&settings, key, proxy.as_ref()));
                 let ready = StockReady { config, plan, device, hardware, means, init_data, deadline };
                 Networked::Stock(Box::new(ready))
             }

@@ -29,6 +29,8 @@ impl Boot {
             self.console.retry(Step::Provision, &retry);
         }
         let reply = reply.map_err(|e| Refusal::of_client(&e))?;
+        // Before the kubeconfig, for which the kubelet waits.
+        self.user_files()?;
         provision::write(Path::new(provision::DIR), &node, &key, &reply, &cluster)?;
         if let Some(device) = &device {
             let internal =

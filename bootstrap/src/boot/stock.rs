@@ -14,6 +14,7 @@ use crate::stock::{self, Released};
 use crate::unlock;
 use ccnode_attest_client::stock::{StockClient, StockSettings};
 use ccnode_evidence::Code;
+use ccnode_protocol::init_data::Proxy;
 use ccnode_protocol::jwe::SessionKeyKind;
 use ccnode_tpm_device::DeviceHandle;
 use ccnode_tpm_eventlog::own;
@@ -42,9 +43,14 @@ pub struct StockUnlocked {
 }
 
 /// A client with the pinned CAs.
-pub(super) fn means(config: &Config, key: SessionKeyKind) -> Result<StockClient, Refusal> {
+pub(super) fn means(
+    config: &Config,
+    key: SessionKeyKind,
+    proxy: Option<&Proxy>,
+) -> Result<StockClient, Refusal> {
     let urls = config.service.urls.clone();
-    Ok(StockClient::new(StockSettings { urls, pins: config.pins()?, clock: crate::boot_time_clock(), key })?)
+    let settings = StockSettings { urls, pins: config.pins()?, clock: crate::boot_time_clock(), key };
+    Ok(StockClient::through(settings, proxy)?)
 }
 
 impl From<std::convert::Infallible> for Refusal {
@@ -122,6 +128,7 @@ impl Boot {
         let since = Instant::now();
         let StockUnlocked { config, device, released } = unlocked;
         self.begin(Step::Provision, Some(&config));
+        self.user_files()?;
         stock::write_files(Path::new("/"), &released.files)?;
         if let Some(device) = &device {
             let internal =

@@ -13,7 +13,7 @@ use std::path::{Component, Path, PathBuf};
 /// Below which files of resources may be: a tmpfs that the root's init finds as it was left.
 pub const RUN: &str = "/run/ccnode";
 /// Names there that are ccnode-init's own.
-const OURS: [&str; 3] = ["status.json", "eventlog", "resolv.conf"];
+const OURS: [&str; 4] = ["status.json", "eventlog", "resolv.conf", "user"];
 /// More files are not a node's credentials.
 const MAX_FILES: usize = 32;
 
@@ -311,6 +311,7 @@ files = [{ resource = "kbs:///default/node-1/kubeconfig", path = "/run/ccnode/ku
             "/run/ccnode/status.json",
             "/run/ccnode/eventlog",
             "/run/ccnode/eventlog/x",
+            "/run/ccnode/user/motd",
             "/run/ccnode/a b",
         ] {
             let error = with("/run/ccnode/kubelet/kubeconfig", bad).unwrap_err();

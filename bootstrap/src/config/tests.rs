@@ -34,6 +34,10 @@ fn the_documented_sample_is_obeyed() {
     assert_eq!(config.init_data, InitDataRule::Ignored);
     let allowed = with("pool =", "init-data = \"allowed\"\npool =").unwrap();
     assert_eq!(allowed.init_data, InitDataRule::Allowed);
+    assert_eq!(allowed.hints, BTreeSet::new());
+    let hints = "init-data = \"allowed\"\nhints = [\"address\", \"proxy\", \"files\"]\npool =";
+    let hints = with("pool =", hints).unwrap().hints;
+    assert_eq!(Vec::from_iter(hints.iter().map(|hint| hint.as_str())), ["address", "proxy", "files"]);
     let least = with("[network]\ninterface = \"auto\"\n", "").unwrap();
     assert_eq!(least.network, Network::default());
 }
@@ -55,6 +59,15 @@ fn a_static_network() {
 }
 
 #[test]
+fn a_measured_address_leaves_no_place_for_a_host_s() {
+    let hints = "init-data = \"allowed\"\nhints = [\"address\"]\npool =";
+    let text = GOOD.replace("pool =", hints);
+    Config::parse(&text).unwrap();
+    let both = text.replace("interface = \"auto\"", "address = \"192.0.2.7/24\"");
+    assert!(Config::parse(&both).unwrap_err().contains("[network] has an address already"));
+}
+
+#[test]
 fn what_is_wrong_is_named_with_its_line() {
     let cases = [
         ("mode = \"ccnode/1\"", "mode = \"other\"", "line 2: unknown variant `other`"),
@@ -63,6 +76,8 @@ fn what_is_wrong_is_named_with_its_line() {
         ("pool = \"workers\"", "pool = \"Workers\"", "line 3: `Workers` is no pool name"),
         ("pool = \"workers\"", "", "missing field `pool`"),
         ("deadline", "retries = 3\ndeadline", "line 7: unknown field `retries`"),
+        ("pool =", "hints = [\"files\"]\npool =", "hints need init-data"),
+        ("pool =", "init-data = \"allowed\"\nhints = [\"ca\"]\npool =", "line 4: unknown variant `ca`"),
         ("\"30s\"", "\"30\"", "line 7: a duration ends with ms, s or m"),
         ("\"30s\"", "\"x\"", "line 7: a duration is a number"),
         ("\"30s\"", "\"0s\"", "line 7: a deadline lies between"),

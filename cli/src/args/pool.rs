@@ -1,6 +1,6 @@
 //! Arguments of `ccnode pool`.
 
-use super::{EkRootArg, ForeignArg, UnknownArg};
+use super::{EkRootArg, ForeignArg, InitDataArg, UnknownArg};
 use crate::rules::RuleArg;
 use ccnode_protocol::PoolName;
 use clap::Subcommand;
@@ -21,6 +21,9 @@ pub(crate) enum Pool {
         /// What a root partition that holds something else means
         #[arg(long, value_enum, default_value = "refuse")]
         on_foreign_disk: ForeignArg,
+        /// What init-data (what a host hands to its guest) means
+        #[arg(long, value_enum, default_value = "refuse")]
+        init_data: InitDataArg,
         /// Confirm that what `wipe` overwrites may be lost
         #[arg(long)]
         yes: bool,
@@ -57,6 +60,9 @@ pub(crate) enum Pool {
         /// What a root partition that holds something else means
         #[arg(long, value_enum)]
         on_foreign_disk: Option<ForeignArg>,
+        /// What init-data (what a host hands to its guest) means
+        #[arg(long, value_enum)]
+        init_data: Option<InitDataArg>,
         /// Confirm that what `wipe` overwrites may be lost
         #[arg(long)]
         yes: bool,

@@ -5,6 +5,7 @@
 
 mod evidence;
 mod headers;
+mod host;
 mod logs;
 mod secrets;
 mod stock;
@@ -19,7 +20,7 @@ pub use tpm::unsigned_quote;
 pub type Target = (&'static str, fn(&[u8]));
 
 /// All targets.
-pub const TARGETS: [Target; 22] = [
+pub const TARGETS: [Target; 23] = [
     ("eventlog", logs::firmware),
     ("own_log", logs::own),
     ("ccel", logs::ccel),
@@ -42,6 +43,7 @@ pub const TARGETS: [Target; 22] = [
     ("passphrase_header", headers::by_passphrase),
     ("stock_attestation", stock::attestation),
     ("stock_admin", stock::administration),
+    ("init_data", host::init_data),
 ];
 
 /// Runs the target of this name.

@@ -1,16 +1,19 @@
 //! What the kernel's IMA leaves in PCR 10 when it measures no file: its boot aggregate, once.
 
-use ccnode_evidence::{PcrSet, PcrValues, Sha256Digest};
+use ccnode_evidence::{PcrIndex, PcrSet, PcrValues, Sha256Digest};
 
 /// The values of PCR 10 after IMA extended its `boot_aggregate` entry alone (SHA-256 bank), under the template ima-ng and under
 /// ima-sig, which Debian's kernels have; `None` where a value of PCR 0 to 9 is missing.
 ///
-/// The aggregate is the SHA-256 of PCR 0 to 9 (Linux ≥ 5.8, banks other than SHA-1). The template digest is taken over its
+/// The aggregate is the SHA-256 of PCR 0 to 9 (Linux ≥ 5.8, banks other than SHA-1) as the kernel found them: PCR 8 was zero then, since
+/// what is judged to be there, init-data, comes from the initramfs. The template digest is taken over its
 /// fields, each with its length as 32 bits little-endian: `sha256:\0` ‖ aggregate, `boot_aggregate\0`, and for ima-sig an empty
 /// signature.
 pub fn boot_aggregate_pcrs(pcrs: &PcrValues) -> Option<[Sha256Digest; 2]> {
     let first: PcrSet = PcrSet::CCNODE.iter().filter(|pcr| pcr.get() < 10).collect();
-    let aggregate = pcrs.composite(first)?;
+    let mut found = pcrs.clone();
+    found.0.entry(PcrIndex::new(8).ok()?).and_modify(|value| *value = Sha256Digest::ZERO);
+    let aggregate = found.composite(first)?;
     let digest_field = [&b"sha256:\0"[..], &aggregate.0].concat();
     let mut template = Vec::new();
     let mut add = |field: &[u8]| {
@@ -51,6 +54,17 @@ mod tests {
         let [ng, sig] = boot_aggregate_pcrs(&pcrs).unwrap();
         assert_eq!(sig, ten);
         assert_ne!(ng, ten);
+    }
+
+    #[test]
+    fn init_data_come_after_it_and_nothing_else_does() {
+        let pcrs = PcrValues(PcrIndex::all().zip(GUEST.map(|hex| hex.parse().unwrap())).collect());
+        let good = boot_aggregate_pcrs(&pcrs);
+        for pcr in PcrIndex::all().filter(|pcr| pcr.get() < 10) {
+            let mut later = pcrs.clone();
+            later.0.entry(pcr).and_modify(|value| *value = value.extend(&Sha256Digest::ZERO));
+            assert_eq!(boot_aggregate_pcrs(&later) == good, pcr.get() == 8, "{pcr:?}");
+        }
     }
 
     #[test]

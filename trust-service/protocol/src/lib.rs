@@ -5,6 +5,7 @@
 pub mod admin;
 mod bounded;
 pub mod grants;
+pub mod init_data;
 pub mod jwe;
 pub mod limits;
 mod messages;

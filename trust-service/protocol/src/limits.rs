@@ -16,7 +16,7 @@ pub const EVENT_LOG: usize = 1024 * 1024;
 pub const CMDLINE: usize = 4096;
 /// The largest certificate request, DER.
 pub const CSR: usize = 4096;
-/// The largest init-data of a stock client, text.
+/// The largest init-data, text.
 pub const INIT_DATA: usize = 64 * 1024;
 /// The largest resource.
 pub const RESOURCE: usize = 128 * 1024;

@@ -158,16 +158,16 @@ impl Boot {
     pub fn pcrs(&self) -> PcrValues {
         let mut values: BTreeMap<PcrIndex, Sha256Digest> =
             PcrIndex::all().map(|i| (i, Sha256Digest::ZERO)).collect();
-        let mut extend = |index: u8, digest: &Sha256Digest| {
-            values.entry(pcr(index)).and_modify(|value| *value = value.extend(digest));
+        let extend = |values: &mut BTreeMap<PcrIndex, Sha256Digest>, event: &Measured| {
+            values.entry(pcr(event.pcr)).and_modify(|value| *value = value.extend(&event.digest));
         };
-        for event in self.firmware.iter().chain(&self.own) {
-            extend(event.pcr, &event.digest);
-        }
+        self.firmware.iter().for_each(|event| extend(&mut values, event));
+        // The kernel starts before anything of the initramfs does.
         let mut values = PcrValues(values);
         if self.ima {
             values.0.insert(pcr(10), boot_aggregate(&values));
         }
+        self.own.iter().for_each(|event| extend(&mut values.0, event));
         values
     }
 

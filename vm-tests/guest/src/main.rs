@@ -9,7 +9,7 @@ use nix::time::{ClockId, clock_gettime};
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead as _, ErrorKind, Read as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -27,6 +27,7 @@ fn main() {
             "hygiene" => hygiene(),
             "journal" => journal(),
             "power-off" => power_off(),
+            "user" => user(),
             "status" => Ok(fs::read_to_string("/run/ccnode/status.json").unwrap_or_default()),
             _ => continue,
         };
@@ -153,6 +154,23 @@ fn kernel_log() -> Result<Vec<String>> {
 fn journal() -> Result<String> {
     let output = Command::new("journalctl").args(["-b", "--no-pager", "-o", "cat"]).output()?;
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// What the host had ccnode-init write for whoever believes it.
+fn user() -> Result<String> {
+    let dir = "/run/ccnode/user";
+    let shown = |path: &std::path::Path| -> Result<String> {
+        let of = fs::metadata(path)?;
+        Ok(format!("{:o} of {}", of.permissions().mode() & 0o777, of.uid()))
+    };
+    let mut text = format!("user: {}\n", shown(dir.as_ref())?);
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        let (mode, content) =
+            (entry.metadata()?.permissions().mode() & 0o777, fs::read_to_string(entry.path())?);
+        writeln!(text, "user: {} {mode:o} {content}", entry.file_name().display())?;
+    }
+    Ok(text)
 }
 
 /// As an administrator would; the answer may not get out any more.

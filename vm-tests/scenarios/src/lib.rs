@@ -2,6 +2,7 @@
 
 pub mod confidential;
 pub mod console;
+pub mod init_data;
 pub mod node;
 pub mod secrets;
 pub mod stage;

@@ -105,7 +105,10 @@ impl Stage {
     }
 
     /// The same for any image, with these rules of the pool.
-    pub(crate) fn service(&self, story: &Story, image: &Built, rules: &[&str]) -> Result<(Trust, Cluster)> {
+    ///
+    /// # Errors
+    /// When the service or the tool fails.
+    pub fn service(&self, story: &Story, image: &Built, rules: &[&str]) -> Result<(Trust, Cluster)> {
         let trust = self.keys.copy_to(story.path("trust"))?.serve()?;
         let cluster = Cluster::start(trust.dir(), story.dir())?;
         let ek_root = story.path("ek-ca.pem");

@@ -42,7 +42,8 @@ fn main() -> Done {
     evidence(&corpora, &maker)?;
     secrets::put(&corpora)?;
     headers::put(&corpora)?;
-    stock::put(&corpora, &maker)
+    stock::put(&corpora, &maker)?;
+    init_data(&corpora)
 }
 
 fn logs(corpora: &Corpora) -> Done {
@@ -155,6 +156,26 @@ fn evidence(corpora: &Corpora, maker: &MakerCa) -> Done {
         if file == "snp" && !said.additional_evidence.is_empty() {
             put("additional", &serde_json::from_str(&said.additional_evidence)?)?;
         }
+    }
+    Ok(())
+}
+
+fn init_data(corpora: &Corpora) -> Done {
+    let put = |name: &str, data: &str| {
+        let text = format!("version = \"0.1.0\"\nalgorithm = \"sha256\"\n[data]\n{data}");
+        corpora.put("init_data", name, text)
+    };
+    put("others", "\"aa.toml\" = \"a = 1\"\nuuid = \"node-1\"\n")?;
+    let network = "[network]\naddress = \"192.0.2.7/24\"\ngateway = \"192.0.2.1\"\ndns = [\"192.0.2.53\"]\n";
+    let proxy = "proxy = \"http://proxy.example.com:3128\"\n";
+    let files = "[files]\nmotd = \"hello\"\n\"user-data.yaml\" = \"a: b\"\n";
+    for (name, hints) in [
+        ("address", network.to_owned()),
+        ("proxy", format!("[network]\n{proxy}")),
+        ("files", files.to_owned()),
+        ("all", [network, proxy, files].concat()),
+    ] {
+        put(name, &format!("\"ccnode.toml\" = '''\n{hints}'''\n"))?;
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 mod attacks;
 mod bad_input;
 mod confidential;
+mod init_data;
 mod life;
 mod stock;
 mod tool;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         scenario!("wrong_ca", bad_input::wrong_ca),
         scenario!("no_root_partition", bad_input::no_root_partition),
         scenario!("disk_write_error", bad_input::disk_write_error),
+        scenario!("init_data_is_followed_where_allowed", init_data::init_data_is_followed_where_allowed),
         scenario!("stock_root_opens", stock::stock_root_opens),
         scenario!("stock_mode_alone_is_refused", stock::stock_mode_alone_is_refused),
         scenario!("t07_stock_token_for_another_resource", stock::t07_stock_token_for_another_resource),
