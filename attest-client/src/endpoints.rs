@@ -6,11 +6,15 @@ use crate::error::{ClientError, Cure};
 use crate::retry::{Backoff, Deadline, Retry};
 use futures_util::StreamExt as _;
 use futures_util::stream::FuturesUnordered;
+use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 
 /// How long a service has the race for itself before the next is asked beside it.
 pub(crate) const HEAD_START: Duration = Duration::from_millis(750);
+
+/// The longest that a service is left alone because it asks for it; services count by the minute.
+const ASKED: Duration = Duration::from_secs(60);
 
 /// The URLs, and the one that is in use.
 #[derive(Clone, Debug)]
@@ -24,11 +28,28 @@ pub(crate) struct Tries {
     backoff: Backoff,
     /// URLs that are not asked again: who answers there is not the service, or not well.
     lost: Vec<usize>,
+    /// When those may be asked again that asked to be left alone.
+    asked: BTreeMap<usize, Instant>,
 }
 
 impl Tries {
     pub(crate) fn new() -> Self {
-        Self { backoff: Backoff::new(), lost: Vec::new() }
+        Self { backoff: Backoff::new(), lost: Vec::new(), asked: BTreeMap::new() }
+    }
+
+    /// Notes what came from `url`.
+    fn note(&mut self, url: usize, error: &ClientError) {
+        if error.cure() == Cure::Elsewhere {
+            self.lost.push(url);
+        }
+        if let Some(asked) = error.retry_after() {
+            self.asked.insert(url, Instant::now() + asked.min(ASKED));
+        }
+    }
+
+    /// How long `url` is to be left alone yet.
+    fn owed(&self, url: usize) -> Duration {
+        self.asked.get(&url).map_or(Duration::ZERO, |until| until.saturating_duration_since(Instant::now()))
     }
 }
 
@@ -55,14 +76,14 @@ impl Endpoints {
     ) -> Result<T, ClientError> {
         let from_current =
             (0..self.urls.len()).filter_map(|n| (self.current + n).checked_rem(self.urls.len()));
-        let mut waiting =
-            from_current.filter(|url| !tries.lost.contains(url)).collect::<Vec<_>>().into_iter();
+        let waiting = from_current.filter(|url| !tries.lost.contains(url) && tries.owed(*url).is_zero());
+        let mut waiting = waiting.collect::<Vec<_>>().into_iter();
         let mut running = FuturesUnordered::new();
         let start = |at: usize| {
             let asked = ask(self.urls.get(at).cloned().unwrap_or_default());
             async move { (at, asked.await) }
         };
-        // One at least: whoever loses the last URL ends its attempts.
+        // One at least: whoever loses the last URL ends its attempts, and a wait that the deadline cut short ends with one.
         running.push(start(waiting.next().unwrap_or(self.current)));
         let mut beside = Instant::now() + HEAD_START;
         let (winner, answer) = loop {
@@ -72,9 +93,7 @@ impl Endpoints {
                     Ok(good) => break (at, Ok(good)),
                     Err(error) if error.cure() == Cure::None => break (at, Err(error)),
                     Err(error) => {
-                        if error.cure() == Cure::Elsewhere {
-                            tries.lost.push(at);
-                        }
+                        tries.note(at, &error);
                         let next = waiting.next().filter(|_| !deadline.left().is_zero());
                         if next.is_none() && running.is_empty() {
                             break (at, Err(error));
@@ -96,6 +115,8 @@ impl Endpoints {
     }
 
     /// Waits before another attempt, or gives the error back where none helps or none fits before the deadline.
+    ///
+    /// A service that asked to be left alone is, unless the deadline comes first; another one that did not is asked in its place.
     pub(crate) async fn wait(
         &mut self,
         error: ClientError,
@@ -103,24 +124,16 @@ impl Endpoints {
         deadline: Deadline,
         progress: &mut impl FnMut(Retry),
     ) -> Result<(), ClientError> {
-        let next = match error.cure() {
-            Cure::None => None,
-            // No wait: it is another one's turn.
-            Cure::Elsewhere => {
-                tries.lost.push(self.current);
-                Some(Duration::ZERO).filter(|_| !deadline.left().is_zero())
-            }
-            Cure::Again | Cure::NewSession => tries.backoff.next(&deadline),
-        };
+        tries.note(self.current, &error);
         let url = match error.cure() {
+            Cure::None => None,
             Cure::NewSession => Some(self.current),
-            _ => self.after_current(&tries.lost),
+            Cure::Elsewhere | Cure::Again => self.after_current(tries),
         };
-        let (Some(next), Some(url)) = (next, url) else { return Err(error) };
-        self.current = url;
-        progress(Retry { reason: error.to_string(), next, left: deadline.left() });
-        tokio::time::sleep(next).await;
-        Ok(())
+        match url {
+            Some(url) => self.pause(url, error, tries, deadline, progress).await,
+            None => Err(error),
+        }
     }
 
     /// [`Self::wait`], then again with the same service: within a session there is no other.
@@ -131,15 +144,63 @@ impl Endpoints {
         deadline: Deadline,
         progress: &mut impl FnMut(Retry),
     ) -> Result<(), ClientError> {
-        let url = self.current;
-        let waited = self.wait(error, tries, deadline, progress).await;
-        self.current = url;
-        waited
+        tries.note(self.current, &error);
+        self.pause(self.current, error, tries, deadline, progress).await
     }
 
-    /// The next URL in the round, the current one last, that is not `lost`.
-    fn after_current(&self, lost: &[usize]) -> Option<usize> {
-        let mut round = (1..=self.urls.len()).filter_map(|n| (self.current + n).checked_rem(self.urls.len()));
-        round.find(|url| !lost.contains(url))
+    async fn pause(
+        &mut self,
+        url: usize,
+        error: ClientError,
+        tries: &mut Tries,
+        deadline: Deadline,
+        progress: &mut impl FnMut(Retry),
+    ) -> Result<(), ClientError> {
+        let owed = tries.owed(url);
+        let next = match error.cure() {
+            // No wait: it is another one's turn.
+            Cure::Elsewhere if owed.is_zero() => Some(Duration::ZERO).filter(|_| !deadline.left().is_zero()),
+            _ => tries.backoff.next(&deadline, owed),
+        };
+        let Some(next) = next else { return Err(error) };
+        self.current = url;
+        progress(Retry { reason: error.to_string(), next, left: deadline.left() });
+        tokio::time::sleep(next).await;
+        Ok(())
+    }
+
+    /// The next URL in the round, the current one last, that is not lost; of several, the one that is to be left alone no longer than
+    /// the others.
+    fn after_current(&self, tries: &Tries) -> Option<usize> {
+        let round = (1..=self.urls.len()).filter_map(|n| (self.current + n).checked_rem(self.urls.len()));
+        round.filter(|url| !tries.lost.contains(url)).min_by_key(|url| tries.owed(*url))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_a_service_asks_for_is_bounded_and_its_own() {
+        let failed = |retry_after| ClientError::Failed {
+            url: String::new(),
+            path: String::new(),
+            status: 503,
+            kind: None,
+            detail: String::new(),
+            correlation_id: None,
+            retry_after,
+        };
+        let mut tries = Tries::new();
+        tries.note(0, &failed(Some(Duration::MAX)));
+        tries.note(1, &failed(Some(Duration::from_secs(5))));
+        tries.note(2, &failed(None));
+        let owed = [0, 1, 2].map(|url| tries.owed(url).as_secs_f64().round());
+        assert_eq!(owed, [ASKED.as_secs_f64(), 5.0, 0.0]);
+        let endpoints = Endpoints::new(vec![String::new(); 3]);
+        assert_eq!(endpoints.after_current(&tries), Some(2));
+        tries.lost.push(2);
+        assert_eq!(endpoints.after_current(&tries), Some(1));
     }
 }

@@ -83,6 +83,8 @@ pub enum ClientError {
         detail: String,
         /// Where the service gave one.
         correlation_id: Option<Box<str>>,
+        /// How long it asks to be left alone.
+        retry_after: Option<Duration>,
     },
     /// A refusal by the service, with its code.
     #[error("{}", .0.detail)]
@@ -172,11 +174,13 @@ pub struct Refused {
     pub closest: Option<String>,
     /// Every difference from it, after activation; the event at fault first.
     pub differences: Vec<String>,
+    /// How long the service asks to be left alone.
+    pub retry_after: Option<Duration>,
 }
 
 impl Refused {
     /// A problem body is a refusal where it carries a code.
-    pub(crate) fn of(problem: Problem) -> Option<Self> {
+    pub(crate) fn of(problem: Problem, retry_after: Option<Duration>) -> Option<Self> {
         Some(Self {
             code: problem.code?,
             detail: problem.detail,
@@ -185,6 +189,7 @@ impl Refused {
             event: problem.event,
             closest: problem.closest,
             differences: problem.differences,
+            retry_after,
         })
     }
 }
@@ -233,6 +238,15 @@ impl ClientError {
     pub fn refused(&self) -> Option<&Refused> {
         match self {
             Self::Refused(refused) => Some(refused),
+            _ => None,
+        }
+    }
+
+    /// How long the service asks to be left alone.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Failed { retry_after, .. } => *retry_after,
+            Self::Refused(refused) => refused.retry_after,
             _ => None,
         }
     }
@@ -367,7 +381,7 @@ mod tests {
                 closest: None,
                 differences: Vec::new(),
             };
-            ClientError::Refused(Box::new(Refused::of(problem).unwrap())).cure()
+            ClientError::Refused(Box::new(Refused::of(problem, None).unwrap())).cure()
         };
         assert_eq!(refused(Code::PlatformUnknown), Cure::None);
         assert_eq!(refused(Code::NodePending), Cure::None);

@@ -4,8 +4,8 @@ use crate::error::{ClientError, Refused};
 use crate::tls::{self, ClockAtLeast, PinError};
 use ccnode_protocol::init_data::Proxy;
 use ccnode_protocol::{COOKIE, PROBLEM_TYPE_BASE, Problem, limits};
-use reqwest::header::{ACCEPT, CONTENT_TYPE, COOKIE as COOKIE_HEADER, HeaderMap, SET_COOKIE};
-use reqwest::{Method, Response, redirect};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, COOKIE as COOKIE_HEADER, HeaderMap, RETRY_AFTER, SET_COOKIE};
+use reqwest::{Method, Response, StatusCode, redirect};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::time::Duration;
@@ -82,10 +82,11 @@ impl Http {
         let response = builder.send().await.map_err(failed)?;
         let status = response.status();
         let cookie = cookie_of(response.headers());
+        let retry_after = retry_after(status, response.headers());
         let body = read(url, path, timeout, response).await?;
         match status.is_success() {
             true => Ok(Reply { url: url.to_owned(), path: path.to_owned(), body, cookie }),
-            false => Err(refusal(url, path, status.as_u16(), &body)),
+            false => Err(refusal(url, path, status.as_u16(), retry_after, &body)),
         }
     }
 }
@@ -129,9 +130,19 @@ struct Sentence {
     correlation_id: Option<String>,
 }
 
-fn refusal(url: &str, path: &str, status: u16, body: &[u8]) -> ClientError {
+/// What `Retry-After` asks for beside a status that may have it. Seconds alone: a date would want a clock that is right.
+fn retry_after(status: StatusCode, headers: &HeaderMap) -> Option<Duration> {
+    if !matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
+        return None;
+    }
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let digits = text.bytes().all(|b| b.is_ascii_digit());
+    digits.then(|| text.parse().ok()).flatten().map(Duration::from_secs)
+}
+
+fn refusal(url: &str, path: &str, status: u16, retry_after: Option<Duration>, body: &[u8]) -> ClientError {
     if let Ok(problem) = serde_json::from_slice::<Problem>(body)
-        && let Some(refused) = Refused::of(problem)
+        && let Some(refused) = Refused::of(problem, retry_after)
     {
         return ClientError::Refused(Box::new(refused));
     }
@@ -144,7 +155,15 @@ fn refusal(url: &str, path: &str, status: u16, body: &[u8]) -> ClientError {
     };
     let kind = kind.and_then(|kind| kind.strip_prefix(PROBLEM_TYPE_BASE).map(Box::from));
     let correlation_id = correlation_id.map(Into::into);
-    ClientError::Failed { url: url.to_owned(), path: path.to_owned(), status, kind, detail, correlation_id }
+    ClientError::Failed {
+        url: url.to_owned(),
+        path: path.to_owned(),
+        status,
+        kind,
+        detail,
+        correlation_id,
+        retry_after,
+    }
 }
 
 /// The session cookie among `Set-Cookie`; its attributes (the stock service sends no Path) say nothing to us.
@@ -181,8 +200,25 @@ mod tests {
     }
 
     #[test]
+    fn seconds_are_heeded_where_a_service_may_ask_for_them() {
+        let of = |status: u16, text: &str| {
+            let headers = HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_str(text).unwrap())]);
+            retry_after(StatusCode::from_u16(status).unwrap(), &headers).map(|asked| asked.as_secs())
+        };
+        assert_eq!([of(429, "20"), of(503, "0"), of(429, " 7 ")], [Some(20), Some(0), Some(7)]);
+        assert_eq!(of(429, "18446744073709551615"), Some(u64::MAX));
+        for bad in ["", "-1", "+1", "1.5", "soon", "18446744073709551616", "Wed, 21 Oct 2026 07:28:00 GMT"] {
+            assert_eq!(of(429, bad), None, "{bad}");
+        }
+        for status in [200, 301, 401, 408, 500, 502, 504] {
+            assert_eq!(of(status, "20"), None, "{status}");
+        }
+        assert_eq!(retry_after(StatusCode::TOO_MANY_REQUESTS, &HeaderMap::new()), None);
+    }
+
+    #[test]
     fn an_error_body_is_a_refusal_by_its_code_alone() {
-        let with = |body: &str| refusal("https://a", "/p", 401, body.as_bytes());
+        let with = |body: &str| refusal("https://a", "/p", 401, None, body.as_bytes());
         let known = with(r#"{"type":"x","detail":"d","code":"image-unknown","correlation-id":"c"}"#);
         assert_eq!(known.code(), Code::ImageUnknown);
         let stock = with(

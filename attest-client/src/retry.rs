@@ -63,8 +63,9 @@ impl Backoff {
         Self { base: FIRST }
     }
 
-    /// The next wait, between half and all of the current base, cut so that a last attempt fits; `None` when none does.
-    pub(crate) fn next(&mut self, deadline: &Deadline) -> Option<Duration> {
+    /// The next wait: what the service still asks for, and between half and all of the current base, so that not all come back at
+    /// once. Cut so that a last attempt fits; `None` when none does.
+    pub(crate) fn next(&mut self, deadline: &Deadline, asked: Duration) -> Option<Duration> {
         let mut byte = [0];
         // Without randomness the wait is the shortest; it still grows.
         let _ = getrandom::fill(&mut byte);
@@ -73,7 +74,7 @@ impl Backoff {
         let wait = half.saturating_add(half * u32::from(jitter) / 255);
         self.base = self.base.saturating_mul(2).min(LONGEST);
         let room = deadline.left().checked_sub(LAST)?;
-        Some(wait.min(room))
+        Some(wait.saturating_add(asked).min(room))
     }
 }
 
@@ -85,11 +86,26 @@ mod tests {
     fn waits_grow_within_bounds_and_end_with_the_deadline() {
         let far = Deadline::after(Duration::from_secs(3600));
         let mut backoff = Backoff::new();
-        let waits: Vec<Duration> = (0..12).map(|_| backoff.next(&far).unwrap()).collect();
+        let waits: Vec<Duration> = (0..12).map(|_| backoff.next(&far, Duration::ZERO).unwrap()).collect();
         assert!(waits[0] >= FIRST / 2 && waits[0] <= FIRST);
         assert!(waits[11] >= LONGEST / 2 && waits[11] <= LONGEST);
-        assert_eq!(Backoff::new().next(&Deadline::after(Duration::ZERO)), None);
-        let last = Backoff { base: LONGEST }.next(&Deadline::after(Duration::from_millis(600))).unwrap();
+        assert_eq!(Backoff::new().next(&Deadline::after(Duration::ZERO), Duration::ZERO), None);
+        let soon = Deadline::after(Duration::from_millis(600));
+        let last = Backoff { base: LONGEST }.next(&soon, Duration::ZERO).unwrap();
         assert!(last <= Duration::from_millis(100), "{last:?}");
+    }
+
+    #[test]
+    fn time_that_is_asked_for_is_given_with_a_jitter_and_within_bounds() {
+        let far = Deadline::after(Duration::from_secs(3600));
+        let asked = Duration::from_secs(20);
+        let waits: Vec<Duration> = (0..32).map(|_| Backoff::new().next(&far, asked).unwrap()).collect();
+        assert!(waits.iter().all(|wait| (asked + FIRST / 2..=asked + FIRST).contains(wait)), "{waits:?}");
+        assert!(waits.iter().any(|wait| *wait != waits[0]), "all at once: {waits:?}");
+        let soon = Deadline::after(Duration::from_secs(5));
+        for asked in [asked, Duration::MAX] {
+            let cut = Backoff::new().next(&soon, asked).unwrap();
+            assert!(cut > Duration::from_secs(4) && cut <= Duration::from_secs(5) - LAST, "{cut:?}");
+        }
     }
 }

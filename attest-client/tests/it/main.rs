@@ -6,6 +6,8 @@ mod faults;
 mod kinds;
 #[cfg(test)]
 mod proxy;
+#[cfg(test)]
+mod retry_after;
 mod server;
 #[cfg(test)]
 mod several;

@@ -241,6 +241,7 @@ fn errors_are_sorted_by_their_type_and_never_by_their_status() {
         kind: kind.map(Box::from),
         detail: "d".into(),
         correlation_id: None,
+        retry_after: None,
     };
     for kind in ["PolicyDeny", "PluginInternalError"] {
         let error = sort(&uri, failed(401, Some(kind)));
