@@ -100,7 +100,7 @@ fn correlation_id() -> String {
 /// Text from elsewhere must not steer a terminal, nor fill it.
 pub(crate) fn safe(text: &str) -> String {
     const MAX: usize = 1500;
-    let shown = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    let shown = text.chars().map(|c| if ccnode_evidence::is_obeyed(c) { ' ' } else { c });
     shown.take(MAX).collect::<String>().trim_end().to_owned()
 }
 
@@ -112,6 +112,7 @@ mod tests {
     fn foreign_text_can_not_steer_the_console() {
         let refusal = Refusal::new(Code::ServiceGarbage, "a\x1b[2J\nccnode [   1.0] attest  ok");
         assert_eq!(refusal.detail, "a [2J ccnode [   1.0] attest  ok");
+        assert_eq!(Refusal::new(Code::ServiceGarbage, "ko\u{202e}ok\u{200b}").detail, "ko ok");
         assert_eq!(Refusal::new(Code::ServiceGarbage, "x".repeat(9000)).detail.len(), 1500);
     }
 

@@ -1,6 +1,7 @@
 //! What people read (tables, times) and what machines read (JSON) on standard output.
 
 use anyhow::Result;
+use ccnode_evidence::is_obeyed;
 use serde::Serialize;
 use std::io::Write as _;
 
@@ -21,16 +22,14 @@ fn tame(json: &str) -> String {
     for c in json.chars() {
         match c {
             '\n' => out.push(c),
-            c if c.is_control() || is_mark(c) => out.push_str(&format!("\\u{:04x}", u32::from(c))),
+            // JSON names characters by their UTF-16.
+            c if is_obeyed(c) => {
+                out.extend(c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")));
+            }
             c => out.push(c),
         }
     }
     out
-}
-
-/// Bidirectional marks: text with them reads otherwise than it is.
-pub(crate) fn is_mark(c: char) -> bool {
-    matches!(c, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Prints a table with a heading; columns are as wide as their widest cell.
@@ -92,9 +91,9 @@ mod tests {
 
     #[test]
     fn json_cannot_steer_the_terminal() {
-        let value = serde_json::json!({ "a\u{9b}2J": ["\u{1b}[2J", "x\u{7f}\u{202e}y", "é"] });
+        let value = serde_json::json!({ "a\u{9b}2J": ["\u{1b}[2J", "x\u{7f}\u{202e}y", "\u{e0041}\u{200b}\u{2028}", "é"] });
         let text = tame(&serde_json::to_string_pretty(&value).unwrap());
-        assert!(text.chars().all(|c| c == '\n' || !(c.is_control() || is_mark(c))), "{text:?}");
+        assert!(text.chars().all(|c| c == '\n' || !is_obeyed(c)), "{text:?}");
         assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), value);
     }
 }

@@ -134,7 +134,8 @@ impl std::str::FromStr for SealedSecret {
             return Err(SealedError::Form);
         }
         if payload.kind != "vault" || payload.provider != "kbs" {
-            let cut = |text: String| text.chars().filter(|c| !c.is_control()).take(40).collect();
+            let cut =
+                |text: String| text.chars().filter(|c| !ccnode_evidence::is_obeyed(*c)).take(40).collect();
             return Err(SealedError::Type { kind: cut(payload.kind), provider: cut(payload.provider) });
         }
         // Settings and annotations steer other providers; for this one there are none to obey.

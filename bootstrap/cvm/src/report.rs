@@ -100,12 +100,17 @@ pub(crate) fn svsm_data(nonce: &ReportData, manifest: &[u8]) -> ReportData {
 
 /// Foreign text, short and without control characters.
 pub(crate) fn shown(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(64).collect()
+    text.chars().map(|c| if ccnode_evidence::is_obeyed(c) { ' ' } else { c }).take(64).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_others_say_can_not_steer_the_console() {
+        assert_eq!(shown("a\u{1b}b\u{202e}c\u{200b}"), "a b c ");
+    }
 
     fn at(offset: usize, version: u8, len: usize) -> Vec<u8> {
         let mut report = vec![0; len];

@@ -175,7 +175,7 @@ fn escaped(text: &str) -> String {
             '>' => out.push_str("&gt;"),
             '"' => out.push_str("&quot;"),
             '\'' => out.push_str("&#39;"),
-            c if c.is_control() || crate::output::is_mark(c) => out.push('\u{fffd}'),
+            c if ccnode_evidence::is_obeyed(c) => out.push('\u{fffd}'),
             c => out.push(c),
         }
     }

@@ -105,8 +105,7 @@ fn tuple(text: &[u8]) -> Result<What<'static>, ccnode_evidence::TupleError> {
 
 /// Text of others on its way to a terminal.
 pub(crate) fn printable(text: &str) -> String {
-    let mark = crate::output::is_mark;
-    text.chars().map(|c| if c.is_control() || mark(c) { '\u{fffd}' } else { c }).take(200).collect()
+    text.chars().map(|c| if ccnode_evidence::is_obeyed(c) { '\u{fffd}' } else { c }).take(200).collect()
 }
 
 #[cfg(test)]

@@ -86,7 +86,7 @@ impl Branch {
 
 /// Foreign text, fit for a terminal.
 pub(crate) fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() || output::is_mark(c) { '?' } else { c }).collect()
+    text.chars().map(|c| if ccnode_evidence::is_obeyed(c) { '?' } else { c }).collect()
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]

@@ -218,7 +218,8 @@ fn envelope(bytes: &[u8]) -> Result<Envelope, BundleError> {
     }
     let envelope: Envelope = serde_json::from_slice(bytes).map_err(BundleError::Envelope)?;
     if envelope.payload_type != PAYLOAD_TYPE {
-        let text = envelope.payload_type.chars().filter(|c| !c.is_control()).take(80).collect();
+        let text =
+            envelope.payload_type.chars().filter(|c| !ccnode_evidence::is_obeyed(*c)).take(80).collect();
         return Err(BundleError::PayloadType(text));
     }
     if envelope.signatures.len() > MAX_SIGNATURES {

@@ -82,7 +82,9 @@ fn blocks(bytes: &[u8]) -> Result<Vec<Item>, ItemError> {
             | ("X509 CRL", Some(item @ Item::Crl { .. })) => item,
             ("CERTIFICATE" | "X509 CRL", _) => return Err(ItemError::Pem(number)),
             (label, _) => {
-                return Err(ItemError::Block(label.chars().filter(|c| !c.is_control()).take(40).collect()));
+                return Err(ItemError::Block(
+                    label.chars().filter(|c| !ccnode_evidence::is_obeyed(*c)).take(40).collect(),
+                ));
             }
         });
     }

@@ -65,7 +65,9 @@ pub(crate) struct Jwk {
 impl Jwk {
     /// The key, which must be for `use_for` where it says what it is for.
     pub(crate) fn read(&self, use_for: &str) -> Result<RsaKey, KeyFault> {
-        let short = |text: &str| text.chars().filter(|c| !c.is_control()).take(20).collect::<String>();
+        let short = |text: &str| {
+            text.chars().filter(|c| !ccnode_evidence::is_obeyed(*c)).take(20).collect::<String>()
+        };
         if self.kty != "RSA" {
             return Err(KeyFault::Type(short(&self.kty)));
         }

@@ -86,7 +86,9 @@ impl RuntimeData {
 }
 
 fn runtime(error: &serde_json::Error) -> HclRejection {
-    HclRejection::Runtime(error.to_string().chars().filter(|c| !c.is_control()).take(200).collect())
+    HclRejection::Runtime(
+        error.to_string().chars().filter(|c| !ccnode_evidence::is_obeyed(*c)).take(200).collect(),
+    )
 }
 
 fn find(keys: &[Jwk], kid: &'static str, use_for: &str) -> Result<Option<RsaKey>, HclRejection> {

@@ -331,7 +331,10 @@ fn runtime_data_are_judged() {
     let endorsement = json!([key("HCLEkPub", "encrypt")]);
     assert_eq!(with(&|r| r["keys"] = endorsement.clone()), key_fault(ak, KeyFault::Missing));
     assert_eq!(with(&|r| r["keys"][1] = key(ak, "sign")), key_fault(ak, KeyFault::Twice));
-    assert_eq!(with(&|r| r["keys"][0]["kty"] = json!("EC")), key_fault(ak, KeyFault::Type("EC".into())));
+    assert_eq!(
+        with(&|r| r["keys"][0]["kty"] = json!("E\u{202e}C\u{200b}")),
+        key_fault(ak, KeyFault::Type("EC".into()))
+    );
     let encrypt = KeyFault::Use(vec!["encrypt".into()]);
     assert_eq!(with(&|r| r["keys"][0]["key_ops"] = json!(["encrypt"])), key_fault(ak, encrypt));
     for n in ["", "AAAA", "!", "AQAB"] {

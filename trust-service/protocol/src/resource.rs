@@ -51,7 +51,7 @@ impl ResourceUri {
 }
 
 fn wrong(text: &str) -> ResourceUriError {
-    let shown = text.chars().map(|c| if c.is_control() { ' ' } else { c });
+    let shown = text.chars().map(|c| if ccnode_evidence::is_obeyed(c) { ' ' } else { c });
     ResourceUriError(shown.take(80).collect())
 }
 
@@ -102,6 +102,12 @@ impl From<ResourceUri> for String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_no_name_is_shown_without_what_steers_a_terminal() {
+        let error = "kbs:///a\u{202e}b\u{200b}\u{1b}".parse::<ResourceUri>().unwrap_err();
+        assert!(!error.to_string().chars().any(ccnode_evidence::is_obeyed), "{error:?}");
+    }
 
     #[test]
     fn a_name_has_three_parts_and_one_reading() {

@@ -256,16 +256,10 @@ fn bounded(sentences: impl Iterator<Item = String>) -> Vec<String> {
     out
 }
 
-/// Characters that a terminal does not print but obeys: controls, and what turns the direction of text (Unicode Standard Annex 9).
-fn obeyed(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{061c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
-/// Text of others on its way to terminals: no control characters, no more than 2048 bytes.
+/// Text of others on its way to terminals: nothing that they obey, no more than 2048 bytes.
 pub fn printable(text: &str) -> String {
     let mut out = String::new();
-    for c in text.chars().map(|c| if obeyed(c) { '\u{fffd}' } else { c }) {
+    for c in text.chars().map(|c| if ccnode_evidence::is_obeyed(c) { '\u{fffd}' } else { c }) {
         if out.len() + c.len_utf8() > DETAIL {
             break;
         }
@@ -321,6 +315,7 @@ mod tests {
     fn text_of_others_is_tamed() {
         assert_eq!(printable("a\u{1b}[2Jb\n"), "a\u{fffd}[2Jb\u{fffd}");
         assert_eq!(printable("a\u{202e}b\u{2066}c\u{200f}"), "a\u{fffd}b\u{fffd}c\u{fffd}");
+        assert_eq!(printable("a\u{200b}b\u{2028}c\u{e0041}"), "a\u{fffd}b\u{fffd}c\u{fffd}");
         assert_eq!(printable(&"é".repeat(DETAIL)).len(), DETAIL);
     }
 }

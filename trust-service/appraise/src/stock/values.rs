@@ -103,7 +103,7 @@ fn texts<'a>(name: &str, value: &'a Value) -> Result<Vec<&'a str>, ReferenceValu
 }
 
 fn short(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(40).collect()
+    text.chars().filter(|c| !ccnode_evidence::is_obeyed(*c)).take(40).collect()
 }
 
 #[cfg(test)]

@@ -68,7 +68,9 @@ pub enum JweError {
 impl JweError {
     /// The names are whoever made the JWE's: cut, and nothing in them steers a terminal.
     fn algorithm(named: &str) -> Self {
-        Self::Algorithm(named.chars().map(|c| if c.is_control() { ' ' } else { c }).take(80).collect())
+        Self::Algorithm(
+            named.chars().map(|c| if ccnode_evidence::is_obeyed(c) { ' ' } else { c }).take(80).collect(),
+        )
     }
 }
 
