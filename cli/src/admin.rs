@@ -6,7 +6,8 @@ use crate::context::Context;
 use crate::error::Usage;
 use anyhow::{Result, bail};
 use ccnode_evidence::Sha256Digest;
-use ccnode_protocol::admin::{IMAGES, ImageRecord, PLATFORMS, PlatformRecord};
+use ccnode_protocol::PoolName;
+use ccnode_protocol::admin::{IMAGES, ImageRecord, PLATFORMS, POOL, PlatformRecord, Pool, path};
 
 /// Connects as the context says.
 pub(crate) fn connect(global: &Global) -> Result<Client> {
@@ -21,6 +22,14 @@ pub(crate) async fn images(client: &Client) -> Result<Vec<ImageRecord>> {
 /// All platforms.
 pub(crate) async fn platforms(client: &Client) -> Result<Vec<PlatformRecord>> {
     client.get(PLATFORMS).await
+}
+
+/// What a list of one pool shows. Where it is empty, the pool must be there: a name that was mistyped has no objects either.
+pub(crate) async fn of_pool<T>(client: &Client, pool: Option<&PoolName>, found: Vec<T>) -> Result<Vec<T>> {
+    if let (Some(pool), true) = (pool, found.is_empty()) {
+        client.get::<Pool>(&path(POOL, &[pool])).await?;
+    }
+    Ok(found)
 }
 
 /// Goes on only if whoever asks said that data may be lost.

@@ -1,6 +1,6 @@
 //! `ccnode node`: who is enrolled, and what is decided about them.
 
-use crate::admin::{confirmed, connect};
+use crate::admin::{confirmed, connect, of_pool};
 use crate::args::{Global, Node, OnNode};
 use crate::client::Client;
 use crate::hardware;
@@ -44,6 +44,7 @@ async fn act(global: &Global, client: &Client, path: &str, on: OnNode) -> Result
 
 async fn list(global: &Global, client: &Client, filter: &NodeFilter) -> Result<()> {
     let nodes: Vec<NodeRecord> = client.list(admin::NODES, filter).await?;
+    let nodes = of_pool(client, filter.pool.as_ref(), nodes).await?;
     if global.json {
         return output::json(&nodes);
     }

@@ -1,6 +1,6 @@
 //! `ccnode refusal` and `ccnode audit`: what was decided, and why.
 
-use crate::admin::connect;
+use crate::admin::{connect, of_pool};
 use crate::args::{Audit, Global, Refusal, RefusalName};
 use crate::client::Client;
 use crate::error::Usage;
@@ -13,7 +13,8 @@ pub(crate) async fn run(global: &Global, command: Refusal) -> Result<()> {
     match command {
         Refusal::List { pool, node, limit } => {
             let filter = RefusalFilter { pool, node, correlation_id: None, limit: Some(limit) };
-            list(global, &client.list::<Vec<RefusalRecord>>(admin::REFUSALS, &filter).await?)
+            let found = client.list::<Vec<RefusalRecord>>(admin::REFUSALS, &filter).await?;
+            list(global, &of_pool(&client, filter.pool.as_ref(), found).await?)
         }
         Refusal::Show { id, log } => {
             let id = number(&client, id).await?;

@@ -1,4 +1,4 @@
-//! `ccnode refusal show` by what a node's console shows.
+//! `ccnode refusal show` by what a node's console shows, and lists of a pool that is not there.
 
 use crate::pool::Scene;
 use ccnode_evidence::Code;
@@ -24,4 +24,32 @@ async fn a_refusal_is_found_by_the_consoles_id() {
     let said = String::from_utf8_lossy(&none.stderr).into_owned();
     assert_eq!(none.status.code(), Some(2), "{said}");
     assert!(said.contains("no refusal of correlation id") && said.contains("ccnode refusal list"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pool_that_is_not_there_has_no_empty_list() {
+    let scene = Scene::new().await;
+    scene.good(&["pool", "create", "workers"]).await;
+    for kind in ["node", "refusal"] {
+        assert_eq!(scene.good(&["--json", kind, "list", "--pool", "workers"]).await.trim(), "[]", "{kind}");
+        assert_eq!(scene.good(&["--json", kind, "list"]).await.trim(), "[]", "{kind}");
+        let none = scene.ccnode(&["--json", kind, "list", "--pool", "wrokers"]).await;
+        let said = String::from_utf8_lossy(&none.stderr).into_owned();
+        assert_eq!((none.status.code(), none.stdout.as_slice()), (Some(3), &b""[..]), "{kind}: {said}");
+        let said: Value = serde_json::from_str(said.lines().last().unwrap()).unwrap();
+        assert_eq!(said["error"]["code"], "not-found", "{kind}: {said}");
+        assert!(said["error"]["message"].as_str().unwrap().contains("wrokers"), "{kind}: {said}");
+    }
+}
+
+/// What is on record of a pool that was deleted since is shown.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn refusals_outlive_their_pool() {
+    let scene = Scene::new().await;
+    scene.good(&["pool", "create", "old"]).await;
+    let mut refusal = Refusal::new(Code::ImageUnknown, "detail");
+    refusal = refusal.of(&"old".parse().unwrap(), &"old-aaaaaaaaaa".parse().unwrap());
+    assert!(finish::record(&scene.service, &refusal, "0123456789abcdef").await.unwrap());
+    scene.good(&["pool", "delete", "old"]).await;
+    assert!(scene.good(&["refusal", "list", "--pool", "old"]).await.contains("image-unknown"));
 }
