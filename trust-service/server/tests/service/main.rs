@@ -68,6 +68,10 @@ mod stock_attacks;
 #[cfg(test)]
 mod stock_clients;
 #[cfg(test)]
+mod stock_history;
+#[cfg(test)]
+mod stock_interleaved;
+#[cfg(test)]
 mod stock_kinds;
 #[cfg(test)]
 mod stock_resources;
