@@ -1,5 +1,6 @@
 //! docs/openapi.yaml against the running service: every route is described, and every description is how the service answers.
 
+use crate::bounds::short;
 use crate::fixture::*;
 use crate::stock_clients::{soft, stock_config};
 use base64::Engine as _;
@@ -8,6 +9,9 @@ use ccnode_protocol::{NodeName, REFERENCE_VALUE, REGISTER_AK};
 use ccnode_server::store::SqliteStore;
 use ccnode_server::{metrics, pki, serve};
 use ccnode_testkit::{Boot, MakerCa, Seat, auth_request};
+use futures_util::{StreamExt as _, stream};
+use http_body_util::StreamBody;
+use hyper::body::Frame;
 use reqwest::{Client, Method, RequestBuilder};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -309,6 +313,38 @@ async fn every_operation_answers_as_described() {
     for status in ["401", "409", "413", "429", "500", "503"] {
         assert!(page.seen.borrow().iter().any(|(.., seen)| seen == status), "{status} was not seen");
     }
+}
+
+#[tokio::test]
+async fn what_comes_too_slowly_is_told_so_as_described() {
+    let trust = Trust::with(|config| {
+        (config.limits.request_time, config.limits.body_time) = (short(400), short(200));
+    })
+    .await;
+    let maker = prepare(&trust).await;
+    let page = Page::read();
+    let (node, admin) = (trust.client(), client_of(&trust, pki::CLUSTER_ADMIN));
+    let cookie = challenge(&trust, &tpm(&maker, Seat::A)).await.cookie;
+    let mut early = Vec::new();
+    for (path, method, operation) in
+        page.operations().filter(|(.., operation)| operation["requestBody"].is_object())
+    {
+        let (client, base) = match operation["tags"][0].as_str() {
+            Some("admin") => (&admin, format!("https://{}", trust.admin_address())),
+            _ => (&node, trust.url("")),
+        };
+        let method: Method = method.to_uppercase().parse().unwrap();
+        let begun = Frame::data(hyper::body::Bytes::from_static(b"{"));
+        let begun = stream::once(std::future::ready(Ok::<_, std::io::Error>(begun))).chain(stream::pending());
+        let request = client.request(method.clone(), format!("{base}{}", filled(path)));
+        let request = request.header("cookie", &cookie).header("content-type", "application/json");
+        let answer = request.body(reqwest::Body::wrap(StreamBody::new(begun))).send().await;
+        page.answer(path, &method, answer.unwrap()).await;
+        if !page.saw(path, &method.as_str().to_lowercase(), "408") {
+            early.push(format!("{method} {path}"));
+        }
+    }
+    assert!(early.is_empty(), "refused before they were read: {early:?}");
 }
 
 /// Resources and reference values, by both ways of saying them, and a key that is registered.
