@@ -138,6 +138,11 @@ pub enum RecipeError {
         "node configuration {0}: [service] ca must list at least one path below /etc/ccnode/ that ends in .pem"
     )]
     NoCertificate(PathBuf),
+    /// The node's configuration allows init-data, and no module would show any.
+    #[error(
+        "node configuration {0}: init-data is allowed, and nothing would show it: add `qemu_fw_cfg` to kernel.modules of the recipe"
+    )]
+    InitData(PathBuf),
     /// The command line is refused.
     #[error(transparent)]
     Cmdline(CmdlineError),
@@ -269,7 +274,9 @@ impl Raw {
         }
         let config_path = base.join(&self.node.config);
         let config = read("node configuration", &config_path)?;
-        let certificates = certificates(&config, &config_path)?;
+        let table = table(&config, &config_path)?;
+        let certificates = certificates(&table, &config_path)?;
+        init_data(&table, &self.kernel.modules, &config_path)?;
         let mut packages = self.root.packages;
         packages.sort();
         packages.dedup();
@@ -360,10 +367,22 @@ fn mebibytes(field: &'static str, text: &str) -> Result<u64, RecipeError> {
     })
 }
 
+type Table = BTreeMap<String, toml::Value>;
+
+fn table(config: &[u8], path: &Path) -> Result<Table, RecipeError> {
+    toml::from_str(&String::from_utf8_lossy(config))
+        .map_err(|source| RecipeError::Config { path: path.to_owned(), source: Box::new(source) })
+}
+
+/// A node that finds no init-data boots without: whoever allows it must not be left to wonder why.
+fn init_data(table: &Table, modules: &[String], path: &Path) -> Result<(), RecipeError> {
+    let allowed = table.get("init-data").and_then(|rule| rule.as_str()) == Some("allowed");
+    let shown = modules.iter().any(|name| name.replace('-', "_") == "qemu_fw_cfg");
+    if allowed && !shown { Err(RecipeError::InitData(path.to_owned())) } else { Ok(()) }
+}
+
 /// The paths of `[service] ca`: the builder puts the given certificates there, in this order.
-fn certificates(config: &[u8], path: &Path) -> Result<Vec<String>, RecipeError> {
-    let table: BTreeMap<String, toml::Value> = toml::from_str(&String::from_utf8_lossy(config))
-        .map_err(|source| RecipeError::Config { path: path.to_owned(), source: Box::new(source) })?;
+fn certificates(table: &Table, path: &Path) -> Result<Vec<String>, RecipeError> {
     let list = table.get("service").and_then(|s| s.get("ca")).and_then(|ca| ca.as_array());
     let paths: Option<Vec<String>> = list
         .map(|l| l.iter().map(|v| v.as_str().filter(|p| is_certificate(p)).map(str::to_owned)).collect())

@@ -113,6 +113,27 @@ fn node_configuration_must_pin_a_certificate() {
 }
 
 #[test]
+fn init_data_that_is_allowed_can_be_seen() {
+    let dir = tempfile::tempdir().unwrap();
+    let recipe = fs::read_to_string(format!("{SHIPPED}/recipe.toml")).unwrap();
+    let with = |rule: &str, module: &str| {
+        let config = format!("init-data = \"{rule}\"\n[service]\nca = [\"/etc/ccnode/a.pem\"]\n");
+        fs::write(dir.path().join("node.toml"), config).unwrap();
+        let recipe = recipe.replace("\"aesni-intel\"", &format!("\"{module}\""));
+        fs::write(dir.path().join("recipe.toml"), recipe).unwrap();
+        Recipe::read(&dir.path().join("recipe.toml"))
+    };
+    let error = with("allowed", "aesni-intel").unwrap_err();
+    assert!(
+        matches!(error, RecipeError::InitData(_)) && error.to_string().contains("qemu_fw_cfg"),
+        "{error}"
+    );
+    with("ignored", "aesni-intel").unwrap();
+    with("allowed", "qemu_fw_cfg").unwrap();
+    with("allowed", "qemu-fw-cfg").unwrap();
+}
+
+#[test]
 fn missing_files_are_named() {
     let error = Recipe::read(Path::new("/nowhere/recipe.toml")).unwrap_err();
     assert!(error.to_string().starts_with("recipe /nowhere/recipe.toml can't be read"), "{error}");
