@@ -5,6 +5,7 @@ mod bad_input;
 mod confidential;
 mod init_data;
 mod life;
+mod service_unit;
 mod stock;
 mod tool;
 
@@ -21,6 +22,7 @@ fn main() -> ExitCode {
         scenario!("service_killed_after_grants", life::service_killed_after_grants),
         scenario!("refusal_reaches_the_service", life::refusal_reaches_the_service),
         scenario!("hygiene_after_hand_over", life::hygiene_after_hand_over),
+        scenario!("trust_service_under_systemd", service_unit::trust_service_under_systemd),
         scenario!("t01_patched_primary_header", attacks::t01_patched_primary_header),
         scenario!("t01_patched_secondary_header", attacks::t01_patched_secondary_header),
         scenario!("t02_second_disk_with_the_same_labels", attacks::t02_second_disk_with_the_same_labels),
