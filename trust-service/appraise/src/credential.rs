@@ -1,12 +1,15 @@
 //! TPM2_MakeCredential in software (TPM 2.0 Library, part 1, section 24): a secret that only one TPM, holding one key, opens.
 
 use crate::ek_key::{EkKey, coordinates, sized};
-use crate::public_key::{Curve, PublicKey};
+use crate::public_key::{Curve, EXPONENT, PublicKey};
+use aws_lc_rs::rsa::{
+    OAEP_SHA256_MGF1SHA256, OAEP_SHA384_MGF1SHA384, OaepPublicEncryptingKey, PublicEncryptingKey,
+    PublicKeyComponents,
+};
 use ccnode_evidence::{HashAlg, Secret};
 use cfb_mode::cipher::{AsyncStreamCipher as _, KeyIvInit as _};
 use hmac::Hmac;
 use rand_core::CryptoRngCore;
-use rsa::{BigUint, Oaep, RsaPublicKey};
 use sha2::{Digest as _, Sha256, Sha384};
 use zeroize::Zeroizing;
 
@@ -42,11 +45,16 @@ fn rsa_seed(
     let mut seed = Zeroizing::new(vec![0; hash.size()]);
     rng.fill_bytes(seed.as_mut());
     let padding = match hash {
-        HashAlg::Sha384 => Oaep::new_with_label::<Sha384, _>(IDENTITY),
-        _ => Oaep::new_with_label::<Sha256, _>(IDENTITY),
+        HashAlg::Sha384 => &OAEP_SHA384_MGF1SHA384,
+        _ => &OAEP_SHA256_MGF1SHA256,
     };
-    let key = RsaPublicKey::new(BigUint::from_bytes_be(modulus), 65537u32.into()).map_err(|_| Unusable)?;
-    let encrypted = key.encrypt(rng, padding, &seed).map_err(|_| Unusable)?;
+    let key = PublicKeyComponents { n: modulus, e: &EXPONENT[..] };
+    let key: PublicEncryptingKey = key.try_into().map_err(|_| Unusable)?;
+    let key = OaepPublicEncryptingKey::new(key).map_err(|_| Unusable)?;
+    let mut encrypted = vec![0; key.ciphertext_size()];
+    let written = key.encrypt(padding, &seed, &mut encrypted, Some(IDENTITY.as_bytes()));
+    let len = written.map_err(|_| Unusable)?.len();
+    encrypted.truncate(len);
     Ok((seed, encrypted))
 }
 

@@ -1,11 +1,13 @@
 //! The kubelet's certificate request (PKCS #10), read strictly: what it doesn't need it may not ask for.
 
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, RSA_PKCS1_2048_8192_SHA256, UnparsedPublicKey};
 use ccnode_evidence::Sha256Digest;
 use ccnode_protocol::{NodeName, limits};
 use x509_parser::certification_request::X509CertificationRequest;
-use x509_parser::oid_registry::{OID_X509_COMMON_NAME, OID_X509_ORGANIZATION_NAME};
+use x509_parser::oid_registry::{OID_EC_P256, OID_X509_COMMON_NAME, OID_X509_ORGANIZATION_NAME};
 use x509_parser::prelude::FromDer as _;
 use x509_parser::public_key::PublicKey;
+use x509_parser::x509::SubjectPublicKeyInfo;
 
 const USER_PREFIX: &str = "system:node:";
 const GROUP: &str = "system:nodes";
@@ -62,7 +64,7 @@ impl Csr {
     /// Reads and checks a request: P-256 or RSA, signed by its own key, subject exactly `O=system:nodes,
     /// CN=system:node:<name>` in either order, no attributes.
     pub fn parse(der: &[u8]) -> Result<Self, CsrError> {
-        Self::read(der, |csr| csr.verify_signature().is_ok())
+        Self::read(der, signed)
     }
 
     fn read(
@@ -78,7 +80,7 @@ impl Csr {
         }
         let info = &csr.certification_request_info;
         let algorithm = match info.subject_pki.parsed() {
-            Ok(PublicKey::EC(point)) if point.key_size() == 256 => ECDSA_SHA256,
+            Ok(PublicKey::EC(_)) if is_p256(&info.subject_pki) => ECDSA_SHA256,
             Ok(PublicKey::RSA(key)) if (2048..=4096).contains(&key.key_size()) => RSA_SHA256,
             _ => return Err(CsrError::Key),
         };
@@ -149,4 +151,26 @@ fn node_name(
         return None;
     }
     user?.strip_prefix(USER_PREFIX)?.parse().ok()
+}
+
+/// Whether a request was signed by the key that it holds; form and algorithm were checked.
+fn signed(csr: &X509CertificationRequest<'_>) -> bool {
+    let info = &csr.certification_request_info;
+    let (key, signature) = (&info.subject_pki.subject_public_key.data, &csr.signature_value.data);
+    match info.subject_pki.parsed() {
+        Ok(PublicKey::EC(_)) => {
+            UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, key).verify(info.raw, signature).is_ok()
+        }
+        Ok(PublicKey::RSA(_)) => {
+            UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, key).verify(info.raw, signature).is_ok()
+        }
+        _ => false,
+    }
+}
+
+/// Whether a key is on P-256, in the one form of a point that all read: uncompressed.
+fn is_p256(key: &SubjectPublicKeyInfo<'_>) -> bool {
+    let curve = key.algorithm.parameters.as_ref().and_then(|p| p.as_oid().ok());
+    let point = &key.subject_public_key.data;
+    curve.is_some_and(|oid| oid == OID_EC_P256) && point.len() == 65 && point.first() == Some(&4)
 }

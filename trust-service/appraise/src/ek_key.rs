@@ -79,6 +79,8 @@ pub enum EkPublicError {
 pub(crate) struct EkKey {
     key: PublicKey,
     template: Template,
+    /// Asked for again and again: it is whom the service knows.
+    name: Vec<u8>,
 }
 
 impl EkKey {
@@ -91,7 +93,9 @@ impl EkKey {
             PublicKey::Ecc { curve: Curve::P384, .. } => HIGH,
             PublicKey::Rsa { .. } => return Err(key),
         };
-        Ok(Self { key, template })
+        let ek = Self { key, template, name: Vec::new() };
+        let name = name(template.name_alg, &ek.public());
+        Ok(Self { name, ..ek })
     }
 
     /// The key in a TPMT_PUBLIC, which must be exactly what its template gives with this key.
@@ -148,8 +152,8 @@ impl EkKey {
     }
 
     /// The key's Name by its template.
-    pub(crate) fn name(&self) -> Vec<u8> {
-        name(self.template.name_alg, &self.public())
+    pub(crate) fn name(&self) -> &[u8] {
+        &self.name
     }
 
     /// TPMT_PUBLIC by its template.

@@ -62,7 +62,7 @@ impl TpmIdentity {
     pub fn node_id(&self, kind: EvidenceKind) -> Sha256Digest {
         match kind {
             EvidenceKind::AzSnpVtpm | EvidenceKind::AzTdxVtpm => Sha256Digest::of(&self.ak_name()),
-            EvidenceKind::Tpm | EvidenceKind::Snp | EvidenceKind::Tdx => Sha256Digest::of(&self.ek.name()),
+            EvidenceKind::Tpm | EvidenceKind::Snp | EvidenceKind::Tdx => Sha256Digest::of(self.ek.name()),
         }
     }
 
