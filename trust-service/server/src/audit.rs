@@ -56,8 +56,8 @@ pub enum AuditFault {
 
 /// Appends an entry; the row commits or rolls back with the caller's transaction.
 pub async fn append<T: Tx>(tx: &mut T, now: u64, entry: AuditEntry<'_>) -> Result<(), StoreError> {
-    let last = tx.last_audit().await?;
-    let (seq, prev) = last.map_or((1, Sha256Digest::ZERO), |row| (row.seq.saturating_add(1), row.hash));
+    let end = tx.audit_end().await?;
+    let (seq, prev) = end.map_or((1, Sha256Digest::ZERO), |(seq, hash)| (seq.saturating_add(1), hash));
     let mut row = AuditRow {
         seq,
         time: now,
@@ -76,11 +76,21 @@ pub async fn append<T: Tx>(tx: &mut T, now: u64, entry: AuditEntry<'_>) -> Resul
 
 /// SHA-256 over the canonical JSON (RFC 8785) of all members but `hash`.
 pub fn hash(row: &AuditRow) -> Result<Sha256Digest, serde_json::Error> {
-    let mut value = serde_json::to_value(row)?;
-    if let Value::Object(members) = &mut value {
-        members.remove("hash");
+    #[derive(Serialize)]
+    #[serde(rename_all = "kebab-case")]
+    struct Hashed<'a> {
+        seq: u64,
+        time: u64,
+        actor: &'a str,
+        action: &'a str,
+        object: &'a str,
+        detail: &'a Value,
+        correlation_id: &'a str,
+        prev: &'a Sha256Digest,
     }
-    serde_json_canonicalizer::to_vec(&value).map(|bytes| Sha256Digest::of(&bytes))
+    let AuditRow { seq, time, actor, action, object, detail, correlation_id, prev, hash: _ } = row;
+    let hashed = Hashed { seq: *seq, time: *time, actor, action, object, detail, correlation_id, prev };
+    serde_json_canonicalizer::to_vec(&hashed).map(|bytes| Sha256Digest::of(&bytes))
 }
 
 /// A signed statement that the log had this row.
@@ -114,8 +124,8 @@ impl Checkpoint {
             Some(row) if row.seq == self.seq => return Err(AuditFault::Rewritten(self.seq)),
             Some(row) => return Err(AuditFault::Gap { due: self.seq, found: row.seq }),
             None => {
-                let last = store.read().await.map_err(AuditFault::Store)?.last_audit().await;
-                let last = last.map_err(AuditFault::Store)?.map_or(0, |row| row.seq);
+                let end = store.read().await.map_err(AuditFault::Store)?.audit_end().await;
+                let last = end.map_err(AuditFault::Store)?.map_or(0, |(seq, _)| seq);
                 return Err(AuditFault::Truncated { last, checkpoint: self.seq });
             }
         }

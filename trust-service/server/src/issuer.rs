@@ -1,11 +1,17 @@
 //! The `cluster-ca` issuer: kubelet client certificates for the name that the service chose.
 
 use crate::pki::{self, PkiError};
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1_SIGNING, EcdsaKeyPair, KeyPair as _};
 use ccnode_appraise::{Csr, CsrError};
 use ccnode_evidence::Sha256Digest;
 use ccnode_protocol::NodeName;
-use rcgen::{DnType, ExtendedKeyUsagePurpose, Issuer, KeyPair, KeyUsagePurpose, SubjectPublicKeyInfo};
+use rcgen::{
+    DnType, ExtendedKeyUsagePurpose, Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PublicKeyData,
+    SignatureAlgorithm, SigningKey, SubjectPublicKeyInfo,
+};
 use time::{Duration, OffsetDateTime};
+use zeroize::Zeroizing;
 
 /// Certificates start five minutes back, for clocks that lag.
 const BACKDATED: Duration = Duration::minutes(5);
@@ -23,7 +29,7 @@ pub enum IssueError {
 
 /// A CA that the API server trusts for clients. It could sign any identity: only this function may use it.
 pub struct ClusterCa {
-    issuer: Issuer<'static, KeyPair>,
+    issuer: Issuer<'static, CaKey>,
     lifetime: Duration,
 }
 
@@ -36,7 +42,7 @@ impl std::fmt::Debug for ClusterCa {
 impl ClusterCa {
     /// From certificate and key in PEM.
     pub fn new(cert: &str, key: &str, lifetime: std::time::Duration) -> Result<Self, PkiError> {
-        let key = KeyPair::from_pem(key).map_err(PkiError::Make)?;
+        let key = CaKey::from_pem(key)?;
         let issuer = Issuer::from_ca_cert_pem(cert, key).map_err(PkiError::Make)?;
         let lifetime = Duration::try_from(lifetime).unwrap_or(Duration::DAY);
         Ok(Self { issuer, lifetime })
@@ -59,6 +65,34 @@ impl ClusterCa {
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         params.signed_by(&key, &self.issuer).map(|cert| cert.pem()).map_err(IssueError::Sign)
+    }
+}
+
+/// A P-256 key, by the library that signs fastest.
+struct CaKey(EcdsaKeyPair);
+
+impl CaKey {
+    fn from_pem(pem: &str) -> Result<Self, PkiError> {
+        let der = Zeroizing::new(KeyPair::from_pem(pem).map_err(PkiError::Make)?.serialize_der());
+        let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &der);
+        key.map(Self).map_err(|_| PkiError::Make(rcgen::Error::CouldNotParseKeyPair))
+    }
+}
+
+impl PublicKeyData for CaKey {
+    fn der_bytes(&self) -> &[u8] {
+        self.0.public_key().as_ref()
+    }
+
+    fn algorithm(&self) -> &'static SignatureAlgorithm {
+        &PKCS_ECDSA_P256_SHA256
+    }
+}
+
+impl SigningKey for CaKey {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
+        let signature = self.0.sign(&SystemRandom::new(), message);
+        signature.map(|bytes| bytes.as_ref().to_vec()).map_err(|_| rcgen::Error::RingUnspecified)
     }
 }
 

@@ -4,11 +4,14 @@ use crate::config::Keep;
 use crate::cookie::{Form, Session};
 use crate::enrol::Facts;
 use crate::problem::Refusal;
-use ccnode_evidence::Ek;
+use crate::store::EvidenceRow;
+use ccnode_evidence::{Ek, Sha256Digest};
 use ccnode_protocol::admin::{
     EvidenceVerdict, LAST_EVIDENCE_KIND, LAST_EVIDENCE_VERSION, LastEvidence, SessionOffer,
 };
 use ccnode_protocol::{Attestation, NodeName, PoolName};
+use serde::de::Error as _;
+use serde_json::Value;
 
 /// An attestation under judgement, with whom it is about.
 #[derive(Debug)]
@@ -58,13 +61,18 @@ impl Sent<'_> {
         }
     }
 
-    /// The record's text; of evidence that makes it larger than `keep` says, the verdict alone.
+    /// The record; of evidence that makes it larger than `keep` says, the verdict alone.
     pub fn record(
-        self,
+        mut self,
         verdict: EvidenceVerdict,
+        logs: Logs,
         now: u64,
         keep: &Keep,
-    ) -> Result<String, serde_json::Error> {
+    ) -> Result<EvidenceRow, serde_json::Error> {
+        let log = match logs {
+            Logs::Bound => take_log(&mut self.attestation),
+            Logs::Unproven => None,
+        };
         let mut record = LastEvidence {
             version: LAST_EVIDENCE_VERSION,
             kind: LAST_EVIDENCE_KIND.to_owned(),
@@ -74,12 +82,45 @@ impl Sent<'_> {
             verdict,
         };
         let text = serde_json::to_string(&record)?;
-        if text.len() <= keep.last_evidence {
-            return Ok(text);
+        let size = text.len().saturating_add(log.as_ref().map_or(0, |(_, log)| log.len()));
+        if size <= keep.last_evidence {
+            return Ok(EvidenceRow { record: text, log });
         }
         record.attestation = None;
-        serde_json::to_string(&record)
+        Ok(EvidenceRow { record: serde_json::to_string(&record)?, log: None })
     }
+}
+
+/// What is known of an attestation's logs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Logs {
+    /// They are those that the transcript binds: appraisal compared them.
+    Bound,
+    /// Appraisal may have ended before.
+    Unproven,
+}
+
+/// The member of primary evidence with the firmware's log.
+pub const LOG: &str = "/ccnode/event-log";
+
+/// Takes the firmware's log out, by the digest of all logs.
+fn take_log(attestation: &mut Attestation) -> Option<(Sha256Digest, String)> {
+    let digest = attestation.runtime_data.ccnode.as_ref()?.bound.event_logs?;
+    match attestation.tee_evidence.primary_evidence.pointer_mut(LOG)?.take() {
+        Value::String(log) => Some((digest, log)),
+        _ => None,
+    }
+}
+
+/// The record as it was sent. It is read so that nothing unreadable is sent on.
+pub fn read(row: EvidenceRow) -> Result<LastEvidence, serde_json::Error> {
+    let mut record: LastEvidence = serde_json::from_str(&row.record)?;
+    if let Some((_, log)) = row.log {
+        let evidence = record.attestation.as_mut().map(|sent| &mut sent.tee_evidence.primary_evidence);
+        let place = evidence.and_then(|evidence| evidence.pointer_mut(LOG));
+        *place.ok_or_else(|| serde_json::Error::custom("no place for the log"))? = log.into();
+    }
+    Ok(record)
 }
 
 fn offer(session: &Session) -> SessionOffer {

@@ -4,6 +4,7 @@
 //! `ccnode-appraise`), and each is one transaction of the [`store`] together with its row in the [`audit`] log.
 
 pub mod admin;
+pub mod admitted;
 pub mod attest;
 pub mod audit;
 pub mod client;

@@ -18,7 +18,12 @@ use tokio::signal::unix::{SignalKind, signal};
 fn main() -> ExitCode {
     let command = Arguments::parse().command;
     let filter = std::env::var("CCNODE_LOG").unwrap_or_else(|_| "info".into());
-    tracing_subscriber::fmt().json().with_env_filter(filter).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .json()
+        .with_span_list(false)
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     match runtime.context("no runtime").and_then(|runtime| runtime.block_on(run(command))) {
         Ok(()) => ExitCode::SUCCESS,

@@ -206,8 +206,8 @@ impl Metrics {
 
     /// The page, in the text form of OpenMetrics; what is not counted but looked up is looked up now.
     pub async fn page<S: Store>(&self, service: &Service<S>) -> Result<String, PageError> {
-        let last = service.store.read().await?.last_audit().await?;
-        self.audit_rows.set(number(last.map_or(0, |row| row.seq)));
+        let end = service.store.read().await?.audit_end().await?;
+        self.audit_rows.set(number(end.map_or(0, |(seq, _)| seq)));
         match service.collateral.age(UnixTime(service.now())) {
             Some(age) => _ = self.collateral_age.get_or_create(&Source { source: "bundle" }).set(number(age)),
             None => self.collateral_age.clear(),

@@ -7,9 +7,12 @@ use crate::finish::{self, CorrelationId};
 use crate::issuer::IssueError;
 use crate::keys::secret_hash;
 use crate::problem::{Refusal, printable};
+use crate::references::Pool;
 use crate::release::still_allowed;
 use crate::service::Service;
-use crate::store::{AuditEntry, GrantKind, GrantRow, NodeRow, PoolRow, SessionVerdict, Store, Tx, VolumeRow};
+use crate::store::{
+    AuditEntry, GrantKind, GrantRow, NodeRow, PoolRow, SessionRow, SessionVerdict, Store, Tx, VolumeRow,
+};
 use axum::extract::State;
 use axum::http::StatusCode;
 use ccnode_evidence::codes::By;
@@ -26,32 +29,45 @@ use time::OffsetDateTime;
 const CORRELATION_ID: usize = 64;
 
 /// The active node behind an accepted session, as of `now`.
-pub async fn attested<T: Tx>(
-    tx: &mut T,
+pub async fn attested<S: Store>(
+    service: &Service<S>,
+    tx: &mut S::Tx,
     session: &Session,
-    now: u64,
-) -> Result<(NodeRow, SessionVerdict, PoolRow), Refusal> {
+) -> Result<Attested, Refusal> {
     let unknown = || Refusal::new(Code::SessionUnknown, "this session has no accepted attestation");
-    let row = tx.session(&session.nonce).await?.ok_or_else(unknown)?;
-    let verdict = row.verdict.ok_or_else(unknown)?;
-    let (node, pool) = active(tx, &row.identity, now).await?;
-    Ok((node, verdict, pool))
+    let mut row = tx.session(&session.nonce).await?.ok_or_else(unknown)?;
+    let verdict = row.verdict.take().ok_or_else(unknown)?;
+    let (node, pool) = active(service, tx, &row.identity).await?;
+    Ok(Attested { session: row, verdict, node, pool })
+}
+
+/// An accepted session, and whose it is.
+pub struct Attested {
+    /// Its row, without the verdict.
+    pub session: SessionRow,
+    /// What was accepted.
+    pub verdict: SessionVerdict,
+    /// The node, which is active.
+    pub node: NodeRow,
+    /// The node's pool.
+    pub pool: Arc<Pool>,
 }
 
 /// A node that is active now, whatever it was when it attested.
-pub(crate) async fn active<T: Tx>(
-    tx: &mut T,
+pub(crate) async fn active<S: Store>(
+    service: &Service<S>,
+    tx: &mut S::Tx,
     identity: &Sha256Digest,
-    now: u64,
-) -> Result<(NodeRow, PoolRow), Refusal> {
+) -> Result<(NodeRow, Arc<Pool>), Refusal> {
     let gone = || Refusal::new(Code::NodeUnknown, "the node's record was deleted, or has ended").proven();
     // What has ended is gone, whether or not somebody has swept since.
+    let now = service.now();
     let node = tx.node(identity).await?.filter(|node| !node.ended(now)).ok_or_else(gone)?;
     if let Some(refusal) = Refusal::of_state(node.state, &node.name, node.reason.as_deref()) {
         return Err(refusal.of(&node.pool, &node.name).proven());
     }
-    let pool = tx.pool(&node.pool).await?.ok_or_else(|| Refusal::internal("the node's pool is gone"))?;
-    Ok((node, pool))
+    let pool = service.references.pool(tx, &node.pool).await?;
+    Ok((node, pool.ok_or_else(|| Refusal::internal("the node's pool is gone"))?))
 }
 
 /// The cluster that a pool's nodes join.
@@ -64,22 +80,29 @@ pub fn cluster<S>(service: &Service<S>, pool: &PoolRow) -> Result<Cluster, Refus
     })
 }
 
+/// A grant that is spent now: the writer, and whose it is.
+struct Spent<T> {
+    tx: T,
+    grant: GrantRow,
+    node: NodeRow,
+    pool: Arc<Pool>,
+}
+
 /// A grant of this kind whose secret the peer knows, and its active node. Expiry is the caller's: repeats outlive it.
-async fn grant<T: Tx>(
-    tx: &mut T,
-    kind: GrantKind,
-    id: &str,
-    secret: &Secret<32>,
-    now: u64,
-) -> Result<(GrantRow, NodeRow), Refusal> {
+async fn grant<S: Store>(
+    service: &Service<S>,
+    mut tx: S::Tx,
+    (kind, id): (GrantKind, &str),
+    hash: &Sha256Digest,
+) -> Result<Spent<S::Tx>, Refusal> {
     let unknown = || Refusal::new(Code::GrantUnknown, "no grant of this id and secret");
     let grant = tx.grant(id).await?.ok_or_else(unknown)?;
-    let same = bool::from(secret_hash(secret).0.ct_eq(&grant.secret_hash.0));
+    let same = bool::from(hash.0.ct_eq(&grant.secret_hash.0));
     if !same || grant.kind != kind {
         return Err(unknown());
     }
-    let (node, _) = active(tx, &grant.identity, now).await?;
-    Ok((grant, node))
+    let (node, pool) = active(service, &mut tx, &grant.identity).await?;
+    Ok(Spent { tx, grant, node, pool })
 }
 
 /// The writer, for those alone whose grant is good; looked up in it once more, for it may have been waited for.
@@ -88,11 +111,12 @@ async fn granted<S: Store>(
     kind: GrantKind,
     id: &str,
     secret: &Secret<32>,
-) -> Result<(S::Tx, GrantRow, NodeRow), Refusal> {
-    grant(&mut service.store.read().await?, kind, id, secret, service.now()).await?;
-    let mut tx = service.store.write().await?;
-    let (grant, node) = grant(&mut tx, kind, id, secret, service.now()).await?;
-    Ok((tx, grant, node))
+) -> Result<Spent<S::Tx>, Refusal> {
+    let hash = secret_hash(secret);
+    if !service.admitted.has(&hash) {
+        grant(service, service.store.read().await?, (kind, id), &hash).await?;
+    }
+    grant(service, service.store.write().await?, (kind, id), &hash).await
 }
 
 fn unexpired(grant: &GrantRow, now: u64) -> Result<(), Refusal> {
@@ -156,7 +180,8 @@ pub async fn formatted<S: Store>(
     CorrelationId(id): CorrelationId,
     Json(request): Json<Formatted>,
 ) -> Result<StatusCode, Refusal> {
-    let (mut tx, grant, node) = granted(&service, GrantKind::Format, &request.grant, &request.secret).await?;
+    let Spent { mut tx, grant, node, .. } =
+        granted(&service, GrantKind::Format, &request.grant, &request.secret).await?;
     let about = |refusal: Refusal| refusal.of(&node.pool, &node.name).proven();
     let from = volume(&mut tx, &grant, request.generation).await.map_err(about)?;
     let record = &from.record;
@@ -182,7 +207,8 @@ pub async fn ready<S: Store>(
     CorrelationId(id): CorrelationId,
     Json(request): Json<Ready>,
 ) -> Result<StatusCode, Refusal> {
-    let (mut tx, grant, node) = granted(&service, GrantKind::Format, &request.grant, &request.secret).await?;
+    let Spent { mut tx, grant, node, .. } =
+        granted(&service, GrantKind::Format, &request.grant, &request.secret).await?;
     let about = |refusal: Refusal| refusal.of(&node.pool, &node.name).proven();
     let from = volume(&mut tx, &grant, request.generation).await.map_err(about)?;
     let record = &from.record;
@@ -211,8 +237,7 @@ pub async fn ready<S: Store>(
 }
 
 /// Whether the pool still takes what the grant's session attested.
-async fn granted_still<T: Tx>(tx: &mut T, grant: &GrantRow, node: &NodeRow) -> Result<(), Refusal> {
-    let pool = tx.pool(&node.pool).await?.ok_or_else(|| Refusal::internal("the node's pool is gone"))?;
+async fn granted_still<T: Tx>(tx: &mut T, grant: &GrantRow, pool: &Pool) -> Result<(), Refusal> {
     let session = match &grant.session {
         Some(nonce) => tx.session(nonce).await?,
         None => None,
@@ -220,7 +245,7 @@ async fn granted_still<T: Tx>(tx: &mut T, grant: &GrantRow, node: &NodeRow) -> R
     let text = "the session that was granted is not on record any more";
     let verdict = session.and_then(|session| session.verdict);
     let verdict = verdict.ok_or_else(|| Refusal::new(Code::SessionExpired, text))?;
-    still_allowed(tx, &pool, &verdict).await
+    still_allowed(pool, &verdict)
 }
 
 /// `POST /ccnode/v1/certificate`: one certificate for the request that the transcript bound, while the pool takes what was attested.
@@ -229,14 +254,14 @@ pub async fn certificate<S: Store>(
     CorrelationId(id): CorrelationId,
     Json(request): Json<CertificateRequest>,
 ) -> Result<axum::Json<Certificate>, Refusal> {
-    let (mut tx, grant, node) =
+    let Spent { mut tx, grant, node, pool } =
         granted(&service, GrantKind::Certificate, &request.grant, &request.secret).await?;
     let about = |refusal: Refusal| refusal.of(&node.pool, &node.name).proven();
     let Some(attested) = grant.csr_digest.filter(|digest| *digest == Sha256Digest::of(&request.csr.0)) else {
         let text = "the certificate request is not the one that the attested transcript bound";
         return Err(about(Refusal::new(Code::CsrRefused, text)));
     };
-    granted_still(&mut tx, &grant, &node).await.map_err(about)?;
+    granted_still(&mut tx, &grant, &pool).await.map_err(about)?;
     if let Some(chain) = grant.certificate {
         return Ok(axum::Json(Certificate { chain }));
     }

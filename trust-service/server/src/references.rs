@@ -1,14 +1,17 @@
 //! A pool's references as appraisal wants them, and appraisal's words as the store keeps them.
 
+use crate::enrol;
+use crate::problem::Refusal;
 use crate::store::{PoolRow, StoreError, Tx};
 use ccnode_appraise::stock::{ReferenceValues, StockReferences};
 use ccnode_appraise::{EkRoot, Hardware};
 use ccnode_evidence::{ImageTuple, PlatformTuple, Sha256Digest};
 use ccnode_mirror::AtHand;
 use ccnode_protocol::PoolName;
-use ccnode_protocol::admin::{Counters, TrustLevel};
+use ccnode_protocol::admin::{Counters, Pair, TrustLevel};
 use serde_json::Value;
 use std::collections::{BTreeMap, HashMap};
+use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// All that one appraisal compares with.
@@ -32,41 +35,72 @@ struct Kept {
     hardware: Hardware,
 }
 
-/// What was read last for each pool, and at which of the store's revisions.
+/// A pool's row, with what it compares evidence with.
+#[derive(Clone, Debug)]
+pub struct Pool {
+    row: PoolRow,
+    judged_by: Sha256Digest,
+    kept: Arc<Kept>,
+}
+
+impl Deref for Pool {
+    type Target = PoolRow;
+
+    fn deref(&self) -> &PoolRow {
+        &self.row
+    }
+}
+
+impl Pool {
+    /// [`enrol::judged_by`] of its demands.
+    pub fn judged_by(&self) -> Sha256Digest {
+        self.judged_by
+    }
+
+    /// Whether it takes these two together.
+    pub fn allows(&self, pair: Pair) -> bool {
+        self.kept.pairs.contains(&(pair.platform, pair.image))
+    }
+}
+
+/// Pools as they were read last, and at which of the store's revisions.
 #[derive(Debug, Default)]
-pub struct Memory(Mutex<HashMap<PoolName, (u64, Arc<Kept>)>>);
+pub struct Memory(Mutex<HashMap<PoolName, (u64, Arc<Pool>)>>);
 
 impl Memory {
-    fn lock(&self) -> MutexGuard<'_, HashMap<PoolName, (u64, Arc<Kept>)>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<PoolName, (u64, Arc<Pool>)>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A pool as the transaction has it, read only where something changed since it was last.
+    pub async fn pool<T: Tx>(&self, tx: &mut T, name: &PoolName) -> Result<Option<Arc<Pool>>, Refusal> {
+        let revision = tx.revision().await?;
+        let known = self.lock().get(name).filter(|(at, _)| *at == revision).map(|(_, pool)| pool.clone());
+        if known.is_some() {
+            return Ok(known);
+        }
+        let Some(row) = tx.pool(name).await? else { return Ok(None) };
+        let judged_by = enrol::judged_by(&row.hardware)?;
+        let kept = Arc::new(Kept::read(tx, &row).await?);
+        let pool = Arc::new(Pool { row, judged_by, kept });
+        // What a writer sees may never be: another change would have the same revision then.
+        if tx.is_snapshot() {
+            self.lock().insert(name.clone(), (revision, pool.clone()));
+        }
+        Ok(Some(pool))
     }
 }
 
 impl References {
-    /// Those of the transaction's snapshot, read only where they changed since `memory` was filled.
-    pub async fn load<T: Tx>(
-        tx: &mut T,
-        pool: &PoolRow,
-        memory: &Memory,
-        collateral: AtHand,
-    ) -> Result<Self, StoreError> {
-        let revision = tx.revision().await?;
-        let known =
-            memory.lock().get(&pool.name).filter(|(at, _)| *at == revision).map(|(_, kept)| kept.clone());
-        if let Some(kept) = known {
-            return Ok(Self { kept, values: None, collateral });
-        }
-        let kept = Arc::new(Kept::read(tx, pool).await?);
-        memory.lock().insert(pool.name.clone(), (revision, kept.clone()));
-        Ok(Self { kept, values: None, collateral })
+    /// Those of a pool.
+    pub fn of(pool: &Pool, collateral: AtHand) -> Self {
+        Self { kept: pool.kept.clone(), values: None, collateral }
     }
 
     /// The same for evidence of stock clients, with the pool's reference values. `posted` are those of the store.
-    pub async fn load_stock<T: Tx>(
-        tx: &mut T,
-        pool: &PoolRow,
+    pub fn of_stock(
+        pool: &Pool,
         posted: &BTreeMap<String, Value>,
-        memory: &Memory,
         collateral: AtHand,
     ) -> Result<Self, StoreError> {
         let mut values = ReferenceValues::default();
@@ -78,7 +112,7 @@ impl References {
             })?;
         }
         let values = (!posted.is_empty()).then_some(values);
-        Ok(Self { values, ..Self::load(tx, pool, memory, collateral).await? })
+        Ok(Self { values, ..Self::of(pool, collateral) })
     }
 
     /// Those of no pool: they take nothing, and say what a report proves all the same.

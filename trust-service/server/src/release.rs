@@ -6,14 +6,15 @@ use crate::enrol;
 use crate::finish::CorrelationId;
 use crate::kbs::tee_key;
 use crate::keys::{random, secret_hash};
-use crate::node_api::{attested, cluster};
+use crate::node_api::{Attested, attested, cluster};
 use crate::problem::Refusal;
+use crate::references::Pool;
 use crate::service::Service;
 use crate::store::{
     AuditEntry, GrantKind, GrantRow, NodeRow, PoolRow, SessionRow, SessionVerdict, Store, Tx, VolumeRow,
 };
 use axum::extract::State;
-use ccnode_evidence::{Code, Secret};
+use ccnode_evidence::{Code, Secret, Sha256Digest};
 use ccnode_protocol::NodeName;
 use ccnode_protocol::admin::{Pair, VolumeRecord, VolumeState};
 use ccnode_protocol::grants::{Grant, Grants, RootGrant, VolumeAction, VolumeGrant};
@@ -32,18 +33,19 @@ pub async fn grants<S: Store>(
     CcnodeSession(session): CcnodeSession,
 ) -> Result<axum::Json<Jwe>, Refusal> {
     // Whoever has no accepted session doesn't get hold of the one writer.
-    attested(&mut service.store.read().await?, &session, service.now()).await?;
+    if !service.admitted.has(&Sha256Digest(session.nonce.0)) {
+        attested(&service, &mut service.store.read().await?, &session).await?;
+    }
     let mut tx = service.store.write().await?;
-    let (node, verdict, pool) = attested(&mut tx, &session, service.now()).await?;
+    let attested = attested(&service, &mut tx, &session).await?;
+    let Attested { session: row, verdict, node, pool } = &attested;
     let about = |refusal: Refusal| refusal.of(&node.pool, &node.name).proven();
-    let row = tx.session(&session.nonce).await?.ok_or_else(|| Refusal::internal("the session vanished"))?;
     let (grants, action) = match &row.grants {
-        Some(sealed) => (
-            again(&service, &mut tx, &row, &node, &verdict, &pool, sealed).await.map_err(about)?,
-            "session.repeated",
-        ),
+        Some(sealed) => {
+            (again(&service, &mut tx, &attested, sealed).await.map_err(about)?, "session.repeated")
+        }
         None => {
-            let made = release(&service, &mut tx, &row, &node, &verdict, &pool).await.map_err(about)?;
+            let made = release(&service, &mut tx, row, node, verdict, pool).await.map_err(about)?;
             (made, "session.granted")
         }
     };
@@ -75,10 +77,7 @@ pub async fn grants<S: Store>(
 async fn again<S: Store>(
     service: &Service<S>,
     tx: &mut S::Tx,
-    row: &SessionRow,
-    node: &NodeRow,
-    verdict: &SessionVerdict,
-    pool: &PoolRow,
+    Attested { session: row, verdict, node, pool }: &Attested,
     sealed: &[u8],
 ) -> Result<Grants, Refusal> {
     let plain = service.at_rest.open(&SessionRow::place(&row.nonce), sealed).map_err(Refusal::internal)?;
@@ -87,7 +86,7 @@ async fn again<S: Store>(
         still_granted(granted, tx.volume(&granted.id).await?)?;
     }
     this_boot(node, verdict)?;
-    still_allowed(tx, pool, verdict).await?;
+    still_allowed(pool, verdict)?;
     grants.time = service.now();
     Ok(grants)
 }
@@ -154,11 +153,7 @@ async fn count<T: Tx>(
 }
 
 /// Whether the pool still takes what was attested: it may have been edited between verdict and release.
-pub(crate) async fn still_allowed<T: Tx>(
-    tx: &mut T,
-    pool: &PoolRow,
-    verdict: &SessionVerdict,
-) -> Result<(), Refusal> {
+pub(crate) fn still_allowed(pool: &Pool, verdict: &SessionVerdict) -> Result<(), Refusal> {
     enrol::still_admitted(pool, verdict.kind, verdict.level)?;
     let image = verdict.image;
     match verdict.platform {
@@ -166,16 +161,13 @@ pub(crate) async fn still_allowed<T: Tx>(
             let text = format!("pool {} no longer lists a launch for image {image}", pool.name);
             return Err(Refusal::new(Code::LaunchUnknown, text));
         }
-        Some(platform) => {
-            let pair = Pair { platform, image };
-            if !tx.pairs(Some(&pool.name)).await?.iter().any(|(_, allowed)| *allowed == pair) {
-                let text = format!("pool {} no longer allows this platform and image together", pool.name);
-                return Err(Refusal::new(Code::PairNotAllowed, text));
-            }
+        Some(platform) if !pool.allows(Pair { platform, image }) => {
+            let text = format!("pool {} no longer allows this platform and image together", pool.name);
+            return Err(Refusal::new(Code::PairNotAllowed, text));
         }
-        None => {}
+        _ => {}
     }
-    if verdict.judged_by != Some(enrol::judged_by(&pool.hardware)?) {
+    if verdict.judged_by != Some(pool.judged_by()) {
         let text = format!("pool {} demands something else of hardware than when this was judged", pool.name);
         return Err(Refusal::new(Code::SessionExpired, text));
     }
@@ -188,12 +180,12 @@ async fn release<S: Store>(
     row: &SessionRow,
     node: &NodeRow,
     verdict: &SessionVerdict,
-    pool: &PoolRow,
+    pool: &Pool,
 ) -> Result<Grants, Refusal> {
     this_boot(node, verdict)?;
     let now = service.now();
     let counted = count(tx, node, verdict, now).await?;
-    still_allowed(tx, pool, verdict).await?;
+    still_allowed(pool, verdict)?;
     let expires = now.saturating_add(service.config.grant_lifetime.seconds());
     let root = match verdict.ephemeral {
         // The identity is nobody's at the next boot: a volume would be nobody's, too.
@@ -204,7 +196,7 @@ async fn release<S: Store>(
         csr_digest: verdict.csr,
         ..grant_row(GrantKind::Certificate, row, node, verdict, expires)
     };
-    let certificate = issue(tx, &mut certificate).await?;
+    let certificate = issue(service, tx, &mut certificate).await?;
     let grants = Grants {
         version: 1,
         node: node.name.clone(),
@@ -285,7 +277,7 @@ async fn root<S: Store>(
         generation: Some(generation),
         ..grant_row(GrantKind::Format, row, node, verdict, expires)
     };
-    let grant = issue(tx, &mut grant).await?;
+    let grant = issue(service, tx, &mut grant).await?;
     let action = VolumeAction::Format { entropy: random(), on_foreign_disk: pool.on_foreign_disk, grant };
     Ok(grant_of(record, generation, unlock_key, action))
 }
@@ -327,9 +319,10 @@ fn grant_row(
     expires: u64,
 ) -> GrantRow {
     GrantRow {
-        id: uuid::Uuid::new_v4().simple().to_string(),
+        // Of this moment, so that it lies beside others in the index; what is secret is the secret.
+        id: uuid::Uuid::now_v7().simple().to_string(),
         kind,
-        secret_hash: ccnode_evidence::Sha256Digest::ZERO,
+        secret_hash: Sha256Digest::ZERO,
         identity: node.identity,
         session: Some(session.nonce),
         volume: None,
@@ -342,9 +335,10 @@ fn grant_row(
 }
 
 /// Gives a grant its secret; the row keeps only the hash.
-async fn issue<T: Tx>(tx: &mut T, row: &mut GrantRow) -> Result<Grant, Refusal> {
+async fn issue<S: Store>(service: &Service<S>, tx: &mut S::Tx, row: &mut GrantRow) -> Result<Grant, Refusal> {
     let secret = random();
     row.secret_hash = secret_hash(&secret);
+    service.admitted.admit(row.secret_hash);
     tx.insert_grant(row).await?;
     Ok(Grant { id: row.id.clone(), secret, expires: row.expires })
 }

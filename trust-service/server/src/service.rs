@@ -1,6 +1,7 @@
 //! What every request sees: configuration, store, keys and the bounds on what unproven peers may cause.
 
 use crate::admin::token::{AdminKey, AdminKeyError};
+use crate::admitted::Admitted;
 use crate::collateral::Collateral;
 use crate::config::{Config, ConfigError, MirrorConfig, StockConfig};
 use crate::issuer::ClusterCa;
@@ -10,7 +11,7 @@ use crate::pki::PkiError;
 use crate::references::Memory;
 use crate::rotation::Keys;
 use crate::shares::Shares;
-use crate::store::{SqliteStore, Store, StoreError, VolumeRow};
+use crate::store::{SqliteStore, Store, StoreError, Tx as _, VolumeRow};
 use crate::token::{CHAIN, TokenChainError, TokenKeyError, TokenKeys};
 use ccnode_evidence::{Secret, UnixTime};
 use ccnode_mirror::{AtHand, Mirror, MirrorError, Want};
@@ -101,6 +102,10 @@ pub struct Service<S> {
     pub collateral: Collateral,
     /// What pools compare evidence with, as it was read last.
     pub references: Memory,
+    /// Who need not be looked up before they wait for the writer.
+    pub admitted: Admitted,
+    /// The newest second at which old sessions and grants were removed for good: once each is enough.
+    pub purged: AtomicU64,
     /// Where more of them is fetched.
     pub mirror: Option<Mirrors>,
     /// The time.
@@ -168,6 +173,8 @@ impl Service<SqliteStore> {
             attestations,
             collateral: Collateral::default(),
             references: Memory::default(),
+            admitted: Admitted::default(),
+            purged: AtomicU64::new(0),
             mirror: config.mirror.as_ref().map(|mirror| Mirrors::open(dir, mirror)).transpose()?,
             clock: Clock::default(),
             newcomers: Bucket::new(config.stock.as_ref().map_or(0, |stock| stock.newcomers_per_minute)),
@@ -238,6 +245,16 @@ impl<S: Store> Service<S> {
         let place = VolumeRow::place(&volume.identity, &volume.record.id);
         let key = self.at_rest.open(&place, sealed)?;
         Secret::try_from(key.as_slice()).map(Some).map_err(|_| KeyError::Open(place))
+    }
+
+    /// Removes what has ended at `now`: nodes at once, what is only kept for a day once a second. Whoever commits it notes it in
+    /// `purged`.
+    pub(crate) async fn purge(&self, tx: &mut S::Tx, now: u64) -> Result<(), StoreError> {
+        tx.purge_nodes(now).await?;
+        match self.purged.load(Ordering::Relaxed) < now {
+            true => tx.purge(now).await,
+            false => Ok(()),
+        }
     }
 
     /// Seconds since 1970 by the service's clock.

@@ -1,6 +1,10 @@
 //! TLS 1.3 for both listeners; on the administrators' one, certificates of the service's CA say who a client is.
 
-use rustls::crypto::ring::default_provider;
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::aws_lc_rs::cipher_suite::{
+    TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256,
+};
+use rustls::crypto::aws_lc_rs::default_provider;
 use rustls::server::WebPkiClientVerifier;
 use rustls::version::TLS13;
 use rustls::{RootCertStore, ServerConfig};
@@ -49,7 +53,7 @@ fn parts(
 /// For nodes: they prove themselves by evidence, not by certificates.
 pub fn node(material: &Material<'_>) -> Result<Arc<ServerConfig>, TlsError> {
     let (chain, key) = parts(material)?;
-    let config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
+    let config = ServerConfig::builder_with_provider(provider())
         .with_protocol_versions(&[&TLS13])
         .map_err(TlsError::Rustls)?
         .with_no_client_auth()
@@ -67,7 +71,7 @@ pub fn admin(material: &Material<'_>) -> Result<Arc<ServerConfig>, TlsError> {
         let ca = CertificateDer::from_pem_slice(ca.as_bytes()).map_err(|e| TlsError::Pem("tls/ca.pem", e))?;
         roots.add(ca).map_err(TlsError::Rustls)?;
     }
-    let provider = Arc::new(default_provider());
+    let provider = provider();
     let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider.clone())
         .allow_unauthenticated()
         .build()
@@ -81,7 +85,16 @@ pub fn admin(material: &Material<'_>) -> Result<Arc<ServerConfig>, TlsError> {
     Ok(finished(config))
 }
 
+/// Suites in our order.
+fn provider() -> Arc<CryptoProvider> {
+    let cipher_suites =
+        vec![TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256];
+    Arc::new(CryptoProvider { cipher_suites, ..default_provider() })
+}
+
 fn finished(mut config: ServerConfig) -> Arc<ServerConfig> {
+    // Key schedules of SHA-256 are hashed by the processor; every client has this suite, and its key is as strong as the exchange.
+    config.ignore_client_order = true;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     // A node boots and remembers nothing; an administrator's resumed session would outlive the rotation of what it was made by.
     config.send_tls13_tickets = 0;

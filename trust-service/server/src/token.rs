@@ -1,5 +1,9 @@
 //! The attestation result token: an EAR (EAT attestation result) as JWT, ES256, with claims that the verdict proves.
 
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{
+    ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _, UnparsedPublicKey,
+};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD as B64};
 use ccnode_appraise::Verdict;
@@ -8,10 +12,6 @@ use ccnode_evidence::{Base64Std, EvidenceKind, Nonce, UnixTime};
 use ccnode_protocol::admin::HardwareClaims;
 use ccnode_protocol::{PoolName, TeePubKey};
 use p256::pkcs8::{DecodePrivateKey as _, EncodePrivateKey as _};
-use ring::rand::SystemRandom;
-use ring::signature::{
-    ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _, UnparsedPublicKey,
-};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject as _;
 use serde::{Deserialize, Serialize};
@@ -37,7 +37,7 @@ pub enum TokenKeyError {
     Pem(#[source] p256::pkcs8::Error),
     /// A key that can't sign.
     #[error("not a P-256 private key that signs: {0}")]
-    Unusable(ring::error::KeyRejected),
+    Unusable(aws_lc_rs::error::KeyRejected),
 }
 
 /// Name of the file with the token key's certificate and those above it, PEM, in the service's folder.
@@ -137,9 +137,8 @@ impl TokenKey {
     pub fn from_pem(pem: &str) -> Result<Self, TokenKeyError> {
         let secret = p256::SecretKey::from_pkcs8_pem(pem).map_err(TokenKeyError::Pem)?;
         let der = secret.to_pkcs8_der().map_err(TokenKeyError::Pem)?;
-        let key =
-            EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, der.as_bytes(), &SystemRandom::new())
-                .map_err(TokenKeyError::Unusable)?;
+        let key = EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, der.as_bytes())
+            .map_err(TokenKeyError::Unusable)?;
         let point = key.public_key().as_ref().get(1..).unwrap_or_default();
         let (x, y) = point.split_at(point.len() / 2);
         let (x, y) = (B64.encode(x), B64.encode(y));

@@ -3,6 +3,7 @@
 use super::{Admin, absent, conflict};
 use crate::audit;
 use crate::extract::{Filter, Json, Part};
+use crate::last;
 use crate::problem::{Refusal, printable};
 use crate::release::new_volume;
 use crate::service::Service;
@@ -44,7 +45,7 @@ pub(super) async fn show<S: Store>(
     assemble(&mut tx, row).await.map(axum::Json)
 }
 
-/// The record as it was written; it is read once more so that nothing unreadable is sent on.
+/// What the node sent last, and what came of it.
 pub(super) async fn last_evidence<S: Store>(
     State(service): State<Arc<Service<S>>>,
     _: Admin,
@@ -52,9 +53,9 @@ pub(super) async fn last_evidence<S: Store>(
 ) -> Result<axum::Json<LastEvidence>, Refusal> {
     let mut tx = service.store.read().await?;
     let row = find(&mut tx, &name).await?;
-    let text = tx.last_evidence(&row.identity).await?;
-    let text = text.ok_or_else(|| absent("evidence of node", &name))?;
-    serde_json::from_str(&text).map(axum::Json).map_err(Refusal::internal)
+    let kept = tx.last_evidence(&row.identity).await?;
+    let kept = kept.ok_or_else(|| absent("evidence of node", &name))?;
+    last::read(kept).map(axum::Json).map_err(Refusal::internal)
 }
 
 /// What put it in quarantine becomes the record: the next boot is compared with it.

@@ -2,13 +2,13 @@
 
 use crate::attest::{Accepted, Case, boot_ends, judge, settle, spend, spent};
 use crate::cookie::{Session, session_name};
-use crate::enrol::{self, Facts, TpmFacts};
+use crate::enrol::{Facts, TpmFacts};
 use crate::kbs::tee_key;
 use crate::last::Sent;
 use crate::problem::Refusal;
-use crate::references::{self, References};
+use crate::references::{self, Pool, References};
 use crate::service::Service;
-use crate::store::{PoolRow, StockAccepted, Store, Tx as _};
+use crate::store::{StockAccepted, Store, Tx as _};
 use ccnode_appraise::stock::{StockSession, StockVerdict, appraise, claimed};
 use ccnode_appraise::{Refused, UnixTime, default_name};
 use ccnode_evidence::{Code, Sha256Digest};
@@ -45,11 +45,10 @@ pub async fn attest<S: Store>(
         return Err(about(spent(&name)));
     }
     let gone = || Refusal::new(Code::PoolUnknown, format!("there is no pool `{pool_name}`"));
-    let pool = tx.pool(&pool_name).await?.ok_or_else(|| about(gone()))?;
+    let pool = service.references.pool(&mut tx, &pool_name).await?.ok_or_else(|| about(gone()))?;
     super::allowed(&pool).map_err(about)?;
     let posted = tx.reference_values(&pool.name).await?;
-    let references =
-        References::load_stock(&mut tx, &pool, &posted, &service.references, service.at_hand()).await?;
+    let references = References::of_stock(&pool, &posted, service.at_hand())?;
     drop(tx);
 
     let case = Case { session: session.clone(), identity: None, attestation, references };
@@ -120,7 +119,7 @@ fn facts(session: &Session, verdict: &StockVerdict, expires: u64) -> Facts {
 fn accepted(
     verdict: &StockVerdict,
     facts: &Facts,
-    pool: &PoolRow,
+    pool: &Pool,
     posted: &BTreeMap<String, Value>,
 ) -> Result<StockAccepted, Refusal> {
     Ok(StockAccepted {
@@ -134,7 +133,7 @@ fn accepted(
 }
 
 /// What of a pool's demands stock evidence can't be judged by once more, reference values among it.
-pub fn judged_by(pool: &PoolRow, posted: &BTreeMap<String, Value>) -> Result<Sha256Digest, Refusal> {
-    let all = (enrol::judged_by(&pool.hardware)?, posted, pool.allow_init_data);
+pub fn judged_by(pool: &Pool, posted: &BTreeMap<String, Value>) -> Result<Sha256Digest, Refusal> {
+    let all = (pool.judged_by(), posted, pool.allow_init_data);
     serde_json::to_vec(&all).map(|json| Sha256Digest::of(&json)).map_err(Refusal::internal)
 }

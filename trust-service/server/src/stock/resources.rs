@@ -5,10 +5,11 @@ use crate::cookie::{CookieError, Form, Session};
 use crate::finish::CorrelationId;
 use crate::kbs::tee_key;
 use crate::problem::Refusal;
+use crate::references::Pool;
 use crate::service::Service;
 use crate::stock::attest::judged_by;
 use crate::stock::names;
-use crate::store::{AuditEntry, NodeRow, PoolRow, ResourceRow, StockAccepted, Store, Tx};
+use crate::store::{AuditEntry, NodeRow, ResourceRow, StockAccepted, Store, Tx};
 use crate::{enrol, node_api, release};
 use axum::extract::State;
 use axum::http::{HeaderMap, Method, Uri, header};
@@ -24,7 +25,7 @@ use zeroize::Zeroizing;
 struct Reader {
     form: Form,
     node: NodeRow,
-    pool: PoolRow,
+    pool: Arc<Pool>,
     key: TeePubKey,
 }
 
@@ -46,7 +47,7 @@ pub async fn resource<S: Store>(
     let asked = Asked::of(&service, &headers)?;
     let name = names::resource(&method, &uri);
     let mut tx = service.store.read().await?;
-    let reader = reader(&mut tx, &asked, service.now()).await?;
+    let reader = reader(&service, &mut tx, &asked).await?;
     let about = |refusal: Refusal| refusal.of(&reader.node.pool, &reader.node.name).proven();
     let plain = match &name {
         Some(name) if is_cluster(&reader, name) => cluster(&service, &reader)?,
@@ -93,7 +94,7 @@ async fn read<S: Store>(
 ) -> Result<Plain, Refusal> {
     let mut tx = service.store.write().await?;
     let now = service.now();
-    let reader = reader(&mut tx, asked, now).await?;
+    let reader = reader(service, &mut tx, asked).await?;
     if !is_readable(&mut tx, &reader, name).await? {
         return Ok(None);
     }
@@ -143,7 +144,8 @@ fn no_token(error: impl std::fmt::Display) -> Refusal {
 }
 
 /// The active node behind an accepted session, by what its pool demands now.
-async fn reader<T: Tx>(tx: &mut T, asked: &Asked, now: u64) -> Result<Reader, Refusal> {
+async fn reader<S: Store>(service: &Service<S>, tx: &mut S::Tx, asked: &Asked) -> Result<Reader, Refusal> {
+    let now = service.now();
     let unknown = || Refusal::new(Code::SessionUnknown, "this session has no accepted attestation");
     let row = tx.session(&asked.nonce).await?.ok_or_else(unknown)?;
     if row.expires < now {
@@ -151,14 +153,14 @@ async fn reader<T: Tx>(tx: &mut T, asked: &Asked, now: u64) -> Result<Reader, Re
     }
     let (node, pool, form, key) = match (row.verdict, row.stock) {
         (Some(verdict), None) => {
-            let (node, pool) = node_api::active(tx, &row.identity, now).await?;
+            let (node, pool) = node_api::active(service, tx, &row.identity).await?;
             let about = |refusal: Refusal| refusal.of(&node.pool, &node.name).proven();
             release::this_boot(&node, &verdict).map_err(about)?;
-            release::still_allowed(tx, &pool, &verdict).await.map_err(about)?;
+            release::still_allowed(&pool, &verdict).map_err(about)?;
             (node, pool, Form::Ccnode, verdict.tee_pubkey)
         }
         (None, Some(stock)) => {
-            let (node, pool) = node_api::active(tx, &row.identity, now).await?;
+            let (node, pool) = node_api::active(service, tx, &row.identity).await?;
             let about = |refusal: Refusal| refusal.of(&node.pool, &node.name).proven();
             still_allowed(tx, &pool, &stock).await.map_err(about)?;
             (node, pool, Form::Stock, stock.tee_pubkey)
@@ -179,16 +181,13 @@ fn same(one: &TeePubKey, other: &TeePubKey) -> bool {
 }
 
 /// Whether the pool still takes what a stock client attested: it may have been edited since.
-async fn still_allowed<T: Tx>(tx: &mut T, pool: &PoolRow, stock: &StockAccepted) -> Result<(), Refusal> {
+async fn still_allowed<T: Tx>(tx: &mut T, pool: &Pool, stock: &StockAccepted) -> Result<(), Refusal> {
     super::allowed(pool)?;
     enrol::still_admitted(pool, Some(stock.kind), Some(stock.level))?;
     match (stock.platform, stock.image) {
-        (Some(platform), Some(image)) => {
-            let pair = Pair { platform, image };
-            if !tx.pairs(Some(&pool.name)).await?.iter().any(|(_, allowed)| *allowed == pair) {
-                let text = format!("pool {} no longer allows this platform and image together", pool.name);
-                return Err(Refusal::new(Code::PairNotAllowed, text));
-            }
+        (Some(platform), Some(image)) if !pool.allows(Pair { platform, image }) => {
+            let text = format!("pool {} no longer allows this platform and image together", pool.name);
+            return Err(Refusal::new(Code::PairNotAllowed, text));
         }
         (None, Some(image)) if !pool.hardware.images().any(|listed| listed == image) => {
             let text = format!("pool {} no longer lists a launch for image {image}", pool.name);

@@ -85,12 +85,17 @@ async fn nodes_of_one_boot_go_and_their_release_stays(store: &impl Store) {
     assert!(!tx.report_released(&id).await.unwrap());
     assert!(tx.insert_released_report(&id, 1).await.unwrap());
     assert!(!tx.insert_released_report(&id, 2).await.unwrap(), "once");
-    tx.purge(100).await.unwrap();
+    tx.purge_nodes(100).await.unwrap();
     assert!(tx.node(&id).await.unwrap().is_some());
-    tx.purge(101).await.unwrap();
+    tx.purge_nodes(101).await.unwrap();
     assert!(tx.node(&id).await.unwrap().is_none());
     assert!(tx.report_released(&id).await.unwrap());
     tx.commit().await.unwrap();
+}
+
+fn evidence(record: &str, log: Option<&str>) -> EvidenceRow {
+    let log = log.map(|log| (Sha256Digest::of(log.as_bytes()), log.to_owned()));
+    EvidenceRow { record: record.to_owned(), log }
 }
 
 async fn last_evidence_is_replaced_and_goes_with_its_node(store: &impl Store) {
@@ -98,11 +103,15 @@ async fn last_evidence_is_replaced_and_goes_with_its_node(store: &impl Store) {
     let (node, id) = (node("e", b"e"), Sha256Digest::of(b"e"));
     assert!(tx.insert_node(&node).await.unwrap());
     assert_eq!(tx.last_evidence(&id).await.unwrap(), None);
-    for record in ["1", "2"] {
-        assert!(tx.set_last_evidence(&id, record).await.unwrap());
-        assert_eq!(tx.last_evidence(&id).await.unwrap().as_deref(), Some(record));
+    for (record, log) in
+        [("1", None), ("2", Some("log")), ("3", Some("log")), ("4", Some("other")), ("5", None)]
+    {
+        let row = evidence(record, log);
+        assert!(tx.set_last_evidence(&id, &row).await.unwrap());
+        assert_eq!(tx.last_evidence(&id).await.unwrap(), Some(row));
     }
-    assert!(matches!(tx.set_last_evidence(&Sha256Digest::of(b"nobody"), "1").await, Err(StoreError::Sql(_))));
+    let nobody = Sha256Digest::of(b"nobody");
+    assert!(matches!(tx.set_last_evidence(&nobody, &evidence("1", None)).await, Err(StoreError::Sql(_))));
     assert!(tx.delete_node(&id).await.unwrap());
     assert_eq!(tx.last_evidence(&id).await.unwrap(), None);
     tx.commit().await.unwrap();
@@ -341,4 +350,43 @@ async fn databases_of_the_first_versions_are_taken_over() {
         assert_eq!(store.read().await.unwrap().pools().await.unwrap().len(), 1);
         store.close().await;
     }
+}
+
+#[tokio::test]
+async fn a_log_is_stored_once_and_goes_with_the_last_record_that_has_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("db.sqlite");
+    let store = SqliteStore::open(&path, true).await.unwrap();
+    let logs = || -> i64 {
+        let db = rusqlite::Connection::open(&path).unwrap();
+        db.query_row("SELECT count(*) FROM evidence_logs", [], |row| row.get(0)).unwrap()
+    };
+    let (a, b) = (Sha256Digest::of(b"a"), Sha256Digest::of(b"b"));
+    let mut tx = store.write().await.unwrap();
+    assert!(tx.insert_pool(&pool("workers")).await.unwrap());
+    for (name, id) in [("a", b"a"), ("b", b"b")] {
+        assert!(tx.insert_node(&node(name, id)).await.unwrap());
+    }
+    tx.commit().await.unwrap();
+    let set = async |id, log| {
+        let mut tx = store.write().await.unwrap();
+        assert!(tx.set_last_evidence(id, &evidence("record", log)).await.unwrap());
+        tx.commit().await.unwrap();
+    };
+    for (id, log, there) in [
+        (&a, Some("log"), 1),
+        (&b, Some("log"), 1),
+        (&a, Some("log"), 1),
+        (&a, Some("other"), 2),
+        (&b, None, 1),
+        (&b, Some("other"), 1),
+        (&a, None, 1),
+    ] {
+        set(id, log).await;
+        assert_eq!(logs(), there, "{log:?}");
+    }
+    let mut tx = store.write().await.unwrap();
+    assert!(tx.delete_node(&b).await.unwrap());
+    tx.commit().await.unwrap();
+    assert_eq!(logs(), 0);
 }

@@ -6,8 +6,8 @@ mod rows;
 mod sqlite;
 
 pub use rows::{
-    AuditEntry, GrantKind, GrantRow, NodeRow, PoolRow, RefusalRow, ResourceRow, Sealed, SealedAt, Seen,
-    SessionRow, SessionVerdict, StockAccepted, Tuple, VolumeRow,
+    AuditEntry, EvidenceRow, GrantKind, GrantRow, NodeRow, PoolRow, RefusalRow, ResourceRow, Sealed,
+    SealedAt, Seen, SessionRow, SessionVerdict, StockAccepted, Tuple, VolumeRow,
 };
 pub use sqlite::SqliteStore;
 
@@ -70,6 +70,8 @@ pub trait Store: Clone + Send + Sync + 'static {
 #[expect(missing_docs, reason = "names say it: one row in, one row out; exceptions are documented")]
 pub trait Tx: Send {
     fn commit(self) -> impl Future<Output = Result<()>> + Send;
+    /// Whether all that is read here was committed, and stays as it is until the end.
+    fn is_snapshot(&self) -> bool;
 
     fn pools(&mut self) -> impl Future<Output = Result<Vec<PoolRow>>> + Send;
     fn pool(&mut self, name: &PoolName) -> impl Future<Output = Result<Option<PoolRow>>> + Send;
@@ -119,16 +121,15 @@ pub trait Tx: Send {
     /// Takes its volumes and grants along.
     fn delete_node(&mut self, identity: &Sha256Digest) -> impl Future<Output = Result<bool>> + Send;
 
-    /// The node's last evidence: the text of a `LastEvidence`.
     fn last_evidence(
         &mut self,
         identity: &Sha256Digest,
-    ) -> impl Future<Output = Result<Option<String>>> + Send;
+    ) -> impl Future<Output = Result<Option<EvidenceRow>>> + Send;
     /// Replaces it; the node's row is there.
     fn set_last_evidence(
         &mut self,
         identity: &Sha256Digest,
-        record: &str,
+        row: &EvidenceRow,
     ) -> impl Future<Output = Result<bool>> + Send;
 
     /// Whether this identity without a TPM had its release.
@@ -217,8 +218,10 @@ pub trait Tx: Send {
     fn clear_reference_values(&mut self, pool: &PoolName) -> impl Future<Output = Result<u64>> + Send;
 
     /// Removes sessions and grants that expired more than a day before `now`: a nonce is on record for longer than any clock of
-    /// a replica may be wrong. Nodes of one boot go when they expire, and all that is theirs.
+    /// a replica may be wrong.
     fn purge(&mut self, now: u64) -> impl Future<Output = Result<()>> + Send;
+    /// Removes nodes of one boot that have expired, and all that is theirs.
+    fn purge_nodes(&mut self, now: u64) -> impl Future<Output = Result<()>> + Send;
 
     /// Newest first, without evidence and differences.
     fn refusals(&mut self, filter: &RefusalFilter) -> impl Future<Output = Result<Vec<RefusalRow>>> + Send;
@@ -239,7 +242,8 @@ pub trait Tx: Send {
     /// Replaces one sealed value where it lies.
     fn set_sealed(&mut self, row: &Sealed) -> impl Future<Output = Result<bool>> + Send;
 
-    fn last_audit(&mut self) -> impl Future<Output = Result<Option<AuditRow>>> + Send;
+    /// Number and hash of the newest row.
+    fn audit_end(&mut self) -> impl Future<Output = Result<Option<(u64, Sha256Digest)>>> + Send;
     fn insert_audit(&mut self, row: &AuditRow) -> impl Future<Output = Result<bool>> + Send;
     /// Newest first.
     fn audit(&mut self, filter: &AuditFilter) -> impl Future<Output = Result<Vec<AuditRow>>> + Send;

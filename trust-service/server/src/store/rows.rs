@@ -301,3 +301,12 @@ pub struct AuditEntry<'a> {
     /// The request's.
     pub correlation_id: &'a str,
 }
+
+/// A node's last evidence.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct EvidenceRow {
+    /// The text of a `LastEvidence`, without the firmware's log where that is beside it.
+    pub record: String,
+    /// The firmware's log as it was sent, and the digest that its transcript bound.
+    pub log: Option<(Sha256Digest, String)>,
+}

@@ -27,6 +27,8 @@ pub(super) use transaction::SqliteTx;
 
 /// How long a connection waits for another process's lock before it fails.
 const BUSY: Duration = Duration::from_secs(5);
+/// Pages of the write-ahead log (4 KiB each) after which it is folded in: the longer, the oftener a page was written meanwhile.
+const CHECKPOINT: u32 = 4_000;
 /// Statements that a connection keeps prepared: all there are.
 const PREPARED: usize = 128;
 const READERS: u32 = 4;
@@ -40,6 +42,7 @@ const SCHEMA: &[&str] = &[
     include_str!("../../migrations/0005_nodes_by_expiry.sql"),
     include_str!("../../migrations/0006_revision.sql"),
     include_str!("../../migrations/0007_grants_by_session.sql"),
+    include_str!("../../migrations/0008_evidence_logs.sql"),
 ];
 
 /// A database file.
@@ -127,6 +130,7 @@ fn connection(path: &Path, create: bool) -> Result<Connection> {
     db.pragma_update(None, "journal_mode", "wal").map_err(sql)?;
     db.pragma_update(None, "synchronous", "full").map_err(sql)?;
     db.pragma_update(None, "foreign_keys", true).map_err(sql)?;
+    db.pragma_update(None, "wal_autocheckpoint", CHECKPOINT).map_err(sql)?;
     db.set_prepared_statement_cache_capacity(PREPARED);
     Ok(db)
 }
@@ -149,6 +153,9 @@ macro_rules! forward {
         impl Tx for SqliteTx {
             async fn commit(self) -> Result<()> {
                 self.0.commit().await
+            }
+            fn is_snapshot(&self) -> bool {
+                matches!(self.0, transaction::Access::Read(_))
             }
             $($(
                 async fn $name(&mut self, $($arg: $type),*) -> Result<$out> {
@@ -189,8 +196,8 @@ forward! {
         insert_node(row: &NodeRow) -> bool;
         update_node(row: &NodeRow) -> bool;
         delete_node(identity: &Sha256Digest) -> bool;
-        last_evidence(identity: &Sha256Digest) -> Option<String>;
-        set_last_evidence(identity: &Sha256Digest, record: &str) -> bool;
+        last_evidence(identity: &Sha256Digest) -> Option<EvidenceRow>;
+        set_last_evidence(identity: &Sha256Digest, row: &EvidenceRow) -> bool;
         report_released(identity: &Sha256Digest) -> bool;
         insert_released_report(identity: &Sha256Digest, now: u64) -> bool;
         volumes(identity: &Sha256Digest) -> Vec<VolumeRow>;
@@ -204,6 +211,7 @@ forward! {
         insert_grant(row: &GrantRow) -> bool;
         set_grant_certificate(id: &str, pem: &str) -> bool;
         purge(now: u64) -> ();
+        purge_nodes(now: u64) -> ();
     }
     resources {
         resources() -> Vec<ResourceRow>;
@@ -231,7 +239,7 @@ forward! {
         refusal(id: u64) -> Option<RefusalRow>;
         insert_refusal(row: &RefusalRow) -> u64;
         trim_refusals(pool: Option<&PoolName>, node: Option<&NodeName>, keep: &Keep) -> ();
-        last_audit() -> Option<AuditRow>;
+        audit_end() -> Option<(u64, Sha256Digest)>;
         insert_audit(row: &AuditRow) -> bool;
         audit(filter: &AuditFilter) -> Vec<AuditRow>;
         audit_from(seq: u64) -> Vec<AuditRow>;

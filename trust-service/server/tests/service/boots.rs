@@ -24,7 +24,7 @@ async fn end(trust: &Trust, name: &NodeName) {
 /// Forgets all that has ended.
 async fn sweep(trust: &Trust) {
     let mut tx = trust.service().store.write().await.unwrap();
-    tx.purge(trust.service().now()).await.unwrap();
+    tx.purge_nodes(trust.service().now()).await.unwrap();
     tx.commit().await.unwrap();
 }
 

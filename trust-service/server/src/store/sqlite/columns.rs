@@ -3,9 +3,11 @@
 use super::query::sql;
 use super::{Result, StoreError};
 use rusqlite::Row;
+use rusqlite::types::FromSql;
 use serde::Serialize;
 use serde::de::{DeserializeOwned, Error as _};
 use serde_json::Value;
+use std::cell::Cell;
 
 /// A value whose JSON form is a string, as that string: names, digests, enums.
 pub(super) fn word<T: Serialize>(column: &'static str, value: &T) -> Result<String> {
@@ -73,20 +75,42 @@ fn from_json<T: DeserializeOwned>(column: &'static str, text: &str) -> Result<T>
     serde_json::from_str(text).map_err(|source| StoreError::Corrupt { column, source })
 }
 
-impl Columns for Row<'_> {
+/// A row whose columns are mostly asked for in their order: finding one by name is a search else.
+pub(super) struct Cols<'r, 's> {
+    row: &'r Row<'s>,
+    next: Cell<usize>,
+}
+
+impl<'r, 's> Cols<'r, 's> {
+    pub(super) fn new(row: &'r Row<'s>) -> Self {
+        Self { row, next: Cell::new(0) }
+    }
+
+    fn get<T: FromSql>(&self, column: &'static str) -> Result<T> {
+        let next = self.next.get();
+        let index = match self.row.as_ref().column_name(next) {
+            Ok(name) if name == column => next,
+            _ => self.row.as_ref().column_index(column).map_err(sql)?,
+        };
+        self.next.set(index.saturating_add(1));
+        self.row.get(index).map_err(sql)
+    }
+}
+
+impl Columns for Cols<'_, '_> {
     fn text(&self, column: &'static str) -> Result<String> {
-        self.get(column).map_err(sql)
+        self.get(column)
     }
 
     fn text_or_null(&self, column: &'static str) -> Result<Option<String>> {
-        self.get(column).map_err(sql)
+        self.get(column)
     }
 
     fn bytes_or_null(&self, column: &'static str) -> Result<Option<Vec<u8>>> {
-        self.get(column).map_err(sql)
+        self.get(column)
     }
 
     fn signed(&self, column: &'static str) -> Result<Option<i64>> {
-        self.get(column).map_err(sql)
+        self.get(column)
     }
 }

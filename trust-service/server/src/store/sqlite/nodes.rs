@@ -1,16 +1,16 @@
 //! Nodes, their volumes, sessions and grants.
 
-use super::columns::{Columns as _, json_or_null, number, word, word_or_null};
+use super::columns::{Cols, Columns as _, json_or_null, number, word, word_or_null};
 use super::query::query;
-use super::{GrantRow, NodeRow, Result, SessionRow, VolumeRow};
+use super::{EvidenceRow, GrantRow, NodeRow, Result, SessionRow, VolumeRow};
 use ccnode_evidence::{EvidenceKind, Nonce, Sha256Digest};
 use ccnode_protocol::NodeName;
 use ccnode_protocol::admin::{NodeFilter, VolumeRecord, VolumeState};
-use rusqlite::{Connection, Row};
+use rusqlite::Connection;
 
 const DAY: u64 = 24 * 3600;
 
-fn node_row(row: &Row<'_>) -> Result<NodeRow> {
+fn node_row(row: &Cols<'_, '_>) -> Result<NodeRow> {
     Ok(NodeRow {
         identity: row.parse("identity")?,
         name: row.parse("name")?,
@@ -18,8 +18,6 @@ fn node_row(row: &Row<'_>) -> Result<NodeRow> {
         state: row.parse("state")?,
         reason: row.text_or_null("reason")?,
         level: row.parse_or_null("level")?,
-        kind: row.parse_or_null("kind")?,
-        hardware: row.json_or_null("hardware")?,
         ak_name: row.text("ak_name")?,
         counters: row.json_or_null("counters")?,
         seen: row.json_or_null("seen")?,
@@ -29,6 +27,8 @@ fn node_row(row: &Row<'_>) -> Result<NodeRow> {
         releases: row.number("releases")?,
         created: row.number("created")?,
         attested: row.number_or_null("attested")?,
+        kind: row.parse_or_null("kind")?,
+        hardware: row.json_or_null("hardware")?,
         expires: row.number_or_null("expires")?,
     })
 }
@@ -53,26 +53,32 @@ pub(super) fn node_named(db: &Connection, name: &NodeName) -> Result<Option<Node
 pub(super) fn insert_node(db: &Connection, row: &NodeRow) -> Result<bool> {
     write_node(
         db,
-        "INSERT INTO nodes (name, pool, state, reason, level, ak_name, counters, seen, platform, image,
-            release_reset, releases, created, attested, kind, hardware, expires, identity)
+        "INSERT INTO nodes (identity, name, pool, state, reason, level, ak_name, counters, seen, platform, image,
+            release_reset, releases, created, attested, kind, hardware, expires)
         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
         row,
     )
 }
 
 pub(super) fn update_node(db: &Connection, row: &NodeRow) -> Result<bool> {
-    write_node(
-        db,
-        "UPDATE nodes SET name = ?, pool = ?, state = ?, reason = ?, level = ?, ak_name = ?, counters = ?, seen = ?,
-            platform = ?, image = ?, release_reset = ?, releases = ?, created = ?, attested = ?, kind = ?, hardware = ?,
-            expires = ?
-        WHERE identity = ?",
-        row,
-    )
+    // What is indexed seldom changes, and its indexes would be written whenever it is named after SET.
+    let usual = "UPDATE nodes SET state = ?4, reason = ?5, level = ?6, ak_name = ?7, counters = ?8, seen = ?9,
+            platform = ?10, image = ?11, release_reset = ?12, releases = ?13, created = ?14, attested = ?15, kind = ?16,
+            hardware = ?17
+        WHERE identity = ?1 AND name = ?2 AND pool = ?3 AND expires IS ?18";
+    if write_node(db, usual, row)? {
+        return Ok(true);
+    }
+    let whole = "UPDATE nodes SET name = ?2, pool = ?3, state = ?4, reason = ?5, level = ?6, ak_name = ?7, counters = ?8,
+            seen = ?9, platform = ?10, image = ?11, release_reset = ?12, releases = ?13, created = ?14, attested = ?15,
+            kind = ?16, hardware = ?17, expires = ?18
+        WHERE identity = ?1";
+    write_node(db, whole, row)
 }
 
 fn write_node(db: &Connection, text: &'static str, row: &NodeRow) -> Result<bool> {
     query(text)
+        .bind(row.identity.hex())
         .bind(row.name.as_str())
         .bind(row.pool.as_str())
         .bind(word("state", &row.state)?)
@@ -90,7 +96,6 @@ fn write_node(db: &Connection, text: &'static str, row: &NodeRow) -> Result<bool
         .bind(row.kind.map(EvidenceKind::as_str))
         .bind(json_or_null("hardware", &row.hardware)?)
         .bind(row.expires.map(|t| number("expires", t)).transpose()?)
-        .bind(row.identity.hex())
         .one(db)
 }
 
@@ -98,16 +103,30 @@ pub(super) fn delete_node(db: &Connection, identity: &Sha256Digest) -> Result<bo
     query("DELETE FROM nodes WHERE identity = ?").bind(identity.hex()).one(db)
 }
 
-pub(super) fn last_evidence(db: &Connection, identity: &Sha256Digest) -> Result<Option<String>> {
-    query("SELECT record FROM last_evidence WHERE identity = ?")
-        .bind(identity.hex())
-        .first(db, |row| row.text("record"))
+pub(super) fn last_evidence(db: &Connection, identity: &Sha256Digest) -> Result<Option<EvidenceRow>> {
+    let text = "SELECT e.record, e.log AS digest, l.log FROM last_evidence e
+        LEFT JOIN evidence_logs l ON l.digest = e.log WHERE e.identity = ?";
+    let read = |row: &Cols<'_, '_>| {
+        let log = row.parse_or_null("digest")?.zip(row.text_or_null("log")?);
+        Ok(EvidenceRow { record: row.text("record")?, log })
+    };
+    query(text).bind(identity.hex()).first(db, read)
 }
 
-pub(super) fn set_last_evidence(db: &Connection, identity: &Sha256Digest, record: &str) -> Result<bool> {
-    let text = "INSERT INTO last_evidence (identity, record) VALUES (?, ?)
-        ON CONFLICT (identity) DO UPDATE SET record = excluded.record";
-    query(text).bind(identity.hex()).bind(record).one(db)
+pub(super) fn set_last_evidence(db: &Connection, identity: &Sha256Digest, row: &EvidenceRow) -> Result<bool> {
+    let digest = row.log.as_ref().map(|(digest, _)| digest.hex());
+    // Nearly always the log is the one of the boot before, and stays where it is.
+    let text = "UPDATE last_evidence SET record = ? WHERE identity = ? AND log IS ?";
+    if query(text).bind(&row.record).bind(identity.hex()).bind(&digest).one(db)? {
+        return Ok(true);
+    }
+    if let Some((digest, log)) = &row.log {
+        let text = "INSERT INTO evidence_logs (digest, log) VALUES (?, ?) ON CONFLICT DO NOTHING";
+        query(text).bind(digest.hex()).bind(log).run(db)?;
+    }
+    let text = "INSERT INTO last_evidence (identity, record, log) VALUES (?, ?, ?)
+        ON CONFLICT (identity) DO UPDATE SET record = excluded.record, log = excluded.log";
+    query(text).bind(identity.hex()).bind(&row.record).bind(digest).one(db)
 }
 
 pub(super) fn report_released(db: &Connection, identity: &Sha256Digest) -> Result<bool> {
@@ -120,7 +139,7 @@ pub(super) fn insert_released_report(db: &Connection, identity: &Sha256Digest, n
     query(text).bind(identity.hex()).bind(number("time", now)?).one(db)
 }
 
-fn volume_row(row: &Row<'_>) -> Result<VolumeRow> {
+fn volume_row(row: &Cols<'_, '_>) -> Result<VolumeRow> {
     Ok(VolumeRow {
         identity: row.parse("identity")?,
         record: VolumeRecord {
@@ -191,7 +210,7 @@ pub(super) fn insert_session(db: &Connection, row: &SessionRow) -> Result<bool> 
 }
 
 pub(super) fn session(db: &Connection, nonce: &Nonce) -> Result<Option<SessionRow>> {
-    let read = |row: &Row<'_>| {
+    let read = |row: &Cols<'_, '_>| {
         Ok(SessionRow {
             nonce: *nonce,
             identity: row.parse("identity")?,
@@ -208,7 +227,7 @@ pub(super) fn set_session_grants(db: &Connection, nonce: &Nonce, grants: &[u8]) 
     query("UPDATE sessions SET grants = ? WHERE nonce = ?").bind(grants).bind(nonce.text()).one(db)
 }
 
-fn grant_row(row: &Row<'_>) -> Result<GrantRow> {
+fn grant_row(row: &Cols<'_, '_>) -> Result<GrantRow> {
     Ok(GrantRow {
         id: row.text("id")?,
         kind: row.parse("kind")?,
@@ -259,6 +278,10 @@ pub(super) fn purge(db: &Connection, now: u64) -> Result<()> {
     let text = "DELETE FROM sessions WHERE expires < ? AND NOT EXISTS
         (SELECT 1 FROM grants WHERE grants.session = sessions.nonce)";
     query(text).bind(old).run(db)?;
+    Ok(())
+}
+
+pub(super) fn purge_nodes(db: &Connection, now: u64) -> Result<()> {
     query("DELETE FROM nodes WHERE expires < ?").bind(number("expires", now)?).run(db)?;
     Ok(())
 }

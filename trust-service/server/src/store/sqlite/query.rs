@@ -1,8 +1,9 @@
 //! One statement with its values, prepared once a connection.
 
+use super::columns::Cols;
 use super::{Result, StoreError};
 use rusqlite::types::Value;
-use rusqlite::{Connection, Row, params_from_iter};
+use rusqlite::{Connection, params_from_iter};
 
 /// A statement and the values of its parameters, in their order.
 pub(super) struct Query {
@@ -35,21 +36,25 @@ impl Query {
     }
 
     /// All rows.
-    pub(super) fn all<T>(self, db: &Connection, read: impl Fn(&Row<'_>) -> Result<T>) -> Result<Vec<T>> {
+    pub(super) fn all<T>(self, db: &Connection, read: impl Fn(&Cols<'_, '_>) -> Result<T>) -> Result<Vec<T>> {
         let mut statement = db.prepare_cached(self.text).map_err(sql)?;
         let mut rows = statement.query(params_from_iter(self.values)).map_err(sql)?;
         let mut out = Vec::new();
         while let Some(row) = rows.next().map_err(sql)? {
-            out.push(read(row)?);
+            out.push(read(&Cols::new(row))?);
         }
         Ok(out)
     }
 
     /// The first row.
-    pub(super) fn first<T>(self, db: &Connection, read: impl Fn(&Row<'_>) -> Result<T>) -> Result<Option<T>> {
+    pub(super) fn first<T>(
+        self,
+        db: &Connection,
+        read: impl Fn(&Cols<'_, '_>) -> Result<T>,
+    ) -> Result<Option<T>> {
         let mut statement = db.prepare_cached(self.text).map_err(sql)?;
         let mut rows = statement.query(params_from_iter(self.values)).map_err(sql)?;
-        rows.next().map_err(sql)?.map(read).transpose()
+        rows.next().map_err(sql)?.map(|row| read(&Cols::new(row))).transpose()
     }
 }
 

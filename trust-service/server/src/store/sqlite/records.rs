@@ -1,12 +1,13 @@
 //! Refusals with their evidence, and the audit log.
 
-use super::columns::{Columns as _, json, number, word, word_or_null};
+use super::columns::{Cols, Columns as _, json, number, word, word_or_null};
 use super::query::query;
 use super::{RefusalRow, Result};
 use crate::config::Keep;
+use ccnode_evidence::Sha256Digest;
 use ccnode_protocol::admin::{AuditFilter, AuditRow, RefusalFilter, RefusalRecord};
 use ccnode_protocol::{NodeName, PoolName};
-use rusqlite::{Connection, Row};
+use rusqlite::Connection;
 
 const LIMIT: u32 = 100;
 const LIMIT_MAX: u32 = 1000;
@@ -15,7 +16,7 @@ fn limit(asked: Option<u32>) -> u32 {
     asked.unwrap_or(LIMIT).min(LIMIT_MAX)
 }
 
-fn refusal_row(row: &Row<'_>) -> Result<RefusalRow> {
+fn refusal_row(row: &Cols<'_, '_>) -> Result<RefusalRow> {
     Ok(RefusalRow {
         record: RefusalRecord {
             id: row.number("id")?,
@@ -44,7 +45,7 @@ pub(super) fn refusals(db: &Connection, filter: &RefusalFilter) -> Result<Vec<Re
         FROM refusals r LEFT JOIN evidence e ON e.refusal = r.id
         WHERE (?1 IS NULL OR r.pool = ?1) AND (?2 IS NULL OR r.node = ?2)
         AND (?3 IS NULL OR r.correlation_id = ?3) ORDER BY r.id DESC LIMIT ?4";
-    let short = |row: &Row<'_>| {
+    let short = |row: &Cols<'_, '_>| {
         let mut row = refusal_row(row)?;
         row.record.differences.clear();
         Ok(row)
@@ -120,7 +121,7 @@ pub(super) fn trim_refusals(
     Ok(())
 }
 
-fn audit_row(row: &Row<'_>) -> Result<AuditRow> {
+fn audit_row(row: &Cols<'_, '_>) -> Result<AuditRow> {
     Ok(AuditRow {
         seq: row.number("seq")?,
         time: row.number("time")?,
@@ -134,8 +135,9 @@ fn audit_row(row: &Row<'_>) -> Result<AuditRow> {
     })
 }
 
-pub(super) fn last_audit(db: &Connection) -> Result<Option<AuditRow>> {
-    query("SELECT * FROM audit ORDER BY seq DESC LIMIT 1").first(db, audit_row)
+pub(super) fn audit_end(db: &Connection) -> Result<Option<(u64, Sha256Digest)>> {
+    let read = |row: &Cols<'_, '_>| Ok((row.number("seq")?, row.parse("hash")?));
+    query("SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1").first(db, read)
 }
 
 pub(super) fn insert_audit(db: &Connection, row: &AuditRow) -> Result<bool> {

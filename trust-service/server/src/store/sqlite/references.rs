@@ -1,16 +1,16 @@
 //! Pools, endorsement key roots, tuples and pairs.
 
-use super::columns::{Columns as _, json, json_or_null, number, word};
+use super::columns::{Cols, Columns as _, json, json_or_null, number, word};
 use super::query::query;
 use super::{PoolRow, Result, StoreError, Tuple};
 use ccnode_evidence::{ImageTuple, PlatformTuple, Sha256Digest};
 use ccnode_protocol::PoolName;
 use ccnode_protocol::admin::{EkRoot, Pair};
-use rusqlite::{Connection, Row};
+use rusqlite::Connection;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-fn pool_row(row: &Row<'_>) -> Result<PoolRow> {
+fn pool_row(row: &Cols<'_, '_>) -> Result<PoolRow> {
     Ok(PoolRow {
         name: row.parse("name")?,
         on_unknown: row.parse("on_unknown")?,
@@ -71,7 +71,7 @@ pub(super) fn revision(db: &Connection) -> Result<u64> {
 }
 
 pub(super) fn ek_roots(db: &Connection, pool: &PoolName) -> Result<Vec<EkRoot>> {
-    let root = |row: &Row<'_>| {
+    let root = |row: &Cols<'_, '_>| {
         let der = row.bytes_or_null("certificate")?.unwrap_or_default();
         let level = row.parse("level")?;
         crate::pki::ek_root(&der, level)
@@ -93,7 +93,7 @@ pub(super) fn delete_ek_root(db: &Connection, pool: &PoolName, id: &Sha256Digest
     query("DELETE FROM ek_roots WHERE pool = ? AND id = ?").bind(pool.as_str()).bind(id.hex()).one(db)
 }
 
-fn tuple_row<T: DeserializeOwned>(row: &Row<'_>) -> Result<Tuple<T>> {
+fn tuple_row<T: DeserializeOwned>(row: &Cols<'_, '_>) -> Result<Tuple<T>> {
     Ok(Tuple { id: row.parse("id")?, registered: row.number("registered")?, tuple: row.json("tuple")? })
 }
 
@@ -159,7 +159,7 @@ pub(super) fn delete_platform(db: &Connection, id: &Sha256Digest) -> Result<bool
 
 pub(super) fn pairs(db: &Connection, pool: Option<&PoolName>) -> Result<Vec<(PoolName, Pair)>> {
     let text = "SELECT * FROM pairs WHERE ?1 IS NULL OR pool = ?1 ORDER BY pool, platform, image";
-    let pair = |row: &Row<'_>| {
+    let pair = |row: &Cols<'_, '_>| {
         Ok((row.parse("pool")?, Pair { platform: row.parse("platform")?, image: row.parse("image")? }))
     };
     query(text).bind(pool.map(PoolName::as_str)).all(db, pair)

@@ -1,15 +1,15 @@
 //! Resources, who may read them, and reference values.
 
-use super::columns::{Columns as _, json, number};
+use super::columns::{Cols, Columns as _, json, number};
 use super::query::query;
 use super::{ResourceRow, Result};
 use ccnode_evidence::Sha256Digest;
 use ccnode_protocol::{NodeName, PoolName, ResourceUri};
-use rusqlite::{Connection, Row};
+use rusqlite::Connection;
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-fn resource_row(row: &Row<'_>) -> Result<ResourceRow> {
+fn resource_row(row: &Cols<'_, '_>) -> Result<ResourceRow> {
     Ok(ResourceRow {
         name: row.parse("name")?,
         content: row.bytes_or_null("content")?.unwrap_or_default(),
@@ -96,7 +96,7 @@ pub(super) fn is_reader(
 
 pub(super) fn reference_values(db: &Connection, pool: &PoolName) -> Result<BTreeMap<String, Value>> {
     let text = "SELECT name, value FROM reference_values WHERE pool = ?";
-    let pair = |row: &Row<'_>| Ok((row.text("name")?, row.json("value")?));
+    let pair = |row: &Cols<'_, '_>| Ok((row.text("name")?, row.json("value")?));
     Ok(query(text).bind(pool.as_str()).all(db, pair)?.into_iter().collect())
 }
 

@@ -1,22 +1,22 @@
 //! What is sealed, in whichever table, for a rotation of the key.
 
-use super::columns::Columns as _;
+use super::columns::{Cols, Columns as _};
 use super::query::query;
 use super::{Result, Sealed, SealedAt};
 use crate::store::{ResourceRow, SessionRow, VolumeRow};
-use rusqlite::{Connection, Row};
+use rusqlite::Connection;
 
 pub(super) fn sealed(db: &Connection) -> Result<Vec<Sealed>> {
-    let volume = |row: &Row<'_>| {
+    let volume = |row: &Cols<'_, '_>| {
         let id = row.text("id")?;
         let place = VolumeRow::place(&row.parse("identity")?, &id);
         Ok(Sealed { at: SealedAt::Volume(id), place, value: value(row)? })
     };
-    let session = |row: &Row<'_>| {
+    let session = |row: &Cols<'_, '_>| {
         let place = SessionRow::place(&row.parse("nonce")?);
         Ok(Sealed { at: SealedAt::Session(row.text("nonce")?), place, value: value(row)? })
     };
-    let resource = |row: &Row<'_>| {
+    let resource = |row: &Cols<'_, '_>| {
         let place = ResourceRow::place(&row.parse("name")?);
         Ok(Sealed { at: SealedAt::Resource(row.text("name")?), place, value: value(row)? })
     };
@@ -29,7 +29,7 @@ pub(super) fn sealed(db: &Connection) -> Result<Vec<Sealed>> {
     Ok(all)
 }
 
-fn value(row: &Row<'_>) -> Result<Vec<u8>> {
+fn value(row: &Cols<'_, '_>) -> Result<Vec<u8>> {
     Ok(row.bytes_or_null("value")?.unwrap_or_default())
 }
 
