@@ -130,7 +130,17 @@ executables := 3 if input.snp.measurement in snp_launches
 configuration := 2 if {
 	input.snp.measurement in snp_launches
 	sealed(input.snp)
+	no_init_data
 }
+
+configuration := 2 if {
+	input.snp.measurement in snp_launches
+	sealed(input.snp)
+	init_data_allowed
+}
+
+# Claims of init-data that was sent are never null.
+no_init_data if object.get(input, "init_data_claims", null) == null
 
 hardware := 2 if snp_genuine(input.snp)
 
@@ -161,8 +171,9 @@ path := concat("/", data["resource-path"])
 
 node := aks[input.submods.cpu0["ear.veraison.annotated-evidence"].tpm.ak_public]
 
+# The machine itself, by the policy of machines, and whatever came along: a device alone is judged by policies that were not made here.
 affirming if {
-	count(input.submods) > 0
+	input.submods.cpu0["ear.status"] == "affirming"
 	every _, submod in input.submods {
 		submod["ear.status"] == "affirming"
 	}

@@ -254,3 +254,116 @@ fn reference_values_have_the_names_of_confidential_clusters() {
     assert_eq!(values["tpm_pcr4"].len(), 2);
     assert!(names().any(|name| name == "tpm_pcr4") && names().any(|name| name == "trusted_aks"));
 }
+
+#[test]
+fn what_other_policies_affirm_opens_nothing() {
+    let export = source().export();
+    let allowed = |submods: Value, path: &[&str]| {
+        let data = json!({"plugin": "resource", "resource-path": path, "query": {}});
+        run(&export.resources, &json!({"submods": submods}), Some(&data), "allow") == json!(true)
+    };
+    let (pool, own) = (["default", "pool", "all"], ["workers-a", "key", "root"]);
+    let affirming =
+        |evidence: Value| json!({"ear.status": "affirming", "ear.veraison.annotated-evidence": evidence});
+    let cpu = affirming(json!({"tpm": {"ak_public": "AAAA"}}));
+    assert!(allowed(json!({"cpu0": cpu}), &pool) && allowed(json!({"cpu0": cpu}), &own));
+    let gpu = affirming(json!({"nvidia": {}}));
+    assert!(allowed(json!({"cpu0": cpu, "gpu0": gpu}), &pool));
+    for path in [pool, own] {
+        // A device alone is judged by a policy that nobody posted.
+        assert!(!allowed(json!({"gpu0": gpu}), &path), "{path:?}");
+        assert!(!allowed(json!({"gpu0": cpu}), &path), "{path:?}");
+        assert!(!allowed(json!({"cpu1": cpu}), &path), "{path:?}");
+        assert!(!allowed(json!([cpu]), &path), "{path:?}");
+    }
+}
+
+#[test]
+fn init_data_of_a_report_is_judged_as_that_of_a_quote() {
+    let mut source = source();
+    let with = |data: Value| {
+        let mut input = snp();
+        input["init_data"] = json!("ab".repeat(32));
+        input["init_data_claims"] = data;
+        input
+    };
+    let export = source.export();
+    assert_eq!(claims(&export, &with(Value::Null)), [3, 2, 2, 0], "none was sent");
+    for data in [json!({"aa.toml": {"token_configs": {}}}), json!({}), json!(false), json!("")] {
+        assert_eq!(claims(&export, &with(data.clone())), [3, 2, 36, 0], "{data}");
+    }
+    source.pool.allow_init_data = true;
+    assert_eq!(claims(&source.export(), &with(json!({"uuid": "node-1"}))), [3, 2, 2, 0]);
+}
+
+/// `input` with each of its leaves and objects replaced by what is of another type, or left out.
+fn damaged(input: &Value) -> Vec<(String, Value)> {
+    fn places(value: &Value, at: &str, out: &mut Vec<String>) {
+        if let Value::Object(members) = value {
+            for (name, inner) in members {
+                let at = format!("{at}/{name}");
+                out.push(at.clone());
+                places(inner, &at, out);
+            }
+        }
+    }
+    let mut all = Vec::new();
+    places(input, "", &mut all);
+    let mut out = Vec::new();
+    for at in all {
+        let good = input.pointer(&at).unwrap().clone();
+        let others = [
+            Value::Null,
+            json!(true),
+            json!(false),
+            json!(0),
+            json!(1e9),
+            json!(""),
+            json!([]),
+            json!({}),
+            json!([good]),
+            json!({"": good}),
+        ];
+        for other in others {
+            let mut bad = input.clone();
+            *bad.pointer_mut(&at).unwrap() = other.clone();
+            out.push((format!("{at} = {other}"), bad));
+        }
+        let (above, name) = at.rsplit_once('/').unwrap();
+        let mut bad = input.clone();
+        bad.pointer_mut(above).unwrap().as_object_mut().unwrap().remove(name);
+        out.push((format!("{at} left out"), bad));
+    }
+    out
+}
+
+#[test]
+fn claims_of_other_types_are_affirmed_by_nobody() {
+    let export = source().export();
+    let affirmed = |input: &Value| {
+        let mut engine = Engine::new();
+        engine.set_rego_v0(false);
+        engine.add_policy("policy.rego".into(), export.attestation.clone()).unwrap();
+        engine.set_input_json(&input.to_string()).unwrap();
+        // An error is no verdict, and no token.
+        let Ok(value) = engine.eval_rule("data.policy.trust_claims".into()) else { return false };
+        let claims: Value = serde_json::from_str(&value.to_json_str().unwrap()).unwrap();
+        ["executables", "hardware", "configuration"].map(|name| claims[name].as_i64())
+            == [Some(3), Some(2), Some(2)]
+    };
+    // What nothing is compared with, and what says the same or more.
+    let unjudged = ["report_data", "runtime_data_claims", "pcr05", "pcr10"];
+    let more = ["policy_debug_allowed = false", "policy_migrate_ma = false", "= 1000000000.0"];
+    let unlisted = ["reported_tcb_bootloader", "reported_tcb_tee"];
+    for good in [tpm(&Boot::standard(), "AAAA"), snp()] {
+        assert!(affirmed(&good));
+        for (what, bad) in damaged(&good) {
+            let of = |names: &[&str]| names.iter().any(|name| what.contains(name));
+            let beyond = ["16", "17", "18", "19", "20", "21", "22", "23"]
+                .iter()
+                .any(|n| what.contains(&format!("/pcr{n}")));
+            let free = beyond || of(&unlisted) || of(&more) || of(&unjudged);
+            assert!(free || !affirmed(&bad), "{what}");
+        }
+    }
+}
