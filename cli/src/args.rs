@@ -62,6 +62,9 @@ pub(crate) enum Command {
     /// Look at the audit log
     #[command(subcommand)]
     Audit(Audit),
+    /// Look at the volumes of disks, as a node would before it opens one
+    #[command(subcommand)]
+    Disk(crate::disk::Disk),
     /// Find out what a piece of evidence proves, and what it does not
     Verify(Box<crate::verify::Verify>),
     /// Bring certificates, CRLs and TCB information to the service, signed

@@ -5,6 +5,7 @@ mod args;
 mod bundle;
 mod client;
 mod context;
+mod disk;
 mod error;
 mod explain;
 mod hardware;
@@ -40,6 +41,7 @@ async fn main() -> ExitCode {
     let done = match args.command {
         Command::Verify(command) => verify::run(&args.global, &command),
         Command::Explain(command) => explain::run(&args.global, command).await,
+        Command::Disk(command) => disk::run(&args.global, &command),
         other => run(&args.global, other).await.map(|()| ExitCode::SUCCESS),
     };
     match done {
@@ -73,6 +75,7 @@ async fn run(global: &Global, command: Command) -> Result<()> {
         Command::Audit(command) => refusal::audit(global, command).await,
         Command::Verify(command) => verify::run(global, &command).map(drop),
         Command::Explain(command) => explain::run(global, command).await.map(drop),
+        Command::Disk(command) => disk::run(global, &command).map(drop),
     }
 }
 

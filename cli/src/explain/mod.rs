@@ -2,7 +2,7 @@
 
 mod html;
 mod json;
-mod layout;
+pub(crate) mod layout;
 mod refusal;
 mod report;
 mod subject;

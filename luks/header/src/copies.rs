@@ -77,19 +77,7 @@ impl Header {
     /// Parses `bytes`, the start of a device (8 MiB, or all of it if it is shorter), whose whole length
     /// is `device_len`.
     pub fn parse(bytes: &[u8], device_len: u64) -> Result<Self, ParseError> {
-        let primary = copy(bytes, Role::Primary, 0, None);
-        let secondary = match &primary {
-            Ok(primary) => copy(bytes, Role::Secondary, primary.binary.size, Some(primary.area)),
-            // Valid checksum, bad metadata: the size is to be believed.
-            Err((CopyError::Json(_), Some(size))) => copy(bytes, Role::Secondary, *size, None),
-            Err(_) => {
-                let mut found = SIZES.iter().map(|at| copy(bytes, Role::Secondary, *at, None));
-                let nothing = Err((CopyError::Magic, None));
-                found
-                    .find(|c| !matches!(c, Err((CopyError::Magic | CopyError::Truncated { .. }, _))))
-                    .unwrap_or(nothing)
-            }
-        };
+        let (primary, secondary) = both(bytes);
         let stray = |copy: &Result<Copy<'_>, _>| copy.as_ref().is_ok_and(|copy| !copy.canonical);
         let stray = match (stray(&primary), stray(&secondary)) {
             (true, _) => Some(Role::Primary),
@@ -137,14 +125,36 @@ impl Header {
     }
 }
 
+/// A copy, or what is wrong with it and the size that a valid checksum vouches for.
+type Found<'a> = Result<Copy<'a>, (CopyError, Option<u64>)>;
+
+/// The binary headers of both copies, or what is wrong with each.
+pub(crate) fn binaries(bytes: &[u8]) -> [Result<BinaryHeader, CopyError>; 2] {
+    let (primary, secondary) = both(bytes);
+    [primary, secondary].map(|copy| copy.map(|copy| copy.binary).map_err(|(error, _)| error))
+}
+
+/// Both copies: the primary at 0, the secondary where the primary says, or wherever one begins.
+fn both(bytes: &[u8]) -> (Found<'_>, Found<'_>) {
+    let primary = copy(bytes, Role::Primary, 0, None);
+    let secondary = match &primary {
+        Ok(primary) => copy(bytes, Role::Secondary, primary.binary.size, Some(primary.area)),
+        // Valid checksum, bad metadata: the size is to be believed.
+        Err((CopyError::Json(_), Some(size))) => copy(bytes, Role::Secondary, *size, None),
+        Err(_) => {
+            let mut found = SIZES.iter().map(|at| copy(bytes, Role::Secondary, *at, None));
+            let nothing = Err((CopyError::Magic, None));
+            found
+                .find(|c| !matches!(c, Err((CopyError::Magic | CopyError::Truncated { .. }, _))))
+                .unwrap_or(nothing)
+        }
+    };
+    (primary, secondary)
+}
+
 /// The copy at `offset`; with an error goes the size that a valid checksum vouches for. Metadata that are `known`
 /// to be valid are not parsed again.
-fn copy<'a>(
-    bytes: &'a [u8],
-    role: Role,
-    offset: u64,
-    known: Option<&[u8]>,
-) -> Result<Copy<'a>, (CopyError, Option<u64>)> {
+fn copy<'a>(bytes: &'a [u8], role: Role, offset: u64, known: Option<&[u8]>) -> Found<'a> {
     let Sealed { binary, area, canonical } = sealed(bytes, role, offset).map_err(|e| (e, None))?;
     let json = match known == Some(area) {
         true => None,

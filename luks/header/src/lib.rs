@@ -18,6 +18,7 @@ mod allow;
 mod binary;
 mod copies;
 mod escape;
+pub mod inspect;
 mod json;
 mod judge;
 pub mod mark;

@@ -99,30 +99,35 @@ pub fn read(device: impl Read) -> Result<Vec<u8>, Refusal> {
 
 /// Judges `bytes` from [`read`]; the first reason against it, if any, is the error.
 pub fn judge(mut bytes: Vec<u8>, by: OpenedBy) -> Result<PassphraseHeader, Refusal> {
-    let header = Header::parse(&bytes, bytes.len() as u64)?;
     let mut court = Court { reasons: Reasons::default() };
-    let json = &header.json;
-    if let Some(path) = json.repeated_key("") {
-        court.reasons.forbid(Rule::RepeatedKey, &escape(&path), &"");
-    }
-    court.reasons.only(json, "", &["keyslots", "tokens", "segments", "digests", "config"]);
-    court.config(json.get("config"));
-    let keyslots = court.keyslots(json.get("keyslots"));
-    let segment = court.segment(json.get("segments"), header.end());
-    court.digest(json.get("digests"), &keyslots);
-    let clevis = court.tokens(json.get("tokens"), by);
-    court.cost(&keyslots, clevis.as_ref());
-    court.reasons.copies(&header);
-    let uuid = court.uuid(&header.binary);
-    match (court.reasons.0.into_iter().next(), segment) {
+    let found = court.hear(&bytes, by);
+    match (court.reasons.0.into_iter().next(), found) {
         (Some(reason), _) => Err(reason),
         (None, None) => Err(Refusal::Missing("/segments/0".to_owned())),
-        (None, Some(segment)) => {
+        (None, Some(Found { end, uuid, segment, clevis })) => {
             // Parsed, so it is no longer than the bytes.
-            bytes.truncate(usize::try_from(header.end()).unwrap_or(usize::MAX));
+            bytes.truncate(usize::try_from(end).unwrap_or(usize::MAX));
             Ok(PassphraseHeader { bytes, uuid, segment, clevis })
         }
     }
+}
+
+/// All reasons against `bytes`, gravest first; none means that [`judge`] accepts.
+pub fn examine(bytes: &[u8], by: OpenedBy) -> Vec<Refusal> {
+    let mut court = Court { reasons: Reasons::default() };
+    let found = court.hear(bytes, by);
+    match (court.reasons.0, found) {
+        (reasons, None) if reasons.is_empty() => vec![Refusal::Missing("/segments/0".to_owned())],
+        (reasons, _) => reasons,
+    }
+}
+
+/// What a header says, good or bad.
+struct Found {
+    end: u64,
+    uuid: String,
+    segment: Segment,
+    clevis: Option<ClevisToken>,
 }
 
 /// A keyslot's number and what trying it costs.
@@ -141,6 +146,30 @@ fn within(value: Option<&Json>, range: &RangeInclusive<i128>) -> Option<i128> {
 }
 
 impl Court {
+    fn hear(&mut self, bytes: &[u8], by: OpenedBy) -> Option<Found> {
+        let header = match Header::parse(bytes, bytes.len() as u64) {
+            Ok(header) => header,
+            Err(error) => {
+                self.reasons.push(error.into());
+                return None;
+            }
+        };
+        let json = &header.json;
+        if let Some(path) = json.repeated_key("") {
+            self.reasons.forbid(Rule::RepeatedKey, &escape(&path), &"");
+        }
+        self.reasons.only(json, "", &["keyslots", "tokens", "segments", "digests", "config"]);
+        self.config(json.get("config"));
+        let keyslots = self.keyslots(json.get("keyslots"));
+        let segment = self.segment(json.get("segments"), header.end());
+        self.digest(json.get("digests"), &keyslots);
+        let clevis = self.tokens(json.get("tokens"), by);
+        self.cost(&keyslots, clevis.as_ref());
+        self.reasons.copies(&header);
+        let uuid = self.uuid(&header.binary);
+        Some(Found { end: header.end(), uuid, segment: segment?, clevis })
+    }
+
     fn uuid(&mut self, header: &BinaryHeader) -> String {
         let uuid = String::from_utf8_lossy(&header.uuid).into_owned();
         if !is_uuid(&uuid) {
@@ -330,11 +359,12 @@ impl Court {
                 self.reasons.forbid(Rule::PassphraseToken, "/tokens", &members.len());
                 None
             }
-            (OpenedBy::Clevis, [(_, token)]) => {
-                self.reasons.only(token, "/tokens", &["type", "keyslots", "jwe"]);
+            (OpenedBy::Clevis, [(key, token)]) => {
+                let path = format!("/tokens/{}", escape(key));
+                self.reasons.only(token, &path, &["type", "keyslots", "jwe"]);
                 let found = clevis(token);
                 if found.is_none() {
-                    self.reasons.forbid(Rule::ClevisToken, "/tokens", token);
+                    self.reasons.forbid(Rule::ClevisToken, &path, token);
                 }
                 found
             }

@@ -183,6 +183,9 @@ impl Refusal {
     pub fn path(&self) -> Option<&str> {
         match self {
             Refusal::Forbidden { path, .. } | Refusal::Missing(path) => Some(path),
+            Refusal::CopyDamaged { error: CopyError::Json(invalid), .. }
+            | Refusal::Damaged { primary: CopyError::Json(invalid), .. }
+            | Refusal::Damaged { secondary: CopyError::Json(invalid), .. } => Some(&invalid.path),
             _ => None,
         }
     }
@@ -191,6 +194,9 @@ impl Refusal {
     pub fn value(&self) -> Option<&str> {
         match self {
             Refusal::Forbidden { value, .. } => Some(value),
+            Refusal::CopyDamaged { error: CopyError::Json(invalid), .. }
+            | Refusal::Damaged { primary: CopyError::Json(invalid), .. }
+            | Refusal::Damaged { secondary: CopyError::Json(invalid), .. } => invalid.value.as_deref(),
             _ => None,
         }
     }

@@ -15,7 +15,9 @@ mod reencryption;
 
 use std::collections::BTreeSet;
 
-use ccnode_luks_header::{Allowlist, HEADER_LEN, METADATA_SIZE, Refusal, Rule, Token, examine, judge};
+use ccnode_luks_header::{
+    Allowlist, CopyError, HEADER_LEN, METADATA_SIZE, Refusal, Role, Rule, Token, examine, judge,
+};
 use common::{Parts, metadata, reseal};
 use serde_json::{Value, json};
 
@@ -79,6 +81,30 @@ fn the_token_follows_its_published_schema() {
 fn codes_are_unique() {
     let codes: BTreeSet<_> = Rule::ALL.iter().map(|rule| rule.code()).collect();
     assert_eq!(codes.len(), Rule::ALL.len());
+}
+
+#[test]
+fn every_code_is_explained() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/disk.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let (io, none) = (std::io::ErrorKind::Other, String::new);
+    let (role, error) = (Role::Primary, CopyError::Magic);
+    let others = [
+        Refusal::Unreadable(io),
+        Refusal::Truncated { need: 1, have: 0 },
+        Refusal::NotLuks2,
+        Refusal::Version(1),
+        Refusal::Damaged { primary: error.clone(), secondary: error.clone() },
+        Refusal::CopyDamaged { role, error },
+        Refusal::CopiesDiffer("UUID"),
+        Refusal::NotCanonical(role),
+        Refusal::KeyslotArea(0),
+        Refusal::Missing(none()),
+        Refusal::Digest { have: none(), want: none() },
+    ];
+    let codes = Rule::ALL.iter().map(|rule| rule.code()).chain(others.iter().map(Refusal::code));
+    let unexplained: Vec<_> = codes.filter(|code| !text.contains(&format!("| `{code}` | "))).collect();
+    assert!(unexplained.is_empty(), "{unexplained:?}");
 }
 
 #[test]
