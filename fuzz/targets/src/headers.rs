@@ -5,6 +5,7 @@
 
 use crate::printable;
 use ccnode_evidence::Sha256Digest;
+use ccnode_luks_header::inspect::{Branch, By, inspect};
 use ccnode_luks_header::passphrase::{self, OpenedBy};
 use ccnode_luks_header::{
     Allowlist, HEADER_LEN, HeaderDigest, METADATA_SIZE, Refusal, examine, judge, mark, rebuild_secondary,
@@ -59,6 +60,8 @@ pub(crate) fn own(bytes: &[u8]) {
 
 fn as_own(bytes: Vec<u8>) {
     let reasons = examine(&bytes, &Allowlist::VOLUME);
+    let shown = inspect(&bytes, bytes.len() as u64, By::Own);
+    assert_eq!(shown.reasons.len(), lines(&shown.tree));
     reasons.iter().for_each(said);
     let digest = HeaderDigest::of(&bytes);
     match judge(bytes.clone(), &Allowlist::VOLUME) {
@@ -105,6 +108,12 @@ fn as_passphrase(bytes: Vec<u8>) {
             Err(refusal) => said(&refusal),
         }
     }
+}
+
+/// How many reasons stand at the branches.
+fn lines(branch: &Branch) -> usize {
+    printable(&branch.text);
+    branch.reasons.len() + branch.branches.iter().map(lines).sum::<usize>()
 }
 
 fn said(refusal: &Refusal) {

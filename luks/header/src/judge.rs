@@ -12,6 +12,7 @@ use crate::binary::BinaryHeader;
 use crate::copies::Header;
 use crate::escape::escape;
 use crate::json::Json;
+use crate::keyslots::{self, Keyslot, within};
 use crate::reasons::Reasons;
 use crate::refusal::{Refusal, Rule};
 use crate::token::{TOKEN_TYPE, Token};
@@ -172,15 +173,16 @@ impl Court<'_> {
         }
         self.reasons.only(json, "", &["keyslots", "tokens", "segments", "digests", "config"]);
         self.config(json.get("config"));
-        self.keyslots(json.get("keyslots"));
+        let keyslots = self.keyslots(json.get("keyslots"));
         let segment = self.segments(json.get("segments"));
-        self.digests(json.get("digests"));
+        self.digests(json.get("digests"), &keyslots);
         let token = self.tokens(json.get("tokens"));
         self.reasons.copies(&header);
         let uuid = self.binary(&header.binary);
-        let area = bytes.iter().enumerate().skip(2 * header.binary.size as usize);
-        if let Some((at, _)) = area.into_iter().find(|(_, byte)| **byte != 0) {
-            self.reasons.push(Refusal::KeyslotArea(at as u64));
+        let used = |at: u64| keyslots.iter().any(|slot| slot.area.contains(&at));
+        let mut area = (0u64..).zip(bytes).skip(2 * header.binary.size as usize);
+        if let Some((at, _)) = area.find(|(at, byte)| **byte != 0 && !used(*at)) {
+            self.reasons.push(Refusal::KeyslotArea(at));
         }
         if !at_length && self.reasons.0.is_empty() {
             self.reasons.push(Refusal::Truncated { need, have });
@@ -212,12 +214,18 @@ impl Court<'_> {
         self.reasons.only(config, "/config", &["json_size", "keyslots_size", "requirements", "flags"]);
     }
 
-    fn keyslots(&mut self, keyslots: Option<&Json>) {
+    fn keyslots(&mut self, keyslots: Option<&Json>) -> Vec<Keyslot> {
+        if let Some(allow) = &self.allow.keyslots {
+            let found = Keyslot::all(keyslots, allow, &mut self.reasons);
+            keyslots::cost(found.iter(), allow, &mut self.reasons);
+            return found;
+        }
         for (key, keyslot) in keyslots.map(Json::members).unwrap_or_default() {
             let reencrypt = keyslot.get("type").and_then(Json::as_str) == Some("reencrypt");
             let rule = if reencrypt { Rule::Reencrypt } else { Rule::Keyslot };
             self.reasons.forbid(rule, &format!("/keyslots/{}", escape(key)), keyslot);
         }
+        Vec::new()
     }
 
     fn segments(&mut self, segments: Option<&Json>) -> Option<Segment> {
@@ -273,19 +281,20 @@ impl Court<'_> {
         self.reasons.only(integrity, path, &["type", "journal_encryption", "journal_integrity"]);
     }
 
-    fn digests(&mut self, digests: Option<&Json>) {
+    fn digests(&mut self, digests: Option<&Json>, keyslots: &[Keyslot]) {
         let path = "/digests/0";
         let Some(digest) = self.reasons.single(digests, "/digests", Rule::DigestCount) else { return };
         let text = |text: &str| Json::Text(text.to_owned());
         self.reasons.require(digest, path, "type", &text("pbkdf2"), Rule::DigestType);
         self.reasons.require(digest, path, "hash", &text(self.allow.digest_hash), Rule::DigestHash);
-        self.reasons.require(digest, path, "keyslots", &Json::Array(vec![]), Rule::DigestBinding);
+        match self.allow.keyslots {
+            Some(_) => keyslots::bound(digest, path, keyslots, &mut self.reasons),
+            None => self.reasons.require(digest, path, "keyslots", &Json::Array(vec![]), Rule::DigestBinding),
+        }
         self.reasons.require(digest, path, "segments", &Json::Array(vec![text("0")]), Rule::DigestBinding);
-        match digest.get("iterations") {
-            Some(n)
-                if n.as_int()
-                    .and_then(|n| u32::try_from(n).ok())
-                    .is_some_and(|n| self.allow.digest_iterations.contains(&n)) => {}
+        let iterations = digest.get("iterations");
+        match iterations {
+            Some(_) if within(iterations, &self.allow.digest_iterations).is_some() => {}
             Some(value) => self.reasons.forbid(Rule::DigestIterations, "/digests/0/iterations", value),
             None => self.reasons.push(Refusal::Missing("/digests/0/iterations".to_owned())),
         }

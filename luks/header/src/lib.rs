@@ -21,6 +21,7 @@ mod escape;
 pub mod inspect;
 mod json;
 mod judge;
+mod keyslots;
 pub mod mark;
 mod metadata;
 pub mod passphrase;
@@ -29,7 +30,7 @@ mod refusal;
 mod token;
 pub mod verity;
 
-pub use allow::Allowlist;
+pub use allow::{Allowlist, Argon2, Foreign, Keyslots};
 pub use binary::{BinaryHeader, CopyError, Role};
 pub use copies::{Copies, Header, ParseError, rebuild_secondary};
 pub use judge::{Expected, HeaderDigest, Judged, Segment, examine, judge, read};

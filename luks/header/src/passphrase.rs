@@ -4,42 +4,22 @@
 //! of the same cipher, key derivations of bounded cost, nothing that changes how the rest is read.
 
 use std::io::Read;
-use std::ops::RangeInclusive;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use crate::allow::Foreign;
 use crate::binary::BinaryHeader;
 use crate::copies::Header;
 use crate::escape::escape;
 use crate::json::Json;
 use crate::judge::{Segment, is_uuid};
+use crate::keyslots::{self, Keyslot, within};
 use crate::reasons::Reasons;
 use crate::refusal::{Refusal, Rule};
 
 /// Bytes that header and keyslots area may take: what cryptsetup gives them by default.
 pub const MAX_LEN: u64 = 16 << 20;
-/// Where the ciphertext may begin, in bytes.
-const OFFSET: RangeInclusive<u64> = 0x8000..=64 << 20;
-/// Encryption sectors, in bytes.
-const SECTORS: [u32; 4] = [512, 1024, 2048, 4096];
-const CIPHER: &str = "aes-xts-plain64";
-const KEY_SIZE: i128 = crate::VOLUME_KEY_LEN as i128;
-const HASHES: [&str; 2] = ["sha256", "sha512"];
-const KEYSLOTS: RangeInclusive<usize> = 1..=8;
-/// Iterations of PBKDF2; the upper bound is some ten seconds.
-const ITERATIONS: RangeInclusive<i128> = 1000..=10_000_000;
-/// Iterations of the digest over the volume key.
-const DIGEST_ITERATIONS: RangeInclusive<i128> = 1000..=5_000_000;
-/// Argon2's passes, memory in KiB, and threads: up to what cryptsetup itself ever benchmarks.
-const TIME: RangeInclusive<i128> = 1..=32;
-const MEMORY: RangeInclusive<i128> = 32..=1 << 20;
-const CPUS: RangeInclusive<i128> = 1..=4;
-/// Passes times KiB, over all keyslots that may be tried.
-const ALL_WORK: i128 = 32 << 20;
-/// Iterations of PBKDF2 over all keyslots that may be tried.
-const ALL_ITERATIONS: i128 = 20_000_000;
-const STRIPES: i128 = 4000;
 
 /// What opens the volume.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -99,7 +79,7 @@ pub fn read(device: impl Read) -> Result<Vec<u8>, Refusal> {
 
 /// Judges `bytes` from [`read`]; the first reason against it, if any, is the error.
 pub fn judge(mut bytes: Vec<u8>, by: OpenedBy) -> Result<PassphraseHeader, Refusal> {
-    let mut court = Court { reasons: Reasons::default() };
+    let mut court = Court::open();
     let found = court.hear(&bytes, by);
     match (court.reasons.0.into_iter().next(), found) {
         (Some(reason), _) => Err(reason),
@@ -114,7 +94,7 @@ pub fn judge(mut bytes: Vec<u8>, by: OpenedBy) -> Result<PassphraseHeader, Refus
 
 /// All reasons against `bytes`, gravest first; none means that [`judge`] accepts.
 pub fn examine(bytes: &[u8], by: OpenedBy) -> Vec<Refusal> {
-    let mut court = Court { reasons: Reasons::default() };
+    let mut court = Court::open();
     let found = court.hear(bytes, by);
     match (court.reasons.0, found) {
         (reasons, None) if reasons.is_empty() => vec![Refusal::Missing("/segments/0".to_owned())],
@@ -130,22 +110,16 @@ struct Found {
     clevis: Option<ClevisToken>,
 }
 
-/// A keyslot's number and what trying it costs.
-struct Keyslot {
-    number: u32,
-    work: i128,
-    iterations: i128,
-}
-
 struct Court {
+    allow: &'static Foreign,
     reasons: Reasons,
 }
 
-fn within(value: Option<&Json>, range: &RangeInclusive<i128>) -> Option<i128> {
-    value.and_then(Json::as_int).filter(|n| range.contains(n))
-}
-
 impl Court {
+    fn open() -> Self {
+        Self { allow: &Foreign::VOLUME, reasons: Reasons::default() }
+    }
+
     fn hear(&mut self, bytes: &[u8], by: OpenedBy) -> Option<Found> {
         let header = match Header::parse(bytes, bytes.len() as u64) {
             Ok(header) => header,
@@ -160,11 +134,15 @@ impl Court {
         }
         self.reasons.only(json, "", &["keyslots", "tokens", "segments", "digests", "config"]);
         self.config(json.get("config"));
-        let keyslots = self.keyslots(json.get("keyslots"));
+        let allow = &self.allow.keyslots;
+        let keyslots = Keyslot::all(json.get("keyslots"), allow, &mut self.reasons);
         let segment = self.segment(json.get("segments"), header.end());
         self.digest(json.get("digests"), &keyslots);
         let clevis = self.tokens(json.get("tokens"), by);
-        self.cost(&keyslots, clevis.as_ref());
+        // Where a token names a keyslot, that one alone is tried.
+        let tried =
+            keyslots.iter().filter(|slot| clevis.as_ref().is_none_or(|token| token.keyslot == slot.number));
+        keyslots::cost(tried, allow, &mut self.reasons);
         self.reasons.copies(&header);
         let uuid = self.uuid(&header.binary);
         Some(Found { end: header.end(), uuid, segment: segment?, clevis })
@@ -188,104 +166,6 @@ impl Court {
         self.reasons.only(config, "/config", &["json_size", "keyslots_size", "requirements", "flags"]);
     }
 
-    fn keyslots(&mut self, keyslots: Option<&Json>) -> Vec<Keyslot> {
-        let members = keyslots.map(Json::members).unwrap_or_default();
-        if !KEYSLOTS.contains(&members.len()) {
-            self.reasons.forbid(Rule::KeyslotCount, "/keyslots", &members.len());
-        }
-        members.iter().filter_map(|(key, keyslot)| self.keyslot(key, keyslot)).collect()
-    }
-
-    fn keyslot(&mut self, key: &str, keyslot: &Json) -> Option<Keyslot> {
-        let path = format!("/keyslots/{}", escape(key));
-        match keyslot.get("type").and_then(Json::as_str) {
-            Some("luks2") => {}
-            Some("reencrypt") => self.reasons.forbid(Rule::Reencrypt, &path, keyslot),
-            _ => self.reasons.forbid(Rule::KeyslotForm, &path, keyslot),
-        }
-        self.reasons.only(keyslot, &path, &["type", "key_size", "af", "area", "kdf", "priority"]);
-        self.reasons.require(keyslot, &path, "key_size", &Json::Int(KEY_SIZE), Rule::KeyslotForm);
-        if let Some(priority) = keyslot.get("priority")
-            && within(Some(priority), &(0..=2)).is_none()
-        {
-            self.reasons.forbid(Rule::KeyslotForm, &format!("{path}/priority"), priority);
-        }
-        let empty = Json::Object(Vec::new());
-        let (area, at) = (keyslot.get("area").unwrap_or(&empty), format!("{path}/area"));
-        self.reasons.only(area, &at, &["type", "offset", "size", "encryption", "key_size"]);
-        self.reasons.require(area, &at, "type", &text("raw"), Rule::KeyslotForm);
-        self.reasons.require(area, &at, "encryption", &text(CIPHER), Rule::KeyslotCipher);
-        self.reasons.require(area, &at, "key_size", &Json::Int(KEY_SIZE), Rule::KeyslotCipher);
-        let (af, at) = (keyslot.get("af").unwrap_or(&empty), format!("{path}/af"));
-        self.reasons.only(af, &at, &["type", "stripes", "hash"]);
-        self.reasons.require(af, &at, "type", &text("luks1"), Rule::KeyslotForm);
-        self.reasons.require(af, &at, "stripes", &Json::Int(STRIPES), Rule::KeyslotForm);
-        self.hash(af, &at);
-        let (work, iterations) = self.kdf(keyslot.get("kdf").unwrap_or(&empty), &format!("{path}/kdf"));
-        let number = key.parse().ok().filter(|number| *number < 32);
-        if number.is_none() {
-            self.reasons.forbid(Rule::KeyslotForm, &path, &"");
-        }
-        Some(Keyslot { number: number?, work, iterations })
-    }
-
-    fn hash(&mut self, of: &Json, path: &str) {
-        let hash = of.get("hash").and_then(Json::as_str).unwrap_or_default();
-        if !HASHES.contains(&hash) {
-            self.reasons.forbid(Rule::KeyslotForm, &format!("{path}/hash"), &hash);
-        }
-    }
-
-    /// What one attempt costs: passes times KiB, and iterations.
-    fn kdf(&mut self, kdf: &Json, path: &str) -> (i128, i128) {
-        let salt = kdf.get("salt").and_then(Json::as_str).and_then(|text| STANDARD.decode(text).ok());
-        if !salt.is_some_and(|salt| (16..=64).contains(&salt.len())) {
-            self.reasons.forbid(Rule::KeyslotForm, &format!("{path}/salt"), &"");
-        }
-        match kdf.get("type").and_then(Json::as_str) {
-            Some("pbkdf2") => {
-                self.reasons.only(kdf, path, &["type", "salt", "hash", "iterations"]);
-                self.hash(kdf, path);
-                (0, self.bounded(kdf, path, "iterations", &ITERATIONS))
-            }
-            Some("argon2i" | "argon2id") => {
-                self.reasons.only(kdf, path, &["type", "salt", "time", "memory", "cpus"]);
-                self.bounded(kdf, path, "cpus", &CPUS);
-                let time = self.bounded(kdf, path, "time", &TIME);
-                (time.saturating_mul(self.bounded(kdf, path, "memory", &MEMORY)), 0)
-            }
-            other => {
-                self.reasons.forbid(Rule::KeyslotForm, &format!("{path}/type"), &other.unwrap_or_default());
-                (0, 0)
-            }
-        }
-    }
-
-    fn bounded(&mut self, of: &Json, path: &str, key: &str, range: &RangeInclusive<i128>) -> i128 {
-        match (within(of.get(key), range), of.get(key)) {
-            (Some(n), _) => n,
-            (None, value) => {
-                let shown = value.map(ToString::to_string).unwrap_or_default();
-                self.reasons.forbid(Rule::KeyslotCost, &format!("{path}/{key}"), &shown);
-                0
-            }
-        }
-    }
-
-    /// The cost of all that may be tried: one keyslot where a token names it, else each.
-    fn cost(&mut self, keyslots: &[Keyslot], clevis: Option<&ClevisToken>) {
-        let tried = || keyslots.iter().filter(|slot| clevis.is_none_or(|token| token.keyslot == slot.number));
-        let work: i128 = tried().map(|slot| slot.work).sum();
-        let iterations: i128 = tried().map(|slot| slot.iterations).sum();
-        if work > ALL_WORK || iterations > ALL_ITERATIONS {
-            self.reasons.forbid(
-                Rule::KeyslotCost,
-                "/keyslots",
-                &format!("{work} KiB, {iterations} iterations"),
-            );
-        }
-    }
-
     fn segment(&mut self, segments: Option<&Json>, end: u64) -> Option<Segment> {
         for (key, segment) in segments.map(Json::members).unwrap_or_default() {
             if let Some(flags) = segment.get("flags") {
@@ -298,7 +178,7 @@ impl Court {
         let path = "/segments/0";
         let segment = self.reasons.single(segments, "/segments", Rule::SegmentCount)?;
         self.reasons.require(segment, path, "type", &text("crypt"), Rule::SegmentType);
-        self.reasons.require(segment, path, "encryption", &text(CIPHER), Rule::Cipher);
+        self.reasons.require(segment, path, "encryption", &text(self.allow.cipher), Rule::Cipher);
         self.reasons.require(segment, path, "size", &text("dynamic"), Rule::SegmentSize);
         self.reasons.require(segment, path, "iv_tweak", &text("0"), Rule::IvTweak);
         if let Some(integrity) = segment.get("integrity") {
@@ -307,9 +187,10 @@ impl Court {
         let known = ["type", "encryption", "offset", "size", "iv_tweak", "sector_size", "integrity", "flags"];
         self.reasons.only(segment, path, &known);
         let offset = segment.get("offset").and_then(Json::as_str).and_then(crate::metadata::decimal);
-        let offset = offset.filter(|at| OFFSET.contains(at) && *at >= end && at.is_multiple_of(4096));
+        let offset =
+            offset.filter(|at| self.allow.data_offset.contains(at) && *at >= end && at.is_multiple_of(4096));
         let sector = segment.get("sector_size").and_then(Json::as_int).and_then(|n| u32::try_from(n).ok());
-        let sector = sector.filter(|size| SECTORS.contains(size));
+        let sector = sector.filter(|size| self.allow.sector_sizes.contains(size));
         let shown = |key| segment.get(key).map(ToString::to_string).unwrap_or_default();
         if offset.is_none() {
             self.reasons.forbid(Rule::SegmentOffset, "/segments/0/offset", &shown("offset"));
@@ -317,7 +198,7 @@ impl Court {
         if sector.is_none() {
             self.reasons.forbid(Rule::SectorSize, "/segments/0/sector_size", &shown("sector_size"));
         }
-        Some(Segment { cipher: CIPHER, offset: offset?, sector_size: sector? })
+        Some(Segment { cipher: self.allow.cipher, offset: offset?, sector_size: sector? })
     }
 
     fn digest(&mut self, digests: Option<&Json>, keyslots: &[Keyslot]) {
@@ -326,18 +207,14 @@ impl Court {
         self.reasons.require(digest, path, "type", &text("pbkdf2"), Rule::DigestType);
         self.reasons.require(digest, path, "segments", &Json::Array(vec![text("0")]), Rule::KeyslotBinding);
         let hash = digest.get("hash").and_then(Json::as_str).unwrap_or_default();
-        if !HASHES.contains(&hash) {
+        if !self.allow.digest_hashes.contains(&hash) {
             self.reasons.forbid(Rule::DigestHash, "/digests/0/hash", &hash);
         }
-        if within(digest.get("iterations"), &DIGEST_ITERATIONS).is_none() {
+        if within(digest.get("iterations"), &self.allow.digest_iterations).is_none() {
             let shown = digest.get("iterations").map(ToString::to_string).unwrap_or_default();
             self.reasons.forbid(Rule::DigestIterations, "/digests/0/iterations", &shown);
         }
-        let bound = digest.get("keyslots").and_then(Json::as_names).unwrap_or_default();
-        let numbers: Vec<String> = keyslots.iter().map(|slot| slot.number.to_string()).collect();
-        if bound.len() != numbers.len() || !numbers.iter().all(|number| bound.contains(&number.as_str())) {
-            self.reasons.forbid(Rule::KeyslotBinding, "/digests/0/keyslots", &bound.join(","));
-        }
+        keyslots::bound(digest, path, keyslots, &mut self.reasons);
         for (key, least) in [("salt", 16), ("digest", 20)] {
             let bytes = digest.get(key).and_then(Json::as_str).and_then(|text| STANDARD.decode(text).ok());
             if !bytes.is_some_and(|bytes| (least..=64).contains(&bytes.len())) {

@@ -120,7 +120,7 @@ rules! {
     TokenCount "luks-token-count" "exactly one token, number 0, is allowed",
     TokenType "luks-token-type" "only tokens of type ccnode are allowed",
     Token "luks-token" "the token does not follow its schema",
-    KeyslotCount "luks-keyslot-count" "1 to 8 keyslots are allowed",
+    KeyslotCount "luks-keyslot-count" "not as many keyslots as are allowed",
     KeyslotForm "luks-keyslot-form" "not a keyslot as cryptsetup makes it",
     KeyslotCipher "luks-keyslot-cipher" "wrong cipher of a keyslot",
     KeyslotCost "luks-keyslot-cost" "the key derivation is too weak, or costs more than is allowed",

@@ -10,6 +10,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod copies;
+mod keyslots;
 mod members;
 mod reencryption;
 
