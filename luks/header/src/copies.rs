@@ -119,6 +119,11 @@ impl Header {
         size.and_then(Json::as_str).and_then(metadata::decimal).unwrap_or(0)
     }
 
+    /// The metadata as compact JSON, repeated keys and all.
+    pub fn metadata(&self) -> String {
+        self.json.to_string()
+    }
+
     /// Bytes that both copies and the keyslots area take.
     pub fn end(&self) -> u64 {
         self.binary.size.saturating_mul(2).saturating_add(self.keyslots_size())

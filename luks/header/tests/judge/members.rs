@@ -49,10 +49,14 @@ fn integrity_is_pinned_where_the_allowlist_has_it() {
     let right = json!({"type": "hmac(sha256)", "journal_encryption": "none", "journal_integrity": "none"});
     assert!(judge(with(right.clone()), &allow).is_ok());
     assert_eq!(judge(good(), &allow).unwrap_err(), Refusal::Missing("/segments/0/integrity".into()));
-    for key in ["type", "journal_integrity"] {
+    for (key, code) in [
+        ("type", "luks-integrity"),
+        ("journal_integrity", "luks-integrity"),
+        ("key_size", "luks-unknown-field"),
+    ] {
         let mut wrong = right.clone();
         wrong[key] = json!("x");
-        assert_eq!(judge(with(wrong), &allow).unwrap_err().code(), "luks-integrity");
+        assert_eq!(judge(with(wrong), &allow).unwrap_err().code(), code);
     }
 }
 

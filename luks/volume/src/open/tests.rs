@@ -2,7 +2,7 @@
 
 use std::process::{Command, Output};
 
-use ccnode_luks_header::{Allowlist, HEADER_LEN, HeaderDigest, judge};
+use ccnode_luks_header::{Allowlist, HEADER_LEN, Header, HeaderDigest, judge};
 
 use super::*;
 use crate::dm::tests::table;
@@ -83,7 +83,8 @@ fn no_key_stands_in_the_header() {
 
 #[test]
 fn cryptsetup_likes_the_volume() {
-    let file = partition(formatted().bytes());
+    let header = formatted();
+    let file = partition(header.bytes());
     cryptsetup(&["isLuks", "--type", "luks2"], file.path());
     let dump = String::from_utf8(cryptsetup(&["luksDump"], file.path()).stdout).unwrap();
     for line in
@@ -91,6 +92,11 @@ fn cryptsetup_likes_the_volume() {
     {
         assert!(dump.contains(line), "{line} is not in:\n{dump}");
     }
+    // And reads in it what we do.
+    let theirs = cryptsetup(&["luksDump", "--dump-json-metadata"], file.path()).stdout;
+    let ours = Header::parse(header.bytes(), 2 << 20).unwrap().metadata();
+    let json = |text: &[u8]| serde_json::from_slice::<serde_json::Value>(text).unwrap();
+    assert_eq!(json(&theirs), json(ours.as_bytes()));
 }
 
 #[test]
