@@ -265,7 +265,7 @@ impl ClientError {
                 Code::SessionUnknown | Code::SessionExpired | Code::NonceSpent | Code::QuotePcrDigest => {
                     Cure::NewSession
                 }
-                Code::Internal | Code::SessionsTooMany => Cure::Again,
+                Code::Internal | Code::SessionsTooMany | Code::ReleasesTooMany => Cure::Again,
                 _ => Cure::None,
             },
             _ => Cure::None,
@@ -388,5 +388,6 @@ mod tests {
         assert_eq!(refused(Code::SessionExpired), Cure::NewSession);
         assert_eq!(refused(Code::Internal), Cure::Again);
         assert_eq!(refused(Code::SessionsTooMany), Cure::Again);
+        assert_eq!(refused(Code::ReleasesTooMany), Cure::Again);
     }
 }

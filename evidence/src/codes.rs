@@ -190,6 +190,7 @@ codes! {
     Service RateLimited "rate-limited" "Too many unknown machines asked to be put on the list of those that wait." "Try again in a minute; approve or delete those that wait, if it recurs: `ccnode node list`."
     Service PolicyIsData "policy-is-data" "Policies are typed data of this service, and no programs are taken for them." "Say who gets a resource with `ccnode resource allow`, and what is attested with `ccnode pool allow` and `ccnode pool hardware`."
     Service SessionsTooMany "sessions-too-many" "One address began more sessions than a minute allows." "Nothing: the node tries again by itself; if many nodes share an address, raise limits.sessions-per-minute-per-address in config.toml."
+    Service ReleasesTooMany "releases-too-many" "One node asked for its keys and resources more often than a minute allows." "Nothing: the node tries again by itself; if it has that many resources, raise limits.releases-per-minute-per-node in config.toml."
 
     Node ConfigMissing "config-missing" "There is no /etc/ccnode/node.toml in the initramfs." "Rebuild the image; the recipe's [node] names the file."
     Node ConfigMalformed "config-malformed" "The measured configuration can't be read." "Correct the line that the detail names and rebuild the image."

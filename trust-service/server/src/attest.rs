@@ -287,6 +287,11 @@ pub(crate) async fn settle<S: Store>(
     };
     if let Some(row) = &row {
         write_node(&mut tx, known.as_ref(), row).await?;
+    }
+    // Who waits may ask for ever, and anybody can wait who makes up a key: of that the audit log has as much as of other refusals.
+    let again = known.as_ref().is_some_and(|node| node.state == NodeState::Pending) && refused.is_some();
+    let audited = |row: &&NodeRow| !again || service.proven.take(&Some(row.name.clone()), Instant::now());
+    if let Some(row) = row.as_ref().filter(audited) {
         let entry = AuditEntry {
             actor: format!("node:{}", row.name),
             action,

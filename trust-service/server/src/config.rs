@@ -176,6 +176,8 @@ pub struct Limits {
     pub appraisals: usize,
     /// Sessions that one address may begin a minute; an IPv6 address counts as its /64.
     pub sessions_per_minute_per_address: u32,
+    /// Answers with keys or resources that one node may have a minute; each is a row of the audit log.
+    pub releases_per_minute_per_node: u32,
     /// Refusals of unproven peers that are recorded per minute; more are only counted.
     pub unproven_per_minute: u32,
     /// Refusals of one proven TPM that are recorded per minute.
@@ -220,6 +222,7 @@ impl Default for Limits {
             body_time: seconds(5),
             appraisals: 4,
             sessions_per_minute_per_address: 600,
+            releases_per_minute_per_node: 240,
             unproven_per_minute: 60,
             proven_per_minute: 10,
             reports_per_minute: 60,

@@ -109,7 +109,7 @@ async fn answer<S: Store>(
         Side::Admin => place.status(refusal.code).unwrap_or_else(|| admin_status(refusal.code)),
     };
     let recorded = match side {
-        Side::Node if !matches!(refusal.code, Code::Internal | Code::NotFound | Code::SessionsTooMany) => {
+        Side::Node if !is_bound(refusal.code) => {
             // The refusal stands, recorded or not.
             let failed = |error| tracing::error!(%error, "the refusal could not be recorded");
             record(service, refusal, id).await.map_err(failed).unwrap_or(true)
@@ -134,6 +134,11 @@ async fn answer<S: Store>(
         response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
     Refused(response, code)
+}
+
+/// Whether a code says nothing of the peer that a record is for: a failure, a path, or what the record itself would count towards.
+fn is_bound(code: Code) -> bool {
+    matches!(code, Code::Internal | Code::NotFound | Code::SessionsTooMany | Code::ReleasesTooMany)
 }
 
 /// Stores and audits a refusal as far as its bucket allows: each proven peer has one, the others share one. Answers whether it
@@ -198,6 +203,7 @@ pub async fn record<S: Store>(service: &Service<S>, refusal: &Refusal, id: &str)
 /// Audits in one row how many refusals were not recorded since the last one; none where there were none.
 pub async fn left_out<S: Store>(service: &Service<S>) -> Result<(), StoreError> {
     service.begun.left_out(Instant::now());
+    service.released.left_out(Instant::now());
     let nodes = service.proven.left_out(Instant::now());
     let (unproven, reports) = (service.unproven.left_out(), service.reports.left_out());
     if nodes.is_empty() && unproven == 0 && reports == 0 {

@@ -219,7 +219,7 @@ pub fn node_status(code: Code) -> StatusCode {
     match code {
         Code::NotFound => StatusCode::NOT_FOUND,
         Code::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-        Code::SessionsTooMany => StatusCode::TOO_MANY_REQUESTS,
+        Code::SessionsTooMany | Code::ReleasesTooMany => StatusCode::TOO_MANY_REQUESTS,
         Code::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         _ => StatusCode::UNAUTHORIZED,
     }

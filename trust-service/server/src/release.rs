@@ -21,6 +21,7 @@ use ccnode_protocol::grants::{Grant, Grants, RootGrant, VolumeAction, VolumeGran
 use ccnode_protocol::jwe::{self, Jwe};
 use serde_json::json;
 use std::sync::Arc;
+use std::time::Instant;
 use zeroize::Zeroizing;
 
 /// Sessions with a release per boot (reset count of the TPM).
@@ -40,6 +41,7 @@ pub async fn grants<S: Store>(
     let attested = attested(&service, &mut tx, &session).await?;
     let Attested { session: row, verdict, node, pool } = &attested;
     let about = |refusal: Refusal| refusal.of(&node.pool, &node.name).proven();
+    in_pace(&service, node).map_err(about)?;
     let (grants, action) = match &row.grants {
         Some(sealed) => {
             (again(&service, &mut tx, &attested, sealed).await.map_err(about)?, "session.repeated")
@@ -73,6 +75,18 @@ pub async fn grants<S: Store>(
     Ok(axum::Json(jwe))
 }
 
+/// Whether a node may be given something once more this minute: each time the audit log gets a row, and the disk a transaction.
+pub(crate) fn in_pace<S: Store>(service: &Service<S>, node: &NodeRow) -> Result<(), Refusal> {
+    if service.released.take(&node.name, Instant::now()) {
+        return Ok(());
+    }
+    let per_minute = service.config.limits.releases_per_minute_per_node;
+    let text = format!("{} asked for more than {per_minute} keys and resources a minute", node.name);
+    let mut refusal = Refusal::new(Code::ReleasesTooMany, text);
+    refusal.about.retry_after = Some(60_u32.div_ceil(per_minute.max(1)));
+    Err(refusal)
+}
+
 /// The same grants once more, unless the volume moved on or the pool was edited meanwhile.
 async fn again<S: Store>(
     service: &Service<S>,
@@ -85,7 +99,7 @@ async fn again<S: Store>(
     if let Some(granted) = grants.volume() {
         still_granted(granted, tx.volume(&granted.id).await?)?;
     }
-    this_boot(node, verdict)?;
+    this_boot(node, verdict.reset_count)?;
     still_allowed(pool, verdict)?;
     grants.time = service.now();
     Ok(grants)
@@ -116,12 +130,12 @@ fn still_granted(granted: &VolumeGrant, volume: Option<VolumeRow>) -> Result<(),
 }
 
 /// A session lives as long as the boot that attested: once a later one has, there is nothing for it.
-pub(crate) fn this_boot(node: &NodeRow, verdict: &SessionVerdict) -> Result<(), Refusal> {
+pub(crate) fn this_boot(node: &NodeRow, reset_count: Option<u32>) -> Result<(), Refusal> {
     let current = node.counters.map(|counters| counters.reset_count);
-    if current == verdict.reset_count {
+    if current == reset_count {
         return Ok(());
     }
-    let [of, since] = [verdict.reset_count, current].map(words);
+    let [of, since] = [reset_count, current].map(words);
     let text = format!("the session is of boot {of} of {}, and boot {since} attested since", node.name);
     Err(Refusal::new(Code::SessionExpired, text))
 }
@@ -182,7 +196,7 @@ async fn release<S: Store>(
     verdict: &SessionVerdict,
     pool: &Pool,
 ) -> Result<Grants, Refusal> {
-    this_boot(node, verdict)?;
+    this_boot(node, verdict.reset_count)?;
     let now = service.now();
     let counted = count(tx, node, verdict, now).await?;
     still_allowed(pool, verdict)?;

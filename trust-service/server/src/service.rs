@@ -120,6 +120,8 @@ pub struct Service<S> {
     pub reports: Bucket,
     /// Sessions begun, by address.
     pub begun: Buckets<IpAddr>,
+    /// Keys and resources that were given out, by node.
+    pub released: Buckets<NodeName>,
     /// What is counted.
     pub metrics: Metrics,
     /// The service's folder.
@@ -182,6 +184,7 @@ impl Service<SqliteStore> {
             proven: Buckets::new(config.limits.proven_per_minute),
             reports: Bucket::new(config.limits.reports_per_minute),
             begun: Buckets::new(config.limits.sessions_per_minute_per_address),
+            released: Buckets::new(config.limits.releases_per_minute_per_node),
             metrics,
             dir: dir.to_owned(),
             config,

@@ -57,6 +57,7 @@ impl Trust {
         config.limits.connections_per_address = config.limits.connections;
         config.limits.attestations_per_address = config.limits.attestations;
         config.limits.sessions_per_minute_per_address = u32::MAX;
+        config.limits.releases_per_minute_per_node = u32::MAX;
         std::fs::write(dir.join(FILE), toml::to_string(&config)?)?;
         Ok(Self { dir: dir.to_owned(), program, core, running: None })
     }

@@ -123,6 +123,7 @@ fn accepted(
     posted: &BTreeMap<String, Value>,
 ) -> Result<StockAccepted, Refusal> {
     Ok(StockAccepted {
+        reset_count: facts.tpm.as_ref().map(|tpm| tpm.counters.reset_count),
         tee_pubkey: verdict.tee_pubkey.clone(),
         level: facts.level,
         kind: facts.kind,

@@ -88,7 +88,7 @@ impl Place {
                 Some("TokenVerifierError")
             }
             (Self::Resource { .. }, Code::SessionUnknown | Code::SessionExpired) => Some("TokenNotFound"),
-            (Self::Resource { .. }, Code::Internal | Code::BodyTooLarge) => None,
+            (Self::Resource { .. }, Code::Internal | Code::BodyTooLarge | Code::ReleasesTooMany) => None,
             // The session's key can't be encrypted to.
             (Self::Resource { .. }, Code::MalformedRequest) => Some("JweError"),
             (Self::Resource { read: false, .. }, Code::ResourceUnknown) => Some("PluginInternalError"),

@@ -53,6 +53,7 @@ pub async fn resource<S: Store>(
         Some(name) if is_cluster(&reader, name) => cluster(&service, &reader)?,
         Some(name) if is_readable(&mut tx, &reader, name).await? => {
             drop(tx);
+            release::in_pace(&service, &reader.node).map_err(about)?;
             read(&service, &asked, name, &id).await.map_err(about)?
         }
         _ => return Err(about(unknown(&reader, &method, &uri))),
@@ -155,13 +156,14 @@ async fn reader<S: Store>(service: &Service<S>, tx: &mut S::Tx, asked: &Asked) -
         (Some(verdict), None) => {
             let (node, pool) = node_api::active(service, tx, &row.identity).await?;
             let about = |refusal: Refusal| refusal.of(&node.pool, &node.name).proven();
-            release::this_boot(&node, &verdict).map_err(about)?;
+            release::this_boot(&node, verdict.reset_count).map_err(about)?;
             release::still_allowed(&pool, &verdict).map_err(about)?;
             (node, pool, Form::Ccnode, verdict.tee_pubkey)
         }
         (None, Some(stock)) => {
             let (node, pool) = node_api::active(service, tx, &row.identity).await?;
             let about = |refusal: Refusal| refusal.of(&node.pool, &node.name).proven();
+            release::this_boot(&node, stock.reset_count).map_err(about)?;
             still_allowed(tx, &pool, &stock).await.map_err(about)?;
             (node, pool, Form::Stock, stock.tee_pubkey)
         }

@@ -161,6 +161,9 @@ pub struct SessionVerdict {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct StockAccepted {
+    /// The TPM's reset count: the boot that attested; `None` without a TPM.
+    #[serde(default)]
+    pub reset_count: Option<u32>,
     /// The key that resources are encrypted to.
     pub tee_pubkey: TeePubKey,
     /// What the evidence was worth.

@@ -2,10 +2,13 @@
 
 use crate::bounds::{plain, short};
 use crate::fixture::*;
+use crate::stock_clients::*;
 use ccnode_evidence::Code;
-use ccnode_protocol::admin::{AUDIT, AuditRow, RefusalRecord};
+use ccnode_protocol::GRANTS;
+use ccnode_protocol::admin::{AUDIT, AuditRow, OnUnknown, PoolEdit, RefusalRecord, Rule};
+use ccnode_protocol::jwe::Jwe;
 use ccnode_server::store::Store as _;
-use ccnode_testkit::Seat;
+use ccnode_testkit::{Boot, Seat};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -64,6 +67,60 @@ async fn t25_a_node_evicts_its_own_records_alone() {
     let kept = |name| of(&records, name).map(|record| record.has_evidence).collect::<Vec<_>>();
     assert_eq!(kept(&b_name), [true]);
     assert_eq!(kept(&a_name), [true, true, false]);
+}
+
+#[tokio::test]
+async fn t25_what_a_node_is_given_again_and_again_fills_no_audit_log() {
+    let trust = Trust::with(|config| {
+        stock_config(config);
+        config.limits.releases_per_minute_per_node = 3;
+    })
+    .await;
+    let maker = prepare(&trust).await;
+    edit_pool(&trust, PoolEdit { rules: Some(RULES.to_vec()), ..PoolEdit::default() }).await;
+    // Grants of ccnode/1, resources by its cookie, and resources of a stock session.
+    let session = challenge(&trust, &tpm(&maker, Seat::A)).await;
+    let (attestation, ..) = session.answer(&tpm(&maker, Seat::A));
+    session.attest(&attestation).await.unwrap();
+    let ours = nodes(&trust).await[0].name.clone();
+    let (stock, _) = stock_join(&trust, &soft(Seat::B)).await.unwrap();
+    let all = nodes(&trust).await;
+    let own = format!("{}/key/root", all.iter().find(|node| node.name != ours).unwrap().name);
+    trust.admin().set(&own, b"key").await.unwrap();
+    let (mut grants, mut resources) = (Vec::new(), Vec::new());
+    for _ in 0..8 {
+        grants.push(session.get::<Jwe>(GRANTS).await);
+        resources.push(stock.get::<Jwe>(&format!("/kbs/v0/resource/{own}")).await);
+    }
+    for answers in [grants, resources] {
+        let given = answers.iter().filter(|answer| answer.is_ok()).count();
+        assert!((3..6).contains(&given), "{given}");
+        let refused = answers.into_iter().find_map(Result::err).unwrap();
+        assert_eq!((refused.problem.code, refused.status.as_u16()), (Some(Code::ReleasesTooMany), 429));
+    }
+    let rows: Vec<AuditRow> = trust.admin().get(AUDIT).await;
+    let of = |action: &str| rows.iter().filter(|row| row.action == action).count();
+    assert!(of("resource.read") < 6 && of("session.granted") + of("session.repeated") < 6);
+    assert_eq!(of("session.refused"), 0, "a refusal of this kind is no row either");
+}
+
+#[tokio::test]
+async fn t25_who_waits_fills_no_audit_log_by_asking_again() {
+    let trust = Trust::with(|config| {
+        stock_config(config);
+        config.limits.proven_per_minute = 3;
+    })
+    .await;
+    trust.admin().create_pool(OnUnknown::Ask, &[Rule::DangerNoActivation]).await;
+    trust.admin().allow(&Boot::standard(), verity()).await;
+    let stranger = soft(Seat::A);
+    for _ in 0..12 {
+        assert_eq!(code(stock_join(&trust, &stranger).await.map(|_| ())), Code::NodePending);
+    }
+    let rows: Vec<AuditRow> = trust.admin().get(AUDIT).await;
+    let of = |action: &str| rows.iter().filter(|row| row.action == action).count();
+    let (held, refused) = (of("node.held"), of("session.refused"));
+    assert!(held >= 1 && refused >= 1 && held + refused < 7, "{held} and {refused}");
 }
 
 #[tokio::test]

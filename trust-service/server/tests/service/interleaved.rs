@@ -110,6 +110,7 @@ impl World {
         let trust = Trust::with(|config| {
             // All come from one address here.
             config.limits.sessions_per_minute_per_address = u32::MAX;
+            config.limits.releases_per_minute_per_node = u32::MAX;
         })
         .await;
         let maker = prepare(&trust).await;

@@ -143,3 +143,18 @@ async fn t11_what_booted_is_matched_whole() {
     let problem = stock_join(&trust, &stranger).await.map(|_| ()).unwrap_err().problem;
     assert_eq!((problem.code, problem.closest), (Some(Code::ImageUnknown), None));
 }
+
+#[tokio::test]
+async fn t18_a_stock_session_of_an_earlier_boot_reads_nothing() {
+    let trust = stocked(OnUnknown::Enrol, &RULES).await;
+    let tpm = soft(Seat::A);
+    let (early, _) = stock_join(&trust, &tpm).await.unwrap();
+    let own = format!("{}/key/root", nodes(&trust).await[0].name);
+    trust.admin().set(&own, b"key").await.unwrap();
+    early.resource(&own).await.unwrap();
+    tpm.reboot(ccnode_testkit::Boot::standard());
+    early.resource(&own).await.unwrap();
+    let (late, _) = stock_join(&trust, &tpm).await.unwrap();
+    assert_eq!(code(early.resource(&own).await), Code::SessionExpired);
+    late.resource(&own).await.unwrap();
+}

@@ -167,6 +167,7 @@ impl World {
         let trust = Trust::with(|config| {
             stock_config(config);
             config.limits.sessions_per_minute_per_address = u32::MAX;
+            config.limits.releases_per_minute_per_node = u32::MAX;
         })
         .await;
         trust.admin().create_pool(OnUnknown::Enrol, &RULES).await;
