@@ -160,7 +160,7 @@ fn secrets(config: &Value) -> Result<()> {
 /// Members whose value is a secret whatever it is.
 const SECRET: [&str; 2] = ["passwordHash", "keyFile"];
 /// Marks of secrets within texts and files.
-const MARKS: [&str; 4] = ["PRIVATE KEY-----", "client-key-data:", "Bearer ", "aws_secret_access_key"];
+const MARKS: [&str; 4] = ["PRIVATE KEY", "client-key-data", "Bearer ", "aws_secret_access_key"];
 
 fn walk(value: &Value, place: &str, found: &mut Vec<String>) {
     match value {
@@ -182,7 +182,7 @@ fn walk(value: &Value, place: &str, found: &mut Vec<String>) {
             let compressed =
                 members.get("compression").and_then(Value::as_str).is_some_and(|kind| !kind.is_empty());
             let inline =
-                members.get("source").and_then(Value::as_str).is_some_and(|url| url.starts_with("data:"));
+                members.get("source").and_then(Value::as_str).is_some_and(|url| of_data(url).is_some());
             if compressed && inline {
                 // Nobody can look into it here.
                 found.push(format!("{place}.source (compressed)"));
@@ -205,9 +205,14 @@ fn walk(value: &Value, place: &str, found: &mut Vec<String>) {
     }
 }
 
+/// What follows the scheme of a data URL; schemes are the same in either case.
+fn of_data(url: &str) -> Option<&str> {
+    url.split_at_checked(5).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("data:")).map(|(_, rest)| rest)
+}
+
 /// What a data URL (RFC 2397) holds, as text.
 fn data(url: &str) -> Option<String> {
-    let (kind, content) = url.strip_prefix("data:")?.split_once(',')?;
+    let (kind, content) = of_data(url)?.split_once(',')?;
     let bytes = match kind.ends_with(";base64") {
         true => STANDARD.decode(percent(content)).ok()?,
         false => percent(content),
@@ -316,6 +321,19 @@ mod tests {
             ),
             (json!({"storage": file(format!("data:,{escaped}"), "")}), "$.storage.files[0].contents.source"),
             (json!({"storage": file("data:;base64,H4sI".to_owned(), "gzip")}), "(compressed)"),
+            (json!({"storage": file("DATA:;base64,H4sI".to_owned(), "gzip")}), "(compressed)"),
+            (
+                json!({"storage": file(format!("Data:;base64,{encoded}"), "")}),
+                "$.storage.files[0].contents.source",
+            ),
+            (
+                json!({"storage": file("data:,{\"client-key-data\": \"LS0t\"}".to_owned(), "")}),
+                "$.storage.files[0].contents.source",
+            ),
+            (
+                json!({"storage": file("data:,-----BEGIN PGP PRIVATE KEY BLOCK-----".to_owned(), "")}),
+                "$.storage.files[0].contents.source",
+            ),
             (
                 json!({"storage": file("https://user:word@host/a".to_owned(), "")}),
                 "$.storage.files[0].contents.source",
