@@ -12,6 +12,7 @@ mod common;
 mod copies;
 mod keyslots;
 mod members;
+mod patched;
 mod reencryption;
 
 use std::collections::BTreeSet;
