@@ -120,6 +120,8 @@ pub(super) fn call(mut guard: OwnedMutexGuard<Writer>) {
     let writer = OwnedMutexGuard::mutex(&guard).clone();
     drop(guard);
     tokio::spawn(async move {
+        // Whoever can run now may be about to write: one wait for the disk is to serve all of them. Where nobody can, it is over at once.
+        tokio::task::yield_now().await;
         let mut writer = writer.lock_owned().await;
         tokio::task::spawn_blocking(move || writer.commit());
     });
