@@ -98,6 +98,14 @@ pub(crate) enum Rotate {
         #[arg(long)]
         switch: bool,
     },
+    /// The CA of kubelets: make the next one; then, with --switch, use it
+    ClusterCa {
+        /// The folder that `init` made
+        dir: PathBuf,
+        /// Use the next one, once the API server takes clients of it
+        #[arg(long)]
+        switch: bool,
+    },
 }
 
 /// What a client may do.

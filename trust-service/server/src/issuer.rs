@@ -10,6 +10,7 @@ use rcgen::{
     DnType, ExtendedKeyUsagePurpose, Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PublicKeyData,
     SignatureAlgorithm, SigningKey, SubjectPublicKeyInfo,
 };
+use std::sync::{Arc, PoisonError, RwLock};
 use time::{Duration, OffsetDateTime};
 use zeroize::Zeroizing;
 
@@ -43,6 +44,11 @@ impl ClusterCa {
     /// From certificate and key in PEM.
     pub fn new(cert: &str, key: &str, lifetime: std::time::Duration) -> Result<Self, PkiError> {
         let key = CaKey::from_pem(key)?;
+        let der = pki::der_of_pem(cert)?;
+        let public = pki::parse(&der)?.public_key().subject_public_key.data.to_vec();
+        if public != key.der_bytes() {
+            return Err(PkiError::OtherKey);
+        }
         let issuer = Issuer::from_ca_cert_pem(cert, key).map_err(PkiError::Make)?;
         let lifetime = Duration::try_from(lifetime).unwrap_or(Duration::DAY);
         Ok(Self { issuer, lifetime })
@@ -65,6 +71,27 @@ impl ClusterCa {
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         params.signed_by(&key, &self.issuer).map(|cert| cert.pem()).map_err(IssueError::Sign)
+    }
+}
+
+/// The CA in use; a reload may put another in its place.
+#[derive(Debug)]
+pub struct ClusterCas(RwLock<Arc<ClusterCa>>);
+
+impl ClusterCas {
+    /// This one.
+    pub fn new(ca: ClusterCa) -> Self {
+        Self(RwLock::new(Arc::new(ca)))
+    }
+
+    /// The one in use.
+    pub fn get(&self) -> Arc<ClusterCa> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes this one from now on.
+    pub fn set(&self, ca: ClusterCa) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(ca);
     }
 }
 

@@ -94,6 +94,14 @@ fn rotate(what: &Rotate) -> anyhow::Result<()> {
             rotate::switch_ca(made(dir)?)?;
             "administrators' old certificates count while tls/ca-old.pem is there; copy the folder admin to them"
         }
+        Rotate::ClusterCa { dir, switch: false } => {
+            rotate::next_cluster_ca(made(dir)?)?;
+            "cluster-ca/next.pem: put it beside cluster-ca/cert.pem into the API server's client CA file, then --switch"
+        }
+        Rotate::ClusterCa { dir, switch: true } => {
+            rotate::switch_cluster_ca(made(dir)?)?;
+            "the API server needs the old one for as long as its last certificates live"
+        }
     };
     eprintln!("rotated: {RELOAD}; {done}");
     Ok(())

@@ -269,12 +269,13 @@ pub async fn certificate<S: Store>(
     unexpired(&grant, now).map_err(about)?;
     let clock = OffsetDateTime::from_unix_timestamp(i64::try_from(now).unwrap_or(i64::MAX))
         .map_err(Refusal::internal)?;
-    let chain = service.cluster_ca.issue(&node.name, (&request.csr.0, &attested), clock).map_err(
-        |error| match error {
-            IssueError::Csr(reason) => about(Refusal::new(Code::CsrRefused, reason)),
-            IssueError::Sign(_) => Refusal::internal(error),
-        },
-    )?;
+    let chain =
+        service.cluster_ca.get().issue(&node.name, (&request.csr.0, &attested), clock).map_err(|error| {
+            match error {
+                IssueError::Csr(reason) => about(Refusal::new(Code::CsrRefused, reason)),
+                IssueError::Sign(_) => Refusal::internal(error),
+            }
+        })?;
     if !tx.set_grant_certificate(&grant.id, &chain).await? {
         return Err(about(Refusal::new(Code::GrantSpent, "the certificate grant was used just now")));
     }

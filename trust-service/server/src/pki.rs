@@ -25,6 +25,11 @@ const BACKDATED_DAYS: i64 = 365;
 /// Why a certificate can't be made or read.
 #[derive(Debug, thiserror::Error)]
 pub enum PkiError {
+    /// The certificate is another key's.
+    #[error(
+        "the certificate is not one of the key beside it; `ccnode-trust rotate` that was cut off is to be run again"
+    )]
+    OtherKey,
     /// rcgen refused.
     #[error("certificate: {0}")]
     Make(#[source] rcgen::Error),

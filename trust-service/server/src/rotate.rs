@@ -5,7 +5,7 @@ use crate::files::{create, replace, replace_json};
 use crate::keys::{Kek, KeyError};
 use crate::pki::{self, PkiError};
 use crate::renew::{self, RenewError};
-use crate::rotation::{KEK, OLD_KEK, RETIRED, retired};
+use crate::rotation::{CLUSTER_CA, CLUSTER_CA_KEY, KEK, OLD_KEK, RETIRED, retired};
 use crate::service::{OpenError, read};
 use crate::token::{CHAIN, Retired, TokenKey, TokenKeyError};
 use rcgen::KeyPair;
@@ -19,6 +19,9 @@ pub const NEXT_CA: &str = "tls/ca-next.pem";
 /// See [`NEXT_CA`].
 pub const OLD_CA: &str = "tls/ca-old.pem";
 const NEXT_KEY: &str = "tls/ca-next.key";
+/// The cluster CA that is to come.
+pub const NEXT_CLUSTER_CA: &str = "cluster-ca/next.pem";
+const NEXT_CLUSTER_KEY: &str = "cluster-ca/next.key";
 const CA: &str = "tls/ca.pem";
 const CA_KEY: &str = "tls/ca.key";
 
@@ -41,6 +44,14 @@ pub enum RotateError {
     /// There is no next CA.
     #[error("there is no {NEXT_CA}: `ccnode-trust rotate ca DIR` makes it")]
     NotStaged,
+    /// There is a next cluster CA.
+    #[error(
+        "{NEXT_CLUSTER_CA} is there: once the API server takes clients of it, `ccnode-trust rotate cluster-ca DIR --switch`"
+    )]
+    ClusterStaged,
+    /// There is no next cluster CA.
+    #[error("there is no {NEXT_CLUSTER_CA}: `ccnode-trust rotate cluster-ca DIR` makes it")]
+    ClusterNotStaged,
     /// The configuration can't be used.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -148,4 +159,27 @@ pub fn switch_ca(dir: &Path) -> Result<(), RotateError> {
     chain(dir, &token)?;
     write(dir, NEXT_KEY, |path| std::fs::remove_file(path))?;
     write(dir, NEXT_CA, |path| std::fs::remove_file(path))
+}
+
+/// Makes the cluster CA that is to come. Nothing is signed by it yet: the API server is to take both first.
+pub fn next_cluster_ca(dir: &Path) -> Result<(), RotateError> {
+    if dir.join(NEXT_CLUSTER_CA).exists() {
+        return Err(RotateError::ClusterStaged);
+    }
+    let (ca, _) = pki::ca("ccnode cluster CA", OffsetDateTime::now_utc())?;
+    write(dir, NEXT_CLUSTER_KEY, |path| replace(path, ca.key.expose()))?;
+    write(dir, NEXT_CLUSTER_CA, |path| replace(path, ca.cert.as_bytes()))
+}
+
+/// Puts the next cluster CA in the place of the one in use. Certificates of the old one are the API server's to take as long as they live.
+/// Run again after a crash, it goes on; until then the service does not start with a certificate of another key.
+pub fn switch_cluster_ca(dir: &Path) -> Result<(), RotateError> {
+    if !dir.join(NEXT_CLUSTER_CA).exists() {
+        return Err(RotateError::ClusterNotStaged);
+    }
+    let (key, cert) = (read(dir.join(NEXT_CLUSTER_KEY))?, read(dir.join(NEXT_CLUSTER_CA))?);
+    write(dir, CLUSTER_CA_KEY, |path| replace(path, key.as_bytes()))?;
+    write(dir, CLUSTER_CA, |path| replace(path, cert.as_bytes()))?;
+    write(dir, NEXT_CLUSTER_CA, |path| std::fs::remove_file(path))?;
+    write(dir, NEXT_CLUSTER_KEY, |path| std::fs::remove_file(path))
 }

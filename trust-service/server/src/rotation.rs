@@ -1,6 +1,7 @@
 //! Keys that take the place of others while the service runs: what began under the old ones goes on.
 
 use crate::audit;
+use crate::issuer::ClusterCa;
 use crate::keys::{Kek, KeyError, Sealer};
 use crate::service::{AT_REST, COOKIES, OpenError, Service, read};
 use crate::store::{AuditEntry, Sealed, Store, StoreError, Tx as _};
@@ -14,6 +15,10 @@ use std::time::{Duration, Instant};
 pub const KEK: &str = "kek.key";
 /// The one before it, until nothing is sealed under it any more.
 pub const OLD_KEK: &str = "kek.old";
+/// The cluster CA.
+pub const CLUSTER_CA: &str = "cluster-ca/cert.pem";
+/// Its key.
+pub const CLUSTER_CA_KEY: &str = "cluster-ca/key.pem";
 /// Public halves of the token keys before the one in use.
 pub const RETIRED: &str = "token/retired.json";
 
@@ -46,11 +51,13 @@ pub struct Keys {
     pub cookies: Sealer,
     /// Signs tokens and checkpoints.
     pub token: TokenKey,
+    /// Signs kubelet certificates.
+    pub cluster_ca: ClusterCa,
 }
 
 impl Keys {
-    /// Reads them all.
-    pub fn load(dir: &Path) -> Result<Self, OpenError> {
+    /// Reads them all; kubelet certificates are to live for `lifetime`.
+    pub fn load(dir: &Path, lifetime: Duration) -> Result<Self, OpenError> {
         let kek = Kek::load(&dir.join(KEK)).map_err(OpenError::Key)?;
         let old = match dir.join(OLD_KEK).exists() {
             true => Some(Kek::load(&dir.join(OLD_KEK)).map_err(OpenError::Key)?),
@@ -62,7 +69,10 @@ impl Keys {
             true => token.with_chain(&read(dir.join(CHAIN))?).map_err(OpenError::TokenChain)?,
             false => token,
         };
+        let cluster_ca = (read(dir.join(CLUSTER_CA))?, read(dir.join(CLUSTER_CA_KEY))?);
         Ok(Self {
+            cluster_ca: ClusterCa::new(&cluster_ca.0, &cluster_ca.1, lifetime)
+                .map_err(OpenError::ClusterCa)?,
             at_rest: kek.sealer_after(old.as_ref(), AT_REST),
             cookies: kek.sealer_after(old.as_ref(), COOKIES),
             token: token.after(retired(dir)?),
@@ -83,6 +93,7 @@ pub async fn take<S: Store>(service: &Service<S>, keys: Keys) -> Result<(), Rota
     service.at_rest.replace(&keys.at_rest);
     service.cookies.replace(&keys.cookies);
     service.token.set(keys.token);
+    service.cluster_ca.set(keys.cluster_ca);
     resume(service, Instant::now()).await
 }
 
@@ -101,7 +112,7 @@ pub async fn resume<S: Store>(service: &Service<S>, now: Instant) -> Result<(), 
         return Ok(());
     }
     std::fs::remove_file(&path).map_err(RotationError::Remove)?;
-    let keys = Keys::load(&service.dir)?;
+    let keys = service.load_keys()?;
     service.at_rest.replace(&keys.at_rest);
     service.cookies.replace(&keys.cookies);
     *service.rotated.lock().unwrap_or_else(PoisonError::into_inner) = None;

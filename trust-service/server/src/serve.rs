@@ -4,7 +4,7 @@ use crate::collateral::{self, BundleFault};
 use crate::finish::{self, Side, finish};
 use crate::problem::Refusal;
 use crate::rotate::{NEXT_CA, OLD_CA};
-use crate::rotation::{self, Keys, RotationError};
+use crate::rotation::{self, RotationError};
 use crate::service::{OpenError, Service, read};
 use crate::shares::network;
 use crate::store::{SqliteStore, Store};
@@ -163,7 +163,7 @@ impl Reload {
     /// Takes what is in the folder now; where that can't be read, nothing is changed.
     pub async fn reload(&self) -> Result<(), ServeError> {
         let (node, admin) = tls_of(&self.service.dir)?;
-        let keys = Keys::load(&self.service.dir).map_err(ServeError::Open)?;
+        let keys = self.service.load_keys().map_err(ServeError::Open)?;
         self.node.set(node);
         self.admin.set(admin);
         rotation::take(&self.service, keys).await.map_err(ServeError::Rotation)?;
@@ -388,7 +388,7 @@ async fn rotated(service: &Arc<Service<SqliteStore>>) {
     if !service.dir.join(rotation::OLD_KEK).exists() {
         return;
     }
-    let done = match Keys::load(&service.dir) {
+    let done = match service.load_keys() {
         Ok(keys) => rotation::take(service, keys).await,
         Err(error) => Err(error.into()),
     };

@@ -4,7 +4,7 @@ use crate::admin::token::{AdminKey, AdminKeyError};
 use crate::admitted::Admitted;
 use crate::collateral::Collateral;
 use crate::config::{Config, ConfigError, MirrorConfig, StockConfig};
-use crate::issuer::ClusterCa;
+use crate::issuer::ClusterCas;
 use crate::keys::{KeyError, Sealer};
 use crate::metrics::Metrics;
 use crate::pki::PkiError;
@@ -91,7 +91,7 @@ pub struct Service<S> {
     /// Keys by whose tokens stock administrators come in.
     pub admin_keys: Vec<AdminKey>,
     /// Signs kubelet certificates.
-    pub cluster_ca: ClusterCa,
+    pub cluster_ca: ClusterCas,
     /// The cluster of pools that name none.
     pub cluster: Option<Cluster>,
     /// Appraisals at a time.
@@ -145,14 +145,8 @@ impl Service<SqliteStore> {
     /// Opens the folder that `ccnode-trust init` made.
     pub async fn open(dir: &Path) -> Result<Self, OpenError> {
         let config = Config::load(dir).map_err(OpenError::Config)?;
-        let Keys { at_rest, cookies, token } = Keys::load(dir)?;
+        let Keys { at_rest, cookies, token, cluster_ca } = Keys::load(dir, config.certificate_lifetime.0)?;
         let store = SqliteStore::open(&dir.join("db.sqlite"), false).await.map_err(OpenError::Store)?;
-        let cluster_ca = ClusterCa::new(
-            &read(dir.join("cluster-ca/cert.pem"))?,
-            &read(dir.join("cluster-ca/key.pem"))?,
-            config.certificate_lifetime.0,
-        )
-        .map_err(OpenError::ClusterCa)?;
         let cluster = match &config.cluster {
             Some(c) => Some(Cluster {
                 server: c.server.clone(),
@@ -169,7 +163,7 @@ impl Service<SqliteStore> {
             token: TokenKeys::new(token),
             rotated: Mutex::new(None),
             admin_keys: admin_keys(dir, config.stock.as_ref())?,
-            cluster_ca,
+            cluster_ca: ClusterCas::new(cluster_ca),
             cluster,
             appraisals: Arc::new(Semaphore::new(config.limits.appraisals)),
             attestations,
@@ -232,6 +226,11 @@ impl Mirrors {
 }
 
 impl<S: Store> Service<S> {
+    /// The keys that are in the folder now.
+    pub fn load_keys(&self) -> Result<Keys, OpenError> {
+        Keys::load(&self.dir, self.config.certificate_lifetime.0)
+    }
+
     /// What appraisal finds besides the evidence now.
     pub fn at_hand(&self) -> AtHand {
         let now = UnixTime(self.now());

@@ -383,9 +383,27 @@ fn stock_evidence(verdict: &StockVerdict, nonce: &Nonce, additional: &str) -> Va
     out
 }
 
+/// A hexadecimal number as claims have it.
+fn number(text: Option<&String>) -> Option<u64> {
+    u64::from_str_radix(text?.strip_prefix("0x")?, 16).ok()
+}
+
+/// SEV-SNP's bits by section 4.3 of its ABI specification (POLICY) and table 23 (PLATFORM_INFO).
 fn stock(claims: &HardwareClaims) -> Value {
     match claims {
-        HardwareClaims::Snp(snp) => json!({
+        HardwareClaims::Snp(snp) => {
+            let policy = number(Some(&snp.policy));
+            let platform = number(snp.platform_info.as_ref());
+            let bit = |number: Option<u64>, index: u32| number.map(|n| n >> index & 1 == 1);
+            json!({
+            "policy_abi_minor": policy.map(|n| n & 0xff),
+            "policy_abi_major": policy.map(|n| n >> 8 & 0xff),
+            "policy_smt_allowed": bit(policy, 16),
+            "policy_migrate_ma": bit(policy, 18),
+            "policy_debug_allowed": bit(policy, 19),
+            "policy_single_socket": bit(policy, 20),
+            "platform_smt_enabled": bit(platform, 0),
+            "platform_tsme_enabled": bit(platform, 1),
             "measurement": snp.measurement,
             "host_data": snp.host_data,
             "chip_id": snp.chip_id,
@@ -393,7 +411,8 @@ fn stock(claims: &HardwareClaims) -> Value {
             "reported_tcb_tee": snp.tcb.tee,
             "reported_tcb_snp": snp.tcb.snp,
             "reported_tcb_microcode": snp.tcb.microcode,
-        }),
+            })
+        }
         HardwareClaims::Tdx(tdx) => {
             let [rtmr_0, rtmr_1, rtmr_2, rtmr_3] = &tdx.rtmrs;
             json!({

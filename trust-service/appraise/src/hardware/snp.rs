@@ -98,6 +98,7 @@ fn claims(proven: &SnpProven) -> SnpClaims {
         id_key_digest: some(&report.id_key_digest),
         author_key_digest: proven.author_key().map(|digest| hex(&digest)),
         policy: format!("{:#x}", report.policy.0),
+        platform_info: Some(format!("{:#x}", report.platform_info.0)),
         vmpl: report.vmpl,
         report_id: hex(&report.report_id),
         root: hex(&proven.endorsement().root()),

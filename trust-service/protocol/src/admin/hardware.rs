@@ -78,6 +78,9 @@ pub struct SnpClaims {
     pub author_key_digest: Option<String>,
     /// The guest's policy, as a hexadecimal number.
     pub policy: String,
+    /// PLATFORM_INFO, as a hexadecimal number; records of before this was kept have none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub platform_info: Option<String>,
     /// Privilege level that asked for the report.
     pub vmpl: u32,
     /// REPORT_ID: of one launch alone.

@@ -51,6 +51,19 @@ async fn tokens_carry_level_kind_tcb_and_chip() {
             for (name, value) in tcb.as_object().unwrap() {
                 assert_eq!(&stock[format!("reported_tcb_{name}")], value, "{name}");
             }
+            assert_eq!((&snp["policy"], &snp["platform-info"]), (&json!("0x30000"), &json!("0x25")));
+            for (name, value) in [
+                ("policy_abi_major", json!(0)),
+                ("policy_abi_minor", json!(0)),
+                ("policy_smt_allowed", json!(true)),
+                ("policy_migrate_ma", json!(false)),
+                ("policy_debug_allowed", json!(false)),
+                ("policy_single_socket", json!(false)),
+                ("platform_smt_enabled", json!(true)),
+                ("platform_tsme_enabled", json!(false)),
+            ] {
+                assert_eq!(stock[name], value, "{name}");
+            }
         } else {
             let tdx = &ours["hardware"]["tdx"];
             assert_eq!((&tdx["fmspc"], &tdx["tcb-status"]), (&json!("b0c06f000000"), &json!("UpToDate")));

@@ -254,6 +254,46 @@ async fn nodes_with_the_next_ca_pinned_pass_before_and_after() {
 }
 
 #[tokio::test]
+async fn kubelets_get_certificates_of_the_next_cluster_ca_after_the_switch() {
+    let (trust, maker) = ready().await;
+    let dir = trust.dir();
+    let old = text(&trust, "cluster-ca/cert.pem");
+    assert!(matches!(rotate::switch_cluster_ca(&dir), Err(RotateError::ClusterNotStaged)));
+    rotate::next_cluster_ca(&dir).unwrap();
+    assert!(matches!(rotate::next_cluster_ca(&dir), Err(RotateError::ClusterStaged)));
+    let next = text(&trust, rotate::NEXT_CLUSTER_CA);
+    trust.reload().await.unwrap();
+    let signed_by = |chain: &str, ca: &str| {
+        let der = |pem: &str| ccnode_server::pki::der_of_pem(pem).unwrap();
+        let (leaf, ca) = (der(chain), der(ca));
+        let ca = ccnode_server::pki::parse(&ca).unwrap();
+        ccnode_server::pki::parse(&leaf).unwrap().verify_signature(Some(ca.public_key())).is_ok()
+    };
+    let (a, b, c) = (tpm(&maker, Seat::A), tpm(&maker, Seat::B), tpm(&maker, Seat::C));
+    let granted = boot(&trust, &a).await.unwrap();
+    let chain = granted.certificate(&granted.csr).await.unwrap().chain;
+    assert!(signed_by(&chain, &old) && !signed_by(&chain, &next), "staged, and no more");
+
+    // One that was granted before gets its certificate after, by the new CA.
+    let (granted, challenged) = begun(&trust, &b, &c).await;
+    rotate::switch_cluster_ca(&dir).unwrap();
+    trust.reload().await.unwrap();
+    assert_eq!(text(&trust, "cluster-ca/cert.pem"), next);
+    assert!(!dir.join(rotate::NEXT_CLUSTER_CA).exists());
+    let chain = granted.certificate(&granted.csr).await.unwrap().chain;
+    assert!(signed_by(&chain, &next) && !signed_by(&chain, &old));
+    go_on(boot(&trust, &a).await.unwrap(), challenged, &c).await;
+
+    // A switch that was cut off between key and certificate: not taken, and gone on with.
+    rotate::next_cluster_ca(&dir).unwrap();
+    std::fs::copy(dir.join("cluster-ca/next.key"), dir.join("cluster-ca/key.pem")).unwrap();
+    let error = trust.reload().await.unwrap_err();
+    assert!(error.to_string().contains("run again"), "{error}");
+    rotate::switch_cluster_ca(&dir).unwrap();
+    trust.reload().await.unwrap();
+}
+
+#[tokio::test]
 async fn a_ca_switch_that_was_cut_off_goes_on() {
     let trust = Trust::new().await;
     let dir = trust.dir();
