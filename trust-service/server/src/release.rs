@@ -75,7 +75,8 @@ pub async fn grants<S: Store>(
     Ok(axum::Json(jwe))
 }
 
-/// Whether a node may be given something once more this minute: each time the audit log gets a row, and the disk a transaction.
+/// Whether a node may be given something once more this minute: most times the audit log gets a row and the disk a transaction, and each
+/// time something is sealed to a key of the node's choice.
 pub(crate) fn in_pace<S: Store>(service: &Service<S>, node: &NodeRow) -> Result<(), Refusal> {
     if service.released.take(&node.name, Instant::now()) {
         return Ok(());

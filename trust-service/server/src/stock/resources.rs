@@ -50,7 +50,10 @@ pub async fn resource<S: Store>(
     let reader = reader(&service, &mut tx, &asked).await?;
     let about = |refusal: Refusal| refusal.of(&reader.node.pool, &reader.node.name).proven();
     let plain = match &name {
-        Some(name) if is_cluster(&reader, name) => cluster(&service, &reader)?,
+        Some(name) if is_cluster(&reader, name) => {
+            release::in_pace(&service, &reader.node).map_err(about)?;
+            cluster(&service, &reader)?
+        }
         Some(name) if is_readable(&mut tx, &reader, name).await? => {
             drop(tx);
             release::in_pace(&service, &reader.node).map_err(about)?;

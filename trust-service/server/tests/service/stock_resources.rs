@@ -80,6 +80,29 @@ async fn t07_a_resource_is_its_nodes_until_it_is_bound_to_others() {
 }
 
 #[tokio::test]
+async fn t07_a_node_that_comes_again_has_none_of_what_it_had() {
+    let trust = stocked(OnUnknown::Enrol, &RULES).await;
+    let (admin, tpm) = (trust.admin(), soft(Seat::A));
+    let (early, _) = stock_join(&trust, &tpm).await.unwrap();
+    let name = nodes(&trust).await[0].name.clone();
+    let own = format!("{name}/key/root");
+    admin.set(&own, SECRET).await.unwrap();
+    admin.set("default/disk/root", b"bound").await.unwrap();
+    admin.allow_reader("default/disk/root", &Reader::Node(name.clone())).await.unwrap();
+    assert_eq!(early.resource("default/disk/root").await.unwrap(), b"bound");
+    for _ in ["retired", "deleted"] {
+        admin.delete(&admin::path(admin::NODE, &[&name])).await.unwrap();
+    }
+    let (late, _) = stock_join(&trust, &tpm).await.unwrap();
+    assert_eq!(nodes(&trust).await[0].name, name, "the same key, and so the same name");
+    for client in [&early, &late] {
+        for resource in [own.as_str(), "default/disk/root"] {
+            assert_eq!(code(client.resource(resource).await), Code::ResourceUnknown, "{resource}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn nodes_of_ccnode_1_read_theirs_too() {
     let trust = stocked(OnUnknown::Enrol, &RULES).await;
     let maker = MakerCa::new("maker");
