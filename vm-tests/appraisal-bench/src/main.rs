@@ -1,4 +1,4 @@
-//! Times of verification on one core, beside the crates that do part of it: JSON figures on standard output, for `make bench`.
+//! Times of verification and of judging a disk's header on one core, beside the crates that do part of it: JSON figures on standard output, for `make bench`.
 #![expect(
     clippy::expect_used,
     clippy::print_stdout,
@@ -7,6 +7,7 @@
 
 mod azure;
 mod clock;
+mod luks;
 mod snp;
 mod tdx;
 mod tpm;
@@ -19,6 +20,8 @@ const TPM_GOAL: f64 = 0.25;
 const REPLAY_GOAL: f64 = 1.25;
 /// A kind's verification over the other crate's part of it.
 const PEER_GOAL: f64 = 1.2;
+/// At most so many milliseconds for a volume's header: read, judged, and compared with its digest.
+const HEADER_GOAL: f64 = 1.0;
 
 fn figure(name: &str, value: f64, unit: &str, goal: Option<f64>) -> Value {
     json!({"name": name, "value": value, "unit": unit, "goal": goal, "holds": goal.map(|goal| value <= goal)})
@@ -27,6 +30,7 @@ fn figure(name: &str, value: f64, unit: &str, goal: Option<f64>) -> Value {
 fn main() {
     let tpm = tpm::times();
     let (snp, tdx, azure) = (snp::times(), tdx::times(), azure::millis());
+    let header = luks::times();
     let figures = [
         figure("tpm-appraisal-40k-log", tpm.appraisal, "ms", Some(TPM_GOAL)),
         figure("log-read-and-replay", tpm.megabytes(tpm.replay), "MB/s", None),
@@ -42,6 +46,8 @@ fn main() {
         figure("tdx-over-dcap-qvl-crate", tdx.ours / tdx.theirs, "ratio", Some(PEER_GOAL)),
         figure("azure-snp-report-and-runtime", azure, "ms", None),
         figure("azure-over-sev-crate", azure / snp.theirs, "ratio", Some(PEER_GOAL)),
+        figure("luks-header-judged", header.own, "ms", Some(HEADER_GOAL)),
+        figure("luks-header-hostile-refused", header.hostile, "ms", Some(HEADER_GOAL)),
     ];
     println!("{}", json!({ "figures": figures }));
 }
