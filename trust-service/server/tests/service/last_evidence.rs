@@ -101,3 +101,25 @@ async fn t25_of_large_evidence_the_verdict_alone_is_kept() {
     assert!(record.attestation.is_none() && record.verdict.accepted);
     assert!(record.session.ek_cert.is_some());
 }
+
+#[tokio::test]
+async fn what_was_refused_leaves_no_log_for_others() {
+    let (trust, maker) = ready().await;
+    let (a, b) = (tpm(&maker, Seat::A), tpm(&maker, Seat::B));
+    boot(&trust, &b).await.unwrap();
+    // Its log takes the place of the one that it had: nobody has that any more.
+    b.lie(Lies { logs: Some(Boot::new("2022.11", "other", b"initrd").logs()), ..Lies::default() });
+    let session = challenge(&trust, &b).await;
+    assert!(session.attest(&session.answer(&b).0).await.is_err());
+    b.lie(Lies::default());
+    // The transcript binds the log of before, and another one comes with it.
+    let session = challenge(&trust, &b).await;
+    let (mut forged, ..) = session.answer(&b);
+    forged.tee_evidence.primary_evidence["ccnode"]["event-log"] = "Zm9yZ2Vk".into();
+    assert_eq!(code(session.attest(&forged).await), Code::TranscriptMismatch);
+
+    let session = challenge(&trust, &a).await;
+    let (attestation, _, name) = session.answer(&a);
+    session.attest(&attestation).await.unwrap();
+    assert_eq!(value(&last(&trust, &name).await.attestation.unwrap()), value(&attestation));
+}
