@@ -1,7 +1,7 @@
 //! HTTPS to the administration interface: mutual TLS 1.3, the context's CA alone, problems as errors.
 
 use crate::context::Context;
-use crate::error::{Mistrust, Refused, Unreachable};
+use crate::error::{Mistrust, Peer, Refused, Unreachable};
 use anyhow::{Context as _, Result, anyhow};
 use ccnode_protocol::{Problem, limits};
 use reqwest::Method;
@@ -19,6 +19,7 @@ const ANSWER: usize = 4 * limits::EVENT_LOG;
 /// A connection to one trust service.
 pub(crate) struct Client {
     http: reqwest::Client,
+    peer: Peer,
     url: String,
 }
 
@@ -35,10 +36,10 @@ impl Client {
             .with_root_certificates(roots)
             .with_client_auth_cert(chain, key)
             .context("certificate and key of the context")?;
-        Self::over(tls, &context.url, HeaderMap::new())
+        Self::over(tls, Peer::Service, &context.url, HeaderMap::new())
     }
 
-    /// A connection to a service of others: the pinned CAs (PEM) alone, and a bearer token.
+    /// A connection to Trustee: the pinned CAs (PEM) alone, and a bearer token.
     pub(crate) fn with_token(url: &str, ca: &[u8], token: &str) -> Result<Self> {
         let mut bearer = HeaderValue::from_str(&format!("Bearer {token}")).context("the token")?;
         bearer.set_sensitive(true);
@@ -47,10 +48,10 @@ impl Client {
             .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
             .with_root_certificates(roots(ca).context("the CA's file")?)
             .with_no_client_auth();
-        Self::over(tls, url, HeaderMap::from_iter([(AUTHORIZATION, bearer)]))
+        Self::over(tls, Peer::Trustee, url, HeaderMap::from_iter([(AUTHORIZATION, bearer)]))
     }
 
-    fn over(tls: rustls::ClientConfig, url: &str, headers: HeaderMap) -> Result<Self> {
+    fn over(tls: rustls::ClientConfig, peer: Peer, url: &str, headers: HeaderMap) -> Result<Self> {
         let http = reqwest::Client::builder()
             .use_preconfigured_tls(tls)
             .https_only(true)
@@ -59,7 +60,7 @@ impl Client {
             .redirect(reqwest::redirect::Policy::none())
             .timeout(Duration::from_secs(30))
             .build()?;
-        Ok(Self { http, url: url.trim_end_matches('/').to_owned() })
+        Ok(Self { http, peer, url: url.trim_end_matches('/').to_owned() })
     }
 
     /// A POST that is answered without a body, or with one that says nothing.
@@ -132,8 +133,8 @@ impl Client {
         let mut response = request.send().await.map_err(|error| {
             let (why, mistrust) = root_cause(&error);
             let error = match mistrust {
-                true => anyhow!(Mistrust(self.url.clone())),
-                false => anyhow!(Unreachable(self.url.clone())),
+                true => anyhow!(Mistrust(self.peer, self.url.clone())),
+                false => anyhow!(Unreachable(self.peer, self.url.clone())),
             };
             error.context(why)
         })?;
@@ -151,7 +152,11 @@ impl Client {
         match serde_json::from_slice::<Problem>(&bytes) {
             Ok(problem) => Err(anyhow!(Refused(problem))),
             Err(_) => {
-                Err(anyhow!("{path} answered {status} without a problem body: is this a trust service?"))
+                let what = match self.peer {
+                    Peer::Service => "a trust service",
+                    Peer::Trustee => "Trustee",
+                };
+                Err(anyhow!("{path} answered {status} without a problem body: is this {what}?"))
             }
         }
     }

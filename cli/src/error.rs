@@ -30,30 +30,51 @@ impl std::fmt::Display for Refused {
 
 impl std::error::Error for Refused {}
 
-/// The service, at this URL, could not be reached.
+/// Who is spoken to: what helps differs.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Peer {
+    /// The trust service of the context.
+    Service,
+    /// Trustee, as `--ca` and its URL say.
+    Trustee,
+}
+
+/// This peer, at this URL, could not be reached.
 #[derive(Debug)]
-pub(crate) struct Unreachable(pub(crate) String);
+pub(crate) struct Unreachable(pub(crate) Peer, pub(crate) String);
 
 impl std::fmt::Display for Unreachable {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "the trust service at {} does not answer: is `ccnode-trust serve` running?", self.0)
+        let Self(peer, url) = self;
+        match peer {
+            Peer::Service => {
+                write!(f, "the trust service at {url} does not answer: is `ccnode-trust serve` running?")
+            }
+            Peer::Trustee => write!(f, "Trustee at {url} does not answer: is it running there?"),
+        }
     }
 }
 
 impl std::error::Error for Unreachable {}
 
-/// TLS failed: this context and the service at this URL do not accept each other's certificate.
+/// TLS failed: this peer's certificate at this URL, or the service's view of the context's, was not accepted.
 #[derive(Debug)]
-pub(crate) struct Mistrust(pub(crate) String);
+pub(crate) struct Mistrust(pub(crate) Peer, pub(crate) String);
 
 impl std::fmt::Display for Mistrust {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "the trust service at {} and this context do not accept each other: the context belongs to another \
-             service, or a certificate has expired (`ccnode-trust renew DIR` there, then copy its folder `admin` again)",
-            self.0
-        )
+        let Self(peer, url) = self;
+        match peer {
+            Peer::Service => write!(
+                f,
+                "the trust service at {url} and this context do not accept each other: the context belongs to another \
+                 service, or a certificate has expired (`ccnode-trust renew DIR` there, then copy its folder `admin` again)"
+            ),
+            Peer::Trustee => write!(
+                f,
+                "the certificate of Trustee at {url} is not below the CA of --ca, not for this name, or has expired"
+            ),
+        }
     }
 }
 
@@ -155,8 +176,14 @@ fn class(error: &anyhow::Error, refused: Option<&Problem>) -> (u8, String, Strin
     let of = |exit, code: &str, next: &str| (exit, code.to_owned(), next.to_owned());
     if let Some(usage) = causes().find_map(|cause| cause.downcast_ref::<Usage>()) {
         of(2, "usage", &usage.next)
-    } else if causes().any(|cause| cause.is::<Mistrust>()) {
-        of(5, "untrusted", "copy the folder `admin` of this service, after `ccnode-trust renew DIR` there")
+    } else if let Some(Mistrust(peer, _)) = causes().find_map(|cause| cause.downcast_ref()) {
+        let next = match peer {
+            Peer::Service => "copy the folder `admin` of this service, after `ccnode-trust renew DIR` there",
+            Peer::Trustee => {
+                "give the CA of Trustee's certificate with --ca, and the name in that certificate"
+            }
+        };
+        of(5, "untrusted", next)
     } else if causes().any(|cause| cause.is::<Unreadable>()) {
         of(
             3,
@@ -173,8 +200,12 @@ fn class(error: &anyhow::Error, refused: Option<&Problem>) -> (u8, String, Strin
             Some(code) => of(exit, code.as_str(), code.action()),
             None => of(exit, "refused", "look into the service's log"),
         }
-    } else if causes().any(|cause| cause.is::<Unreachable>()) {
-        of(4, "unreachable", "start `ccnode-trust serve` there, or correct `url` of the context")
+    } else if let Some(Unreachable(peer, _)) = causes().find_map(|cause| cause.downcast_ref()) {
+        let next = match peer {
+            Peer::Service => "start `ccnode-trust serve` there, or correct `url` of the context",
+            Peer::Trustee => "start Trustee there, or correct its URL",
+        };
+        of(4, "unreachable", next)
     } else {
         of(1, "failed", "correct what the message names, and report it if that does not help")
     }
@@ -232,8 +263,8 @@ mod tests {
             (io(std::io::ErrorKind::NotADirectory), 2, "usage"),
             (io(std::io::ErrorKind::PermissionDenied), 1, "failed"),
             (anyhow!(Unreadable("x is no event log".into())), 3, "unreadable"),
-            (anyhow!(Mistrust("https://x".into())).context("certificate unknown"), 5, "untrusted"),
-            (anyhow!(Unreachable("https://x".into())).context("refused"), 4, "unreachable"),
+            (anyhow!(Mistrust(Peer::Service, "https://x".into())).context("unknown"), 5, "untrusted"),
+            (anyhow!(Unreachable(Peer::Service, "https://x".into())).context("refused"), 4, "unreachable"),
             (problem(Some(Code::Conflict)).context("no pool was made"), 3, "conflict"),
             (problem(Some(Code::Internal)), 4, "internal"),
             (problem(None), 3, "refused"),
@@ -248,6 +279,20 @@ mod tests {
             (usage.sentence.as_str(), usage.message.as_str(), usage.next.as_str()),
             ("c: a: b", "c: a", "b")
         );
+    }
+
+    #[test]
+    fn trustee_is_not_taken_for_the_service() {
+        let url = || "https://x".to_owned();
+        for error in [anyhow!(Unreachable(Peer::Trustee, url())), anyhow!(Mistrust(Peer::Trustee, url()))] {
+            let Report { sentence, next, exit, .. } = Report::of(&error);
+            assert!(
+                sentence.contains("Trustee at https://x") && next.contains("Trustee"),
+                "{sentence}: {next}"
+            );
+            assert!(!format!("{sentence}{next}").contains("ccnode-trust"), "{sentence}: {next}");
+            assert!(exit == 4 || exit == 5);
+        }
     }
 
     #[test]

@@ -51,7 +51,7 @@ pub(crate) enum Pool {
         /// What happens to TPMs that the pool does not know
         #[arg(long, value_enum)]
         on_unknown: Option<UnknownArg>,
-        /// The new list of rules (repeatable)
+        /// The new list of rules, in place of the present one (repeatable)
         #[arg(long = "rule", value_enum, conflicts_with = "no_rules")]
         rules: Vec<RuleArg>,
         /// Take all rules away

@@ -143,7 +143,8 @@ impl Source {
     /// Demands of the pool that no rule of the policy stands for.
     fn lost(&self, warnings: &mut Vec<String>) {
         if !self.pool.ek_roots.is_empty() {
-            warnings.push(format!("{} endorsement key roots are not asked for", self.pool.ek_roots.len()));
+            let roots = self.pool.ek_roots.len();
+            warnings.push(format!("the pool's roots of endorsement keys ({roots}) are not asked for"));
         }
         if self.pool.rules.contains(&Rule::DangerHostIsTrusted) {
             warnings.push("danger-host-is-trusted says nothing to Trustee, which never asks".to_owned());

@@ -16,7 +16,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use ccnode_appraise::HardwarePolicy;
 use ccnode_protocol::admin::{
-    self, ImageRecord, LastEvidence, NodeFilter, NodeRecord, NodeState, PlatformRecord, ResourceRecord,
+    self, ImageRecord, LastEvidence, NodeFilter, NodeRecord, NodeState, PlatformRecord, ResourceRecord, Rule,
 };
 use ccnode_protocol::{ATTESTATION_POLICY, PoolName, REFERENCE_VALUE, RESOURCE_POLICY, ReferenceValuePost};
 use export::{Export, Node, Source, file_name, names};
@@ -180,6 +180,14 @@ fn message(values: &impl Serialize) -> Result<ReferenceValuePost> {
 
 pub(crate) async fn import(global: &Global, client: &Client, import: Import) -> Result<()> {
     let Import { name, from_trustee, trustee } = import;
+    // Before anything is posted: values count at once, for the pool that the service's configuration names.
+    let pool: admin::Pool = client.get(&admin::path(admin::POOL, &[&name])).await?;
+    if !pool.rules.contains(&Rule::DangerNoActivation) {
+        bail!(Usage::new(
+            format!("pool {name} takes no stock clients"),
+            "name the pool of [stock] in the service's config.toml, or give this one the rule danger-no-activation"
+        ));
+    }
     let remote = trustee.connect(&from_trustee)?;
     let mut found: BTreeMap<String, Value> = BTreeMap::new();
     for value in names() {

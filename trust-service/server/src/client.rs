@@ -16,7 +16,10 @@ pub fn issue(dir: &Path, name: &str, role: &str, out: &Path) -> Result<(), Renew
     let file = |name: &str| read(dir.join(name)).map_err(RenewError::Read);
     let (ca, url) = (file("admin/ca.pem")?, file("admin/url")?);
     let fail = |path: &Path, source: io::Error| RenewError::Write { path: path.to_owned(), source };
-    DirBuilder::new().mode(0o700).create(out).map_err(|e| fail(out, e))?;
+    DirBuilder::new().mode(0o700).create(out).map_err(|e| match e.kind() {
+        io::ErrorKind::AlreadyExists => RenewError::Exists(out.to_owned()),
+        _ => fail(out, e),
+    })?;
     let parts = [
         ("key.pem", made.key.expose()),
         ("cert.pem", made.cert.as_bytes()),

@@ -48,6 +48,7 @@ fn one(error: &(dyn Error + 'static)) -> Option<u8> {
     if let Some(error) = error.downcast_ref::<InitError>() {
         return match error {
             InitError::Exists(_) | InitError::ClusterServer(_) => Some(USAGE),
+            InitError::File { source, .. } if source.kind() == ErrorKind::NotFound => Some(USAGE),
             InitError::Pki(error) => Some(pki(error)),
             _ => None,
         };
@@ -56,6 +57,7 @@ fn one(error: &(dyn Error + 'static)) -> Option<u8> {
         return match error {
             RenewError::Pki(error) => Some(pki(error)),
             RenewError::Read(_) => Some(OPERATOR),
+            RenewError::Exists(_) => Some(USAGE),
             RenewError::Write { .. } => None,
         };
     }
@@ -103,6 +105,11 @@ mod tests {
     fn each_kind_of_failure_has_its_code() {
         assert_eq!(of(Unmade("x".into())), USAGE);
         assert_eq!(of(InitError::Exists("x".into())), USAGE);
+        let missing = io::Error::from(ErrorKind::NotFound);
+        assert_eq!(of(InitError::File { path: "api-ca.pem".into(), source: missing }), USAGE);
+        let full = io::Error::from(ErrorKind::StorageFull);
+        assert_eq!(of(InitError::File { path: "x".into(), source: full }), INTERNAL);
+        assert_eq!(of(RenewError::Exists("x".into())), USAGE);
         assert_eq!(of(RenewError::Pki(PkiError::Name("a b".into()))), USAGE);
         assert_eq!(of(AuditFault::Changed(3)), REFUSED);
         assert_eq!(of(AuditFault::Store(StoreError::Closed)), INTERNAL);

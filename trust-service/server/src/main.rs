@@ -15,9 +15,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
 
+/// What is logged where `CCNODE_LOG` says nothing. That a database has the newest schema is no news to who made it just now.
+const FILTER: &str = "info,rusqlite_migration=warn";
+
 fn main() -> ExitCode {
     let command = Arguments::parse().command;
-    let filter = std::env::var("CCNODE_LOG").unwrap_or_else(|_| "info".into());
+    let filter = std::env::var("CCNODE_LOG").unwrap_or_else(|_| FILTER.into());
     tracing_subscriber::fmt()
         .json()
         .with_span_list(false)

@@ -19,6 +19,9 @@ pub enum RenewError {
     /// A certificate can't be read or made.
     #[error(transparent)]
     Pki(PkiError),
+    /// The folder to make is there.
+    #[error("{} is there already: name a folder that is not; nothing was changed", .0.display())]
+    Exists(PathBuf),
     /// A file can't be written.
     #[error("{path}: {source}", path = path.display())]
     Write {

@@ -48,7 +48,8 @@ pub(super) async fn create<S: Store>(
 ) -> Result<(StatusCode, axum::Json<Pool>), Refusal> {
     if wish.cluster.is_none() && service.cluster.is_none() {
         return Err(conflict(format!(
-            "pool `{}` names no cluster, and config.toml has no [cluster] for pools that name none",
+            "pool `{}` names no cluster, and config.toml has no [cluster] for pools that name none: give \
+             --cluster-server and --cluster-ca, or add that table and start the service again",
             wish.name
         )));
     }
