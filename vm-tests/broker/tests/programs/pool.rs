@@ -153,3 +153,22 @@ async fn reference_values_are_read_back() {
     assert_eq!(shown, json!({"tpm_pcr14": [digest], "tpm_pcr4": [digest], "tpm_pcr7": [digest]}));
     assert!(scene.broker.posts().is_empty(), "nothing was told to the other side");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nothing_is_taken_over_for_a_pool_without_stock_clients() {
+    let scene = Scene::new().await;
+    scene.good(&["pool", "create", "workers", "--rule", "danger-no-activation"]).await;
+    scene.good(&["pool", "create", "others"]).await;
+    for pcr in [4, 7, 14] {
+        scene.broker.hold(&format!("tpm_pcr{pcr}"), json!(["ab".repeat(32)]));
+    }
+    let url = scene.url();
+    let (ca, key) = (scene.file("ca.pem"), scene.file("key.pem"));
+    for (pool, exit) in [("others", 2), ("nowhere", 3)] {
+        let words = ["pool", "import", pool, "--from-trustee", &url, "--ca", &ca, "--auth-key", &key];
+        let output = scene.ccnode(&words).await;
+        assert_eq!(output.status.code(), Some(exit), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    let shown = scene.good(&["--json", "pool", "reference-values", "show", "workers"]).await;
+    assert_eq!(shown.trim(), "{}", "the pool that the service has for stock clients is as it was");
+}
