@@ -1,12 +1,5 @@
 //! The parser against images whose outcome with cryptsetup is known.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
-
 use std::path::{Path, PathBuf};
 use std::process::Command;
 

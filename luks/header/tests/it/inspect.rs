@@ -1,14 +1,9 @@
 //! The tree of an inspected header: complete, safe for a terminal, each reason at its member, and of one mind with the judge.
 
-#![expect(clippy::indexing_slicing, reason = "a test fails by panicking")]
-#![allow(dead_code, reason = "what the tests share, not each of them needs")]
-
-mod common;
-
+use crate::common::{Parts, metadata, reseal};
 use ccnode_luks_header::inspect::{Branch, By, Health, Inspection, inspect};
 use ccnode_luks_header::passphrase::{self, OpenedBy};
 use ccnode_luks_header::{Allowlist, HEADER_LEN, METADATA_SIZE, judge, read};
-use common::{Parts, metadata, reseal};
 use serde_json::{Value, json};
 
 fn own(bytes: &[u8]) -> Inspection {
@@ -50,7 +45,7 @@ fn every_member_has_a_line() {
     ] {
         assert!(lines.iter().any(|l| l == line), "{line}: {lines:#?}");
     }
-    assert!(lines.contains(&format!("uuid: {}", common::UUID)));
+    assert!(lines.contains(&format!("uuid: {}", crate::common::UUID)));
 }
 
 #[test]

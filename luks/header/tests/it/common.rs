@@ -3,6 +3,7 @@
 use ccnode_luks_header::{HEADER_LEN, METADATA_SIZE};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use std::io::Read;
 
 pub(crate) const UUID: &str = "28632274-8c8a-493f-835b-da802e1c576b";
 
@@ -77,5 +78,36 @@ pub(crate) fn patch(header: &mut [u8], change: impl Fn(&mut [u8])) {
     for copy in [primary, &mut rest[..METADATA_SIZE as usize]] {
         change(copy);
         reseal(copy);
+    }
+}
+
+/// A disk that answers the first read of a byte truly and every later one with a patched header.
+pub(crate) struct Liar {
+    truth: Vec<u8>,
+    lie: Vec<u8>,
+    seen: Vec<bool>,
+    at: usize,
+}
+
+impl Liar {
+    pub(crate) fn new(truth: Vec<u8>, lie: Vec<u8>) -> Self {
+        Self { seen: vec![false; truth.len()], truth, lie, at: 0 }
+    }
+
+    pub(crate) fn rewind(&mut self) {
+        self.at = 0;
+    }
+}
+
+impl Read for Liar {
+    fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
+        let n = buf.len().min(self.truth.len() - self.at).min(1000);
+        for byte in &mut buf[..n] {
+            let source = if self.seen[self.at] { &self.lie } else { &self.truth };
+            *byte = source[self.at];
+            self.seen[self.at] = true;
+            self.at += 1;
+        }
+        Ok(n)
     }
 }

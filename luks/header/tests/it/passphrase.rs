@@ -1,21 +1,9 @@
 //! Headers of volumes that a passphrase opens: what cryptsetup makes passes, one change of each kind does not.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
-
-#[path = "common/mod.rs"]
-mod common;
-
+use crate::common::{Liar, Parts, UUID, metadata, patch, reseal};
 use ccnode_luks_header::passphrase::{OpenedBy, PassphraseHeader, examine, judge, read};
 use ccnode_luks_header::{Refusal, Rule};
-use common::{Parts, UUID, metadata, patch, reseal};
 use serde_json::{Value, json};
-use std::io::Read;
 
 const B64_32: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=";
 /// Both copies and a keyslots area of 256 KiB.
@@ -245,34 +233,13 @@ fn both_copies_must_agree_and_be_whole() {
     assert!(judge(Vec::new(), OpenedBy::Clevis).is_err());
 }
 
-/// A disk that shows the first reader one header and whoever comes back another.
-struct Liar {
-    truth: Vec<u8>,
-    lie: Vec<u8>,
-    seen: Vec<bool>,
-    at: usize,
-}
-
-impl Read for Liar {
-    fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
-        let n = buf.len().min(self.truth.len() - self.at).min(1000);
-        for byte in &mut buf[..n] {
-            let source = if self.seen[self.at] { &self.lie } else { &self.truth };
-            *byte = source[self.at];
-            self.seen[self.at] = true;
-            self.at += 1;
-        }
-        Ok(n)
-    }
-}
-
 #[test]
 fn t01_a_disk_that_lies_on_the_second_read_gains_nothing() {
     let (truth, lie) = (bytes(bound()), bytes(changed("/segments/0/encryption", json!("cipher_null-ecb"))));
-    let mut disk = Liar { seen: vec![false; truth.len()], truth: truth.clone(), lie: lie.clone(), at: 0 };
+    let mut disk = Liar::new(truth.clone(), lie.clone());
     let header = judge(read(&mut disk).unwrap(), OpenedBy::Clevis).unwrap();
     // What is opened is what was judged, although the disk now shows another.
-    disk.at = 0;
+    disk.rewind();
     assert_eq!(read(&mut disk).unwrap(), lie);
     assert_eq!(header.bytes(), truth);
 }

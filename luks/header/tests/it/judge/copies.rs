@@ -1,52 +1,23 @@
 //! Both copies of the header as bytes: read once, compared, measured, with nothing hidden in them.
 
 use super::{ALLOW, changed, good, refusal};
-use crate::common::{Parts, metadata, patch, reseal};
+use crate::common::{Liar, Parts, metadata, patch, reseal};
 use ccnode_luks_header::{
     Allowlist, CopyError, HEADER_LEN, HeaderDigest, Kind, METADATA_SIZE, Refusal, Role, Rule, examine, judge,
     read, rebuild_secondary,
 };
 use serde_json::json;
-use std::io::{Read, Seek, SeekFrom};
-
-/// A disk that answers the first read of a byte truly and every later one with a patched header.
-struct Liar {
-    truth: Vec<u8>,
-    lie: Vec<u8>,
-    seen: Vec<bool>,
-    at: usize,
-}
-
-impl Read for Liar {
-    fn read(&mut self, buf: &mut [u8]) -> std::io::Result<usize> {
-        let n = buf.len().min(self.truth.len() - self.at).min(1000);
-        for byte in &mut buf[..n] {
-            let source = if self.seen[self.at] { &self.lie } else { &self.truth };
-            *byte = source[self.at];
-            self.seen[self.at] = true;
-            self.at += 1;
-        }
-        Ok(n)
-    }
-}
-
-impl Seek for Liar {
-    fn seek(&mut self, to: SeekFrom) -> std::io::Result<u64> {
-        let SeekFrom::Start(to) = to else { return Err(std::io::ErrorKind::Unsupported.into()) };
-        self.at = to as usize;
-        Ok(to)
-    }
-}
+use std::io::Read;
 
 #[test]
 fn t01_a_disk_that_lies_on_the_second_read_gains_nothing() {
     let lie = changed(|json| json["segments"]["0"]["encryption"] = json!("cipher_null-ecb"));
-    let mut disk = Liar { seen: vec![false; HEADER_LEN], truth: good(), lie: lie.clone(), at: 0 };
+    let mut disk = Liar::new(good(), lie.clone());
     let bytes = read(&mut disk, &ALLOW).unwrap();
     let expected = judge(bytes, &ALLOW).unwrap().require_digest(&HeaderDigest::of(&good())).unwrap();
     assert_eq!(expected.bytes(), good());
     // What is used later are the judged bytes, although the disk now shows others.
-    disk.seek(SeekFrom::Start(0)).unwrap();
+    disk.rewind();
     assert_eq!(read(&mut disk, &ALLOW).unwrap(), lie);
     assert_eq!(expected.bytes(), good());
 }

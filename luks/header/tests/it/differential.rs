@@ -3,21 +3,10 @@
 //! What cryptsetup accepts and ours does not is printed, and no failure: a copy of such a header counts as damaged here, and a
 //! header with a damaged copy is refused.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    clippy::print_stderr,
-    reason = "a test fails by panicking, and reports where it does not"
-)]
-#![allow(dead_code, reason = "what the tests share, not each of them needs")]
-
-mod common;
-
+use crate::common::{Parts, metadata, reseal};
 use ccnode_luks_header::inspect::{By, inspect};
 use ccnode_luks_header::passphrase::OpenedBy;
 use ccnode_luks_header::{Copies, CopyError, Header};
-use common::{Parts, metadata, reseal};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::process::Command;

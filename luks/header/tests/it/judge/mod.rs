@@ -1,14 +1,5 @@
 //! What the allowlist lets pass and what it refuses, each with right checksums in both copies.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking"
-)]
-
-#[path = "../common/mod.rs"]
-mod common;
 mod copies;
 mod keyslots;
 mod members;
@@ -17,10 +8,10 @@ mod reencryption;
 
 use std::collections::BTreeSet;
 
+use crate::common::{Parts, metadata, reseal};
 use ccnode_luks_header::{
     Allowlist, CopyError, HEADER_LEN, METADATA_SIZE, Refusal, Role, Rule, Token, examine, judge,
 };
-use common::{Parts, metadata, reseal};
 use serde_json::{Value, json};
 
 const ALLOW: Allowlist = Allowlist::VOLUME;
@@ -59,7 +50,7 @@ fn set(pointer: &str, value: Value, rule: Rule, shown: &str) {
 fn our_header_is_accepted_and_says_what_it_holds() {
     let judged = judge(good(), &ALLOW).unwrap();
     assert_eq!(judged.bytes(), good());
-    assert_eq!(judged.uuid(), common::UUID);
+    assert_eq!(judged.uuid(), crate::common::UUID);
     assert_eq!(judged.token().volume.as_str(), "n-abc/root");
     assert_eq!(judged.token().generation, 1);
     assert_eq!((judged.segment().offset, judged.segment().sector_size), (1 << 20, 4096));

@@ -1,11 +1,7 @@
 //! What cryptsetup would not take: every defect of a copy and of its metadata, told with its place.
 
-#![expect(clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
-
-mod common;
-
+use crate::common::{Parts, metadata, patch};
 use ccnode_luks_header::{Copies, CopyError, Header, Invalid, METADATA_SIZE, ParseError, Problem, Role};
-use common::{Parts, metadata, patch};
 use serde_json::{Value, json};
 
 const LEN: u64 = 2 << 20;
