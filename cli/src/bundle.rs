@@ -176,7 +176,7 @@ fn row(item: &Item) -> [String; 4] {
         },
         Item::TdxCollateral { json } => ("tdx-collateral", format!("{} bytes", json.len()), "-".to_owned()),
     };
-    let what = what.chars().map(|c| if ccnode_evidence::is_obeyed(c) { '?' } else { c }).take(80).collect();
+    let what = ccnode_evidence::printable(&what, 80);
     [kind.to_owned(), short(&item.id()), what, until]
 }
 

@@ -25,7 +25,7 @@ pub use secret::{Secret, SecretBytes};
 pub use source::{
     Absent, Activated, Ek, EvidenceSource, Identity, QuoteParts, ReportParts, ReportSource, TpmSource,
 };
-pub use text::is_obeyed;
+pub use text::{is_obeyed, printable};
 pub use tuple::{IMAGE_PCRS, ImageTuple, PLATFORM_PCRS, PlatformTuple, TupleError, TupleEvent};
 pub use wire::{
     AZURE_VERSION, AdditionalEvidence, AzSnpEvidence, AzTdxEvidence, AzureTpmQuote, CcnodeEvidence,

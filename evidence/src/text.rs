@@ -35,9 +35,20 @@ pub fn is_obeyed(c: char) -> bool {
         || (n >= 0xad && FORMAT.iter().any(|(first, last)| (*first..=*last).contains(&n)))
 }
 
+/// The first `most` characters of foreign text, fit for a terminal: `?` stands for what it would obey.
+pub fn printable(text: &str, most: usize) -> String {
+    text.chars().take(most).map(|c| if is_obeyed(c) { '?' } else { c }).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_of_others_can_not_steer_a_terminal() {
+        assert_eq!(printable("a\u{1b}[2J\u{202e}b\u{200b}\u{feff}\u{2029}c é", 200), "a?[2J?b???c é");
+        assert_eq!(printable("aé\u{202e}b", 3), "aé?");
+    }
 
     #[test]
     fn what_turns_hides_or_breaks_text_is_obeyed() {

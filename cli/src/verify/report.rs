@@ -86,7 +86,7 @@ impl Branch {
 
 /// Foreign text, fit for a terminal.
 pub(crate) fn printable(text: &str) -> String {
-    text.chars().map(|c| if ccnode_evidence::is_obeyed(c) { '?' } else { c }).collect()
+    ccnode_evidence::printable(text, usize::MAX)
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
