@@ -7,10 +7,12 @@ use ccnode_protocol::NodeName;
 use ccnode_testkit::kubelet_csr;
 use rcgen::{
     CertificateParams, DistinguishedName, DnType, KeyPair, PKCS_ECDSA_P384_SHA384, PKCS_RSA_SHA256,
-    PKCS_RSA_SHA384,
+    PKCS_RSA_SHA384, SigningKey as _,
 };
 use rsa::pkcs1::DecodeRsaPrivateKey as _;
 use rsa::pkcs8::EncodePrivateKey as _;
+use x509_parser::certification_request::X509CertificationRequest;
+use x509_parser::prelude::FromDer as _;
 
 fn name() -> NodeName {
     "workers-abcdefghij".parse().unwrap()
@@ -99,6 +101,25 @@ fn key_and_signature_are_checked() {
     let at = der.windows(9).position(|w| w == b"workers-a").unwrap();
     der[at] = b'x';
     assert_eq!(Csr::parse(&der), Err(CsrError::Signature));
+}
+
+#[test]
+fn a_key_is_on_the_curve_that_it_names() {
+    let (der, key) = kubelet_csr(&name());
+    let info = X509CertificationRequest::from_der(&der).unwrap().1.certification_request_info.raw.to_vec();
+    let curve = info.windows(8).position(|w| w == [0x2a, 0x86, 0x48, 0xce, 0x3d, 0x03, 0x01, 0x07]).unwrap();
+    let part =
+        |tag: u8, content: &[u8]| [&[tag, 0x81, u8::try_from(content.len()).unwrap()], content].concat();
+    for (last, due) in [(0x07, Ok(())), (0x01, Err(CsrError::Key))] {
+        // The same point, signed by its key, under the name of another curve.
+        let mut info = info.clone();
+        info[curve + 7] = last;
+        let signature = [&[0][..], &key.sign(&info).unwrap()].concat();
+        let algorithm = [0x30, 0x0a, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x04, 0x03, 0x02];
+        let bits = [&[0x03, u8::try_from(signature.len()).unwrap()][..], &signature].concat();
+        let request = part(0x30, &[&info[..], &algorithm, &bits].concat());
+        assert_eq!(Csr::parse(&request).map(drop), due, "{last}");
+    }
 }
 
 #[test]

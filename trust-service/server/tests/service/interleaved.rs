@@ -15,6 +15,18 @@ pub(crate) fn cases(usual: u32) -> u32 {
     std::env::var("CCNODE_CASES").map_or(usual, |text| text.parse().unwrap())
 }
 
+/// Runs `case` with many random sequences of `op`, and shrinks one that fails.
+pub(crate) fn interleave<S: Strategy, F: Future<Output = ()>>(op: S, case: impl Fn(Vec<S::Value>) -> F) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let config =
+        Config { cases: cases(16), failure_persistence: None, max_shrink_iters: 100, ..Config::default() };
+    let checked = TestRunner::new(config).run(&prop::collection::vec(op, 30..120), |ops| {
+        runtime.block_on(Box::pin(case(ops)));
+        Ok(())
+    });
+    checked.unwrap_or_else(|failure| panic!("{failure}"));
+}
+
 /// What a session may ask, in its natural order.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Step {
@@ -368,12 +380,5 @@ async fn case(ops: Vec<Op>) {
 
 #[test]
 fn what_must_never_happen_does_not() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let config =
-        Config { cases: cases(16), failure_persistence: None, max_shrink_iters: 100, ..Config::default() };
-    let checked = TestRunner::new(config).run(&prop::collection::vec(op(), 30..120), |ops| {
-        runtime.block_on(Box::pin(case(ops)));
-        Ok(())
-    });
-    checked.unwrap_or_else(|failure| panic!("{failure}"));
+    interleave(op(), case);
 }

@@ -190,3 +190,24 @@ async fn t25_whoever_has_nothing_does_not_wait_for_the_writer() {
     drop(writer);
     let _: Vec<admin::NodeRecord> = trust.admin().get(admin::NODES).await;
 }
+
+#[tokio::test]
+async fn what_a_writer_undid_of_a_pool_counts_for_nobody() {
+    let (trust, _) = ready().await;
+    let service = trust.service();
+    let edit = async |allow_init_data, keep| {
+        let mut tx = service.store.write().await.unwrap();
+        let row = tx.pool(&pool()).await.unwrap().unwrap();
+        tx.update_pool(&PoolRow { allow_init_data, ..row }).await.unwrap();
+        let seen = service.references.pool(&mut tx, &pool()).await.unwrap().unwrap();
+        assert_eq!(seen.allow_init_data, allow_init_data, "its own change");
+        if keep {
+            tx.commit().await.unwrap();
+        }
+    };
+    edit(true, false).await;
+    // Another change has the number now that the one before had.
+    edit(false, true).await;
+    let mut tx = service.store.read().await.unwrap();
+    assert!(!service.references.pool(&mut tx, &pool()).await.unwrap().unwrap().allow_init_data);
+}

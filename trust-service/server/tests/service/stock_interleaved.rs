@@ -3,7 +3,7 @@
 //! Stock clients get resources alone. One of each node's own and one that is bound to their pool stand for the keys of volumes.
 
 use crate::fixture::*;
-use crate::interleaved::cases;
+use crate::interleaved::interleave;
 use crate::stock_clients::*;
 use crate::stock_history::{History, Said, Told};
 use ccnode_appraise::default_name;
@@ -14,7 +14,6 @@ use ccnode_protocol::jwe::Jwe;
 use ccnode_protocol::{ATTEST, AttestResponse, Attestation, GRANTS, NodeName};
 use ccnode_testkit::{Boot, Seat, SoftTpm};
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestRunner};
 use reqwest::Method;
 
 /// Bound to the pool, or not.
@@ -362,12 +361,5 @@ async fn case(ops: Vec<Op>) {
 
 #[test]
 fn what_must_never_happen_to_stock_nodes_does_not() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let config =
-        Config { cases: cases(16), failure_persistence: None, max_shrink_iters: 100, ..Config::default() };
-    let checked = TestRunner::new(config).run(&prop::collection::vec(op(), 30..120), |ops| {
-        runtime.block_on(Box::pin(case(ops)));
-        Ok(())
-    });
-    checked.unwrap_or_else(|failure| panic!("{failure}"));
+    interleave(op(), case);
 }
