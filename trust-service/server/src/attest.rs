@@ -95,7 +95,7 @@ async fn ccnode<S: Store>(
             let accepted = Accepted::Ccnode(Box::new(accepted));
             settle(service, sent, &pool, &facts, accepted).await.map_err(|r| about(r.proven()))?;
             let now = service.now();
-            Ok(service.token.issue(&verdict, &session.nonce, &pool.name, now, session.expires.max(now)))
+            Ok(service.token.get().issue(&verdict, &session.nonce, &pool.name, now, session.expires.max(now)))
         }
         // A node on record has proven who it is by activating; others by what appraisal found.
         Err(refusal) if refusal.about.proven || is_known => {

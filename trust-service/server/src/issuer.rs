@@ -10,7 +10,6 @@ use rcgen::{
     DnType, ExtendedKeyUsagePurpose, Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256, PublicKeyData,
     SignatureAlgorithm, SigningKey, SubjectPublicKeyInfo,
 };
-use std::sync::{Arc, PoisonError, RwLock};
 use time::{Duration, OffsetDateTime};
 use zeroize::Zeroizing;
 
@@ -71,27 +70,6 @@ impl ClusterCa {
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
         params.signed_by(&key, &self.issuer).map(|cert| cert.pem()).map_err(IssueError::Sign)
-    }
-}
-
-/// The CA in use; a reload may put another in its place.
-#[derive(Debug)]
-pub struct ClusterCas(RwLock<Arc<ClusterCa>>);
-
-impl ClusterCas {
-    /// This one.
-    pub fn new(ca: ClusterCa) -> Self {
-        Self(RwLock::new(Arc::new(ca)))
-    }
-
-    /// The one in use.
-    pub fn get(&self) -> Arc<ClusterCa> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Takes this one from now on.
-    pub fn set(&self, ca: ClusterCa) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(ca);
     }
 }
 

@@ -11,6 +11,7 @@ pub mod client;
 pub mod collateral;
 pub mod config;
 pub mod cookie;
+pub mod current;
 pub mod enrol;
 pub mod exit;
 pub mod expiry;

@@ -1,6 +1,7 @@
 //! Two listeners, their accept loops with bounds, and an orderly end.
 
 use crate::collateral::{self, BundleFault};
+use crate::current::Current;
 use crate::finish::{self, Side, finish};
 use crate::problem::Refusal;
 use crate::rotate::{NEXT_CA, OLD_CA};
@@ -8,7 +9,7 @@ use crate::rotation::{self, RotationError};
 use crate::service::{OpenError, Service, read};
 use crate::shares::network;
 use crate::store::{SqliteStore, Store};
-use crate::tls::{self, Client, Current, Material, Peer, TlsError};
+use crate::tls::{self, Client, Material, Peer, TlsError};
 use crate::{admin, attest, audit, kbs, node_api, probes, release, stock};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -82,7 +83,8 @@ struct Endpoint {
     listener: TcpListener,
     address: SocketAddr,
     side: Side,
-    tls: Current,
+    /// Of connections to come; those that are open keep theirs.
+    tls: Arc<Current<ServerConfig>>,
     router: Router,
 }
 
@@ -155,8 +157,8 @@ impl Server {
 #[derive(Clone, Debug)]
 pub struct Reload {
     service: Arc<Service<SqliteStore>>,
-    node: Current,
-    admin: Current,
+    node: Arc<Current<ServerConfig>>,
+    admin: Arc<Current<ServerConfig>>,
 }
 
 impl Reload {
@@ -280,7 +282,7 @@ impl Endpoint {
         let fail = |source| ServeError::Listen { address, source };
         let listener = TcpListener::bind(address).await.map_err(fail)?;
         let address = listener.local_addr().map_err(fail)?;
-        Ok(Self { listener, address, side, tls: Current::new(tls), router })
+        Ok(Self { listener, address, side, tls: Arc::new(Current::new(tls)), router })
     }
 
     async fn accept<S: Store>(self, service: Arc<Service<S>>, mut end: watch::Receiver<bool>) {

@@ -4,7 +4,8 @@ use crate::admin::token::{AdminKey, AdminKeyError};
 use crate::admitted::Admitted;
 use crate::collateral::Collateral;
 use crate::config::{Config, ConfigError, MirrorConfig, StockConfig};
-use crate::issuer::ClusterCas;
+use crate::current::Current;
+use crate::issuer::ClusterCa;
 use crate::keys::{KeyError, Sealer};
 use crate::metrics::Metrics;
 use crate::pki::PkiError;
@@ -12,7 +13,7 @@ use crate::references::Memory;
 use crate::rotation::Keys;
 use crate::shares::Shares;
 use crate::store::{SqliteStore, Store, StoreError, Tx as _, VolumeRow};
-use crate::token::{CHAIN, TokenChainError, TokenKeyError, TokenKeys};
+use crate::token::{CHAIN, TokenChainError, TokenKey, TokenKeyError};
 use ccnode_evidence::{Secret, UnixTime};
 use ccnode_mirror::{AtHand, Mirror, MirrorError, Want};
 use ccnode_protocol::NodeName;
@@ -85,13 +86,13 @@ pub struct Service<S> {
     /// Seals session cookies.
     pub cookies: Sealer,
     /// Signs tokens and checkpoints.
-    pub token: TokenKeys,
+    pub token: Current<TokenKey>,
     /// When the key-encryption key of before a rotation was taken beside the new one, while it is there.
     pub rotated: Mutex<Option<Instant>>,
     /// Keys by whose tokens stock administrators come in.
     pub admin_keys: Vec<AdminKey>,
     /// Signs kubelet certificates.
-    pub cluster_ca: ClusterCas,
+    pub cluster_ca: Current<ClusterCa>,
     /// The cluster of pools that name none.
     pub cluster: Option<Cluster>,
     /// Appraisals at a time.
@@ -160,10 +161,10 @@ impl Service<SqliteStore> {
             store,
             at_rest,
             cookies,
-            token: TokenKeys::new(token),
+            token: Current::new(token),
             rotated: Mutex::new(None),
             admin_keys: admin_keys(dir, config.stock.as_ref())?,
-            cluster_ca: ClusterCas::new(cluster_ca),
+            cluster_ca: Current::new(cluster_ca),
             cluster,
             appraisals: Arc::new(Semaphore::new(config.limits.appraisals)),
             attestations,

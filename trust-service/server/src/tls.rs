@@ -11,7 +11,7 @@ use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use std::net::SocketAddr;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use zeroize::Zeroizing;
 
 /// Why TLS can't be set up.
@@ -99,27 +99,6 @@ fn finished(mut config: ServerConfig) -> Arc<ServerConfig> {
     // A node boots and remembers nothing; an administrator's resumed session would outlive the rotation of what it was made by.
     config.send_tls13_tickets = 0;
     Arc::new(config)
-}
-
-/// The configuration of connections to come; those that are open keep theirs.
-#[derive(Clone, Debug)]
-pub struct Current(Arc<RwLock<Arc<ServerConfig>>>);
-
-impl Current {
-    /// Begins with this one.
-    pub fn new(config: Arc<ServerConfig>) -> Self {
-        Self(Arc::new(RwLock::new(config)))
-    }
-
-    /// The one in use.
-    pub fn get(&self) -> Arc<ServerConfig> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Takes this one from now on.
-    pub fn set(&self, config: Arc<ServerConfig>) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = config;
-    }
 }
 
 /// Who is at the other end of a connection.

@@ -17,7 +17,6 @@ use rustls_pki_types::pem::PemObject as _;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
-use std::sync::{Arc, PoisonError, RwLock};
 
 const PROFILE: &str = "tag:github.com,2024:confidential-containers/Trustee";
 // AR4SI trustworthiness tiers: a recognized instance; a recognized, approved set of boot-time executables; an approved
@@ -70,50 +69,6 @@ impl Retired {
         let (Some(x), Some(y)) = (part("x"), part("y")) else { return false };
         let point = [&[4][..], &x, &y].concat();
         UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, point).verify(message, signature).is_ok()
-    }
-}
-
-/// The key that signs tokens and audit checkpoints, and those of before a rotation.
-#[derive(Debug)]
-pub struct TokenKeys(RwLock<Arc<TokenKey>>);
-
-impl TokenKeys {
-    /// These.
-    pub fn new(key: TokenKey) -> Self {
-        Self(RwLock::new(Arc::new(key)))
-    }
-
-    /// Those in use.
-    pub fn get(&self) -> Arc<TokenKey> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Takes these from now on.
-    pub fn set(&self, key: TokenKey) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(key);
-    }
-
-    /// [`TokenKey::issue`] by the key in use.
-    pub fn issue(&self, verdict: &Verdict, nonce: &Nonce, pool: &PoolName, now: u64, expires: u64) -> String {
-        self.get().issue(verdict, nonce, pool, now, expires)
-    }
-
-    /// [`TokenKey::issue_stock`] by the key in use.
-    pub fn issue_stock(
-        &self,
-        verdict: &StockVerdict,
-        nonce: &Nonce,
-        additional: &str,
-        pool: &PoolName,
-        now: u64,
-        expires: u64,
-    ) -> String {
-        self.get().issue_stock(verdict, nonce, additional, pool, now, expires)
-    }
-
-    /// [`TokenKey::bearer`] by all of them.
-    pub fn bearer(&self, token: &str, now: u64) -> Result<Bearer, BearerError> {
-        self.get().bearer(token, now)
     }
 }
 

@@ -67,7 +67,7 @@ pub async fn attest<S: Store>(
                 .await
                 .map_err(|refusal| about(refusal.proven()))?;
             let (now, end) = (service.now(), session.expires);
-            Ok(service.token.issue_stock(
+            Ok(service.token.get().issue_stock(
                 &verdict,
                 &session.nonce,
                 &additional,

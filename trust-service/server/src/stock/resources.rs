@@ -138,7 +138,7 @@ impl Asked {
         }
         let token = text(header::AUTHORIZATION).and_then(|value| value.strip_prefix("Bearer "));
         let bearer = token.ok_or(CookieError::Unknown).map_err(|_| no_token("no bearer token"))?;
-        let bearer = service.token.bearer(bearer, now).map_err(no_token)?;
+        let bearer = service.token.get().bearer(bearer, now).map_err(no_token)?;
         Ok(Self { nonce: bearer.nonce, key: Some(bearer.tee_pubkey) })
     }
 }
