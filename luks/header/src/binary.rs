@@ -31,6 +31,21 @@ impl Role {
             Role::Secondary => *b"SKUL\xba\xbe",
         }
     }
+
+    pub(crate) fn other(self) -> Self {
+        match self {
+            Role::Primary => Role::Secondary,
+            Role::Secondary => Role::Primary,
+        }
+    }
+
+    /// The byte offset of this copy, where copies are of `size` bytes.
+    pub(crate) fn at(self, size: u64) -> u64 {
+        match self {
+            Role::Primary => 0,
+            Role::Secondary => size,
+        }
+    }
 }
 
 impl std::fmt::Display for Role {

@@ -211,15 +211,23 @@ fn difference(first: &Copy<'_>, second: &Copy<'_>) -> Option<&'static str> {
 ///
 /// Fails with what is wrong with the primary.
 pub fn rebuild_secondary(header: &mut [u8]) -> Result<(), CopyError> {
-    let primary = sealed(header, Role::Primary, 0)?;
-    let binary = BinaryHeader { role: Role::Secondary, offset: primary.binary.size, ..primary.binary };
-    let made = [&binary.encode(primary.area), primary.area].concat();
+    let size = sealed(header, Role::Primary, 0)?.binary.size;
+    rebuild(header, Role::Secondary, size)
+}
+
+/// Overwrites the copy `role` in `header`, whose copies are of `size` bytes, with the one that belongs to the other.
+///
+/// Fails with what is wrong with the other.
+pub(crate) fn rebuild(header: &mut [u8], role: Role, size: u64) -> Result<(), CopyError> {
+    let good = sealed(header, role.other(), role.other().at(size))?;
+    let binary = BinaryHeader { role, offset: role.at(size), ..good.binary };
+    let made = [&binary.encode(good.area), good.area].concat();
     let have = header.len() as u64;
     let place =
         usize::try_from(binary.offset).ok().and_then(|at| header.get_mut(at..)?.get_mut(..made.len()));
     match place {
         Some(place) => place.copy_from_slice(&made),
-        None => return Err(CopyError::Truncated { need: binary.offset.saturating_mul(2), have }),
+        None => return Err(CopyError::Truncated { need: size.saturating_mul(2), have }),
     }
     Ok(())
 }

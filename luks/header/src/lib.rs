@@ -2,7 +2,7 @@
 //!
 //! Nothing here does I/O beyond [`std::io::Read`], and nothing links C. The way of a header is
 //! [`read`] once → [`judge`] → [`Judged::require_digest`] → [`Expected`]; only an [`Expected`] is
-//! ever handed to the code that opens a volume. Format: LUKS2 On-Disk Format Specification 1.1.
+//! ever handed to the code that opens a volume. [`find()`] goes it for a disk one of whose copies is damaged, too. Format: LUKS2 On-Disk Format Specification 1.1.
 //!
 //! The partition of a volume, in bytes:
 //!
@@ -18,6 +18,7 @@ mod allow;
 mod binary;
 mod copies;
 mod escape;
+mod find;
 pub mod inspect;
 mod json;
 mod judge;
@@ -33,6 +34,7 @@ pub mod verity;
 pub use allow::{Allowlist, Argon2, Foreign, Keyslots};
 pub use binary::{BinaryHeader, CopyError, Role};
 pub use copies::{Copies, Header, ParseError, rebuild_secondary};
+pub use find::{Found, find};
 pub use judge::{Expected, HeaderDigest, Judged, Segment, examine, judge, read};
 pub use metadata::{Invalid, Problem};
 pub use refusal::{Kind, Refusal, Rule};

@@ -1,6 +1,7 @@
 //! What the allowlist lets pass and what it refuses, each with right checksums in both copies.
 
 mod copies;
+mod find;
 mod keyslots;
 mod members;
 mod patched;
