@@ -140,6 +140,12 @@ impl Boot {
         self.console.ok(step, words, ms);
     }
 
+    /// Tells what went wrong in `step` and is no reason to refuse.
+    fn warn(&mut self, step: Step, words: String) {
+        self.console.warn(step, &words);
+        self.status.warnings.push(words);
+    }
+
     /// Awaits a TPM command and counts the wait.
     async fn tpm<T>(&mut self, command: impl Future<Output = T>) -> T {
         let since = Instant::now();

@@ -5,8 +5,8 @@ use ccnode_evidence::{Code, Secret, Sha256Digest};
 use ccnode_luks_header::mark::{self, Journal, Mark};
 use ccnode_luks_header::verity::RootHash;
 use ccnode_luks_header::{
-    Allowlist, DATA_OFFSET, Expected, HeaderDigest, MARK_OFFSET, Refusal as HeaderRefusal, VolumeId, judge,
-    read,
+    Allowlist, DATA_OFFSET, Expected, Found, HeaderDigest, MARK_OFFSET, Refusal as HeaderRefusal, Role,
+    VolumeId, find, read,
 };
 use ccnode_luks_volume::verity::{self, OpenedVerity, VerityOpenError};
 use ccnode_luks_volume::{
@@ -183,13 +183,22 @@ pub fn sources(service: &Secret<32>, tpm: &[u8]) -> Result<Sources, UnlockError>
     Ok(Sources { kernel, service: Zeroizing::new(*service.expose()), tpm: Zeroizing::new(tpm) })
 }
 
-/// Reads the header once, judges it, and demands the registered digest.
-pub fn read_header(root: &File, digest: &Sha256Digest) -> Result<Expected, UnlockError> {
+/// Reads the header once, judges it, and demands a registered digest; of a damaged copy the other stands in.
+pub fn read_header(root: &File, registered: &[Sha256Digest]) -> Result<Found, UnlockError> {
     let allow = Allowlist::VOLUME;
     let mut root = root;
     root.rewind().map_err(io("reading the LUKS2 header"))?;
-    let judged = judge(read(root, &allow)?, &allow)?;
-    Ok(judged.require_digest(&HeaderDigest(digest.0))?)
+    let registered: Vec<_> = registered.iter().map(|digest| HeaderDigest(digest.0)).collect();
+    Ok(find(read(root, &allow)?, &allow, &registered)?)
+}
+
+/// Writes the copy anew that the disk holds otherwise, and says which.
+pub fn mend(root: &File, found: &Found) -> Result<Option<Role>, UnlockError> {
+    let Some((role, offset, copy)) = found.mend() else { return Ok(None) };
+    root.write_all_at(copy, offset)
+        .and_then(|()| root.sync_all())
+        .map_err(io("writing a copy of the LUKS2 header anew"))?;
+    Ok(Some(role))
 }
 
 /// Maps the volume as /dev/mapper/`name`.

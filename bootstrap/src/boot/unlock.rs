@@ -119,8 +119,21 @@ impl Boot {
     ) -> Result<(), Refusal> {
         let since = Instant::now();
         let path = root.partitions.root.clone();
-        let header = blocking(move || unlock::read_header(&unlock::open_partition(&path, false)?, &digest));
-        let header = header.await??;
+        let found = blocking(move || {
+            let found = unlock::read_header(&unlock::open_partition(&path, false)?, &[digest])?;
+            let mended = match found.mend() {
+                Some(_) => unlock::mend(&unlock::open_partition(&path, true)?, &found)?,
+                None => None,
+            };
+            Ok::<_, unlock::UnlockError>((found.into_header(), mended))
+        });
+        let (header, mended) = found.await??;
+        if let Some(role) = mended {
+            self.warn(
+                Step::Unlock,
+                format!("the {role} copy of the header was damaged: written anew from the other"),
+            );
+        }
         self.status.sums.luks_ms += millis(since);
         let opened = self.open(root, header, &unlock_key(volume)).await?;
         self.mount(&opened).await

@@ -47,8 +47,8 @@ fn a_blank_partition_is_formatted_and_read_back() {
     let root = partition(&mark::blank());
     let header = make(&root, &grant("n/root", 1));
     let digest = Sha256Digest(header.digest().0);
-    assert_eq!(read_header(&root, &digest).unwrap().bytes(), header.bytes());
-    let other = read_header(&root, &Sha256Digest::ZERO).unwrap_err();
+    assert_eq!(read_header(&root, &[digest]).unwrap().header().bytes(), header.bytes());
+    let other = read_header(&root, &[Sha256Digest::ZERO]).unwrap_err();
     assert_eq!(other.code(), Code::HeaderDigest);
 }
 
@@ -86,7 +86,7 @@ fn after_a_power_cut_at_any_write_the_next_grant_starts_again() {
     // After the mark.
     let root = partition(&mark::blank());
     begin_format(&root, may(&root, &grant("n/root", 1)).unwrap()).unwrap();
-    assert_eq!(read_header(&root, &Sha256Digest::ZERO).unwrap_err().code(), Code::HeaderMalformed);
+    assert_eq!(read_header(&root, &[Sha256Digest::ZERO]).unwrap_err().code(), Code::HeaderMalformed);
     make(&root, &grant("n/root", 2));
 
     // Within the header: any prefix of it reached the disk.
@@ -97,7 +97,7 @@ fn after_a_power_cut_at_any_write_the_next_grant_starts_again() {
         root.write_all_at(&tail, u64::try_from(len).unwrap()).unwrap();
         let header = make(&root, &grant("n/root", 2));
         assert_eq!(header.token().generation, 2);
-        assert!(read_header(&root, &Sha256Digest(header.digest().0)).is_ok());
+        assert!(read_header(&root, &[Sha256Digest(header.digest().0)]).is_ok());
     }
 
     // A damaged mark is nobody's (no power cut leaves one): the service's word to wipe is needed.
@@ -120,25 +120,53 @@ fn too_small_is_said_before_anything_is_written() {
     assert_eq!(contents(&root), before);
 }
 
+/// The byte at `offset`, changed.
+fn flip(root: &File, offset: u64) {
+    let mut byte = [0];
+    root.read_exact_at(&mut byte, offset).unwrap();
+    root.write_all_at(&[byte[0] ^ 1], offset).unwrap();
+}
+
 #[test]
 fn t01_patched_and_truncated_headers_are_refused() {
     let root = partition(&mark::blank());
     let digest = Sha256Digest(make(&root, &grant("n/root", 1)).digest().0);
-    // One bit of the salt, of the JSON, of the secondary, of the keyslots area.
-    for offset in [200, 0x1000, 0x4000 + 200, 0x5000, 0x8000] {
-        let mut byte = [0];
-        root.read_exact_at(&mut byte, offset).unwrap();
-        root.write_all_at(&[byte[0] ^ 1], offset).unwrap();
-        let error = read_header(&root, &digest).unwrap_err();
+    // The salt, the JSON, both with right checksums, and the keyslots area.
+    for (copy, at) in [(0, 200), (0, 0x1000), (0x4000, 200), (0x4000, 0x1000), (0x8000, 0)] {
+        let before = contents(&root);
+        flip(&root, copy + at);
+        if copy < 0x8000 {
+            reseal(&root, copy, |_| {});
+        }
+        let error = read_header(&root, &[digest]).unwrap_err();
         assert!(
             matches!(error.code(), Code::HeaderMalformed | Code::HeaderRefused | Code::HeaderDigest),
             "{error}"
         );
-        root.write_all_at(&byte, offset).unwrap();
+        root.write_all_at(&before, 0).unwrap();
     }
-    assert!(read_header(&root, &digest).is_ok());
+    assert!(read_header(&root, &[digest]).is_ok());
     root.set_len(0x8000).unwrap();
-    assert_eq!(read_header(&root, &digest).unwrap_err().code(), Code::HeaderMalformed);
+    assert_eq!(read_header(&root, &[digest]).unwrap_err().code(), Code::HeaderMalformed);
+}
+
+#[test]
+fn a_damaged_copy_is_written_anew_and_said() {
+    let root = partition(&mark::blank());
+    let header = make(&root, &grant("n/root", 1));
+    let (digest, whole) = (Sha256Digest(header.digest().0), contents(&root));
+    assert_eq!(mend(&root, &read_header(&root, &[digest]).unwrap()).unwrap(), None);
+    for (offset, role) in [(0x1000, Role::Primary), (0x4000, Role::Secondary), (0x5000, Role::Secondary)] {
+        flip(&root, offset);
+        let found = read_header(&root, &[digest]).unwrap();
+        assert_eq!(found.header().bytes(), header.bytes());
+        assert_ne!(contents(&root), whole, "looking changes nothing");
+        assert_eq!(mend(&root, &found).unwrap(), Some(role));
+        assert_eq!(contents(&root), whole);
+    }
+    flip(&root, 0x1000);
+    flip(&root, 0x5000);
+    assert_eq!(read_header(&root, &[digest]).unwrap_err().code(), Code::HeaderMalformed);
 }
 
 #[test]
@@ -152,16 +180,20 @@ fn a_bad_grant_is_the_services_fault() {
     assert!(matches!(sources(&Secret::new([1; 32]), &[2; 31]), Err(UnlockError::Random)));
 }
 
-/// Both copies of the header, changed by `change`, with checksums that fit.
+/// The copy of the header at `offset`, changed by `change`, with a checksum that fits.
+fn reseal(root: &File, offset: u64, change: impl Fn(&mut [u8])) {
+    let mut copy = vec![0; 0x4000];
+    root.read_exact_at(&mut copy, offset).unwrap();
+    change(&mut copy);
+    copy[448..512].fill(0);
+    let sum = Sha256Digest::of(&copy);
+    copy[448..480].copy_from_slice(&sum.0);
+    root.write_all_at(&copy, offset).unwrap();
+}
+
 fn patched(root: &File, change: impl Fn(&mut [u8])) {
     for offset in [0, 0x4000] {
-        let mut copy = vec![0; 0x4000];
-        root.read_exact_at(&mut copy, offset).unwrap();
-        change(&mut copy);
-        copy[448..512].fill(0);
-        let sum = Sha256Digest::of(&copy);
-        copy[448..480].copy_from_slice(&sum.0);
-        root.write_all_at(&copy, offset).unwrap();
+        reseal(root, offset, &change);
     }
 }
 
@@ -174,7 +206,7 @@ fn t01_a_sound_header_that_says_what_is_not_allowed_is_refused() {
         let at = copy.windows(cipher.len()).position(|w| w == cipher).unwrap();
         copy[at..at + null.len()].copy_from_slice(null);
     });
-    let error = read_header(&root, &Sha256Digest::ZERO).unwrap_err();
+    let error = read_header(&root, &[Sha256Digest::ZERO]).unwrap_err();
     assert_eq!(
         (error.code(), error.to_string().contains("cipher_null")),
         (Code::HeaderRefused, true),

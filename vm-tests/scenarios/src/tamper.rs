@@ -1,6 +1,7 @@
-//! An attacker's hands: change the UKI on a disk so that it still boots.
+//! An attacker's hands: change the UKI on a disk so that it still boots, or its LUKS2 header so that its checksum is right.
 
 use anyhow::{Context as _, Result, ensure};
+use ccnode_evidence::Sha256Digest;
 use ccnode_images::uki::Uki;
 use ccnode_vm_harness::Image;
 
@@ -52,6 +53,23 @@ pub fn initramfs(disk: &Image) -> Result<()> {
 /// When the ESP can't be written.
 pub fn replace(disk: &Image, uki: &[u8]) -> Result<()> {
     disk.fat_write(&disk.partition("esp")?, UKI, uki)
+}
+
+/// Changes the generation in the copy of the root's LUKS2 header that begins at `offset`, checksum and all.
+///
+/// # Errors
+/// When the disk has no such copy.
+pub fn header_copy(disk: &Image, offset: u64) -> Result<()> {
+    const GENERATION: &[u8] = b"\"generation\":";
+    let root = disk.partition("root")?;
+    let mut copy = disk.read_at(&root, offset, 0x4000)?;
+    let at = copy.windows(GENERATION.len()).position(|w| w == GENERATION).context("no generation")?;
+    let digit = copy.get_mut(at + GENERATION.len()).context("no generation")?;
+    *digit = if *digit == b'9' { b'8' } else { b'9' };
+    copy.get_mut(448..512).context("a short copy")?.fill(0);
+    let sum = Sha256Digest::of(&copy);
+    copy.get_mut(448..480).context("a short copy")?.copy_from_slice(&sum.0);
+    disk.patch(&root, offset, &copy)
 }
 
 fn change(disk: &Image, edit: impl FnOnce(&mut Uki) -> Result<()>) -> Result<()> {

@@ -2,25 +2,35 @@
 
 use anyhow::{Context as _, Result, ensure};
 use ccnode_vm_harness::{Disk, Image, Story};
-use ccnode_vm_scenarios::node::{BOOT, REFUSED, ask, cap, ended};
+use ccnode_vm_scenarios::node::{BOOT, Outcome, REFUSED, ask, cap, ended};
 use ccnode_vm_scenarios::{Node, Stage, console, tamper};
 
-/// The LUKS2 header copies and what lies behind them, in bytes of the partition.
-const SECONDARY: u64 = 0x4000;
+/// Length of one copy of the LUKS2 header, and where the second begins, in bytes of the partition.
+const COPY: u64 = 0x4000;
 
 pub(crate) fn t01_patched_primary_header(story: &Story) -> Result<()> {
-    patched_header(story, 0x1000)
-}
-
-pub(crate) fn t01_patched_secondary_header(story: &Story) -> Result<()> {
-    patched_header(story, SECONDARY + 0x1000)
-}
-
-/// One byte of a header copy's JSON area: refused by its checksum or by the service's digest, and not opened.
-fn patched_header(story: &Story, offset: u64) -> Result<()> {
     let (mut node, trust, cluster, _) = Stage::get()?.ready(story)?;
-    node.disk.flip(&node.disk.partition("root")?, offset)?;
-    let outcome = node.boot(story, "boot", &trust, &cluster)?;
+    tamper::header_copy(&node.disk, 0)?;
+    is_refused(&node.boot(story, "boot", &trust, &cluster)?)
+}
+
+/// Patched with a right checksum it is refused; damaged it is written anew from the primary, and says so.
+pub(crate) fn t01_patched_secondary_header(story: &Story) -> Result<()> {
+    let (mut node, trust, cluster, name) = Stage::get()?.ready(story)?;
+    let root = node.disk.partition("root")?;
+    let good = node.disk.read_at(&root, 0, 2 * COPY as usize)?;
+    tamper::header_copy(&node.disk, COPY)?;
+    is_refused(&node.boot(story, "patched", &trust, &cluster)?)?;
+    node.disk.patch(&root, 0, &good)?;
+    node.disk.flip(&root, COPY + 0x1000)?;
+    let outcome = node.boot(story, "damaged", &trust, &cluster)?;
+    outcome.joined(&name)?;
+    outcome.shows("the secondary copy of the header was damaged: written anew")?;
+    ensure!(node.disk.read_at(&root, 0, good.len())? == good, "the copy is not what it was");
+    Ok(())
+}
+
+fn is_refused(outcome: &Outcome) -> Result<()> {
     let code = outcome.code().unwrap_or_default();
     ensure!(code.starts_with("header-"), "{code}: {}", outcome.console());
     Ok(())
