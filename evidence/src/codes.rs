@@ -191,6 +191,7 @@ codes! {
     Service PolicyIsData "policy-is-data" "Policies are typed data of this service, and no programs are taken for them." "Say who gets a resource with `ccnode resource allow`, and what is attested with `ccnode pool allow` and `ccnode pool hardware`."
     Service SessionsTooMany "sessions-too-many" "One address began more sessions than a minute allows." "Nothing: the node tries again by itself; if many nodes share an address, raise limits.sessions-per-minute-per-address in config.toml."
     Service ReleasesTooMany "releases-too-many" "One node asked for its keys and resources more often than a minute allows." "Nothing: the node tries again by itself; if it has that many resources, raise limits.releases-per-minute-per-node in config.toml."
+    Service SecondAdministrator "second-administrator" "What takes two administrators was proposed by this one." "Have another administrator approve it, with a certificate of another name and another key."
 
     Node ConfigMissing "config-missing" "There is no /etc/ccnode/node.toml in the initramfs." "Rebuild the image; the recipe's [node] names the file."
     Node ConfigMalformed "config-malformed" "The measured configuration can't be read." "Correct the line that the detail names and rebuild the image."

@@ -2,14 +2,14 @@
 
 use crate::hardware::{self, Demands, ReportSatisfied};
 use crate::level::{LaunchMatched, TpmLevel, admitted};
-use crate::references::{Matched, not_capped};
+use crate::references::{PairAdmitted, not_capped};
 use crate::session::{self, Covered, MembersBound, Opened, malformed};
 use crate::verdict::ImageProof;
 use crate::{
-    AkGuarded, Counters, Csr, Kept, LogKind, Offered, References, Refused, Rejection, SelectionExact,
+    AkGuarded, AllowedOnce, Counters, Csr, Kept, LogKind, Offered, References, Refused, Rejection, SelectionExact,
     Session, TpmVerdict, TrustLevel, UnixTime, Verdict, quote,
 };
-use ccnode_evidence::{EventLogs, ImageTuple, PcrSet};
+use ccnode_evidence::{EventLogs, ImageTuple, PcrSet, PlatformTuple};
 use ccnode_protocol::admin::HardwareRecord;
 use ccnode_protocol::{Attestation, limits};
 use ccnode_tpm_eventlog::{EventLog, LogMatchesPcrs, MatchError, own};
@@ -25,8 +25,20 @@ pub fn appraise(
     references: &References<'_>,
     now: UnixTime,
 ) -> Result<Verdict, Box<Refused>> {
+    appraise_allowing(session, attestation, references, None, now)
+}
+
+/// The same where administrators allowed one state once: it passes for an allowed pair, and every other gate stays what it is.
+/// A state that a pair allows makes no use of it.
+pub fn appraise_allowing(
+    session: &Session<'_>,
+    attestation: &Attestation,
+    references: &References<'_>,
+    once: Option<&AllowedOnce>,
+    now: UnixTime,
+) -> Result<Verdict, Box<Refused>> {
     let mut kept = Kept::default();
-    judge(session, attestation, references, now, &mut kept)
+    judge(session, attestation, (references, once), now, &mut kept)
         .map_err(|rejection| Box::new(Refused { rejection, kept }))
 }
 
@@ -48,13 +60,14 @@ struct Reported<'a> {
     covered: Covered,
     report: Option<ReportSatisfied>,
     references: &'a References<'a>,
+    once: Option<&'a AllowedOnce>,
     now: UnixTime,
 }
 
 fn judge(
     session: &Session<'_>,
     attestation: &Attestation,
-    references: &References<'_>,
+    (references, once): (&References<'_>, Option<&AllowedOnce>),
     now: UnixTime,
     kept: &mut Kept,
 ) -> Result<Verdict, Rejection> {
@@ -63,7 +76,7 @@ fn judge(
     let demands = Demands { hardware: references.hardware, collateral: references.collateral, now };
     let report = hardware::judge(session, &opened.sent, &covered, &demands)?;
     kept.hardware = report.as_ref().map(|report| record(session, report));
-    let reported = Reported { session, attestation, opened, covered, report, references, now };
+    let reported = Reported { session, attestation, opened, covered, report, references, once, now };
     match session.tpm {
         Some(tpm) => reported.with_tpm(tpm, kept),
         None => reported.alone(kept),
@@ -109,16 +122,17 @@ impl Reported<'_> {
         let image = references.image(&selection, &proof, &logs.cmdline);
         kept.platform = platform.as_ref().ok().map(|tuple| tuple.id());
         kept.image = image.as_ref().ok().map(|tuple| tuple.id());
-        let (platform, image) = (platform?, image?);
-        let satisfied = references.rest(&Matched { platform, image }, &selection, &proof, &bound)?;
+        let admitted = PairAdmitted::check(references, (platform, image), &selection, self.once)?;
+        let satisfied = references.rest(&admitted, &selection, &proof, &bound)?;
+        let PairAdmitted { platform, image, once } = admitted;
 
         let quoted = TpmVerdict {
             ak_name: tpm.identity.ak_name(),
             counters,
-            platform: platform.id(),
+            platform: platform.map(PlatformTuple::id),
             pcrs: selection.pcrs().clone(),
         };
-        let of = Of { level: level.level, node_id: level.node_id, ephemeral: level.ephemeral };
+        let of = Of { level: level.level, node_id: level.node_id, ephemeral: level.ephemeral, once };
         self.verdict(of, Some(quoted), image, &bound, ImageProof::Pcrs(satisfied))
     }
 
@@ -136,7 +150,7 @@ impl Reported<'_> {
         if bound.init_data.is_some() {
             return Err(malformed("init-data", "without a TPM nothing measures them"));
         }
-        let of = Of { level: TrustLevel::Tee, node_id, ephemeral: true };
+        let of = Of { level: TrustLevel::Tee, node_id, ephemeral: true, once: false };
         self.verdict(of, None, image, &bound, ImageProof::Launch(matched))
     }
 
@@ -169,6 +183,7 @@ impl Reported<'_> {
             csr,
             tee_pubkey: self.attestation.runtime_data.stock.tee_pubkey.clone(),
             init_data: bound.init_data,
+            allowed_once: of.once,
             _proof: proof,
         })
     }
@@ -179,6 +194,7 @@ struct Of {
     level: TrustLevel,
     node_id: ccnode_evidence::Sha256Digest,
     ephemeral: bool,
+    once: bool,
 }
 
 fn record(session: &Session<'_>, report: &ReportSatisfied) -> HardwareRecord {

@@ -4,6 +4,7 @@
 //! alone makes a [`Verdict`]. The order of the gates is the order in which a [`Rejection`] is found.
 
 mod ak;
+mod allowed;
 mod appraisal;
 mod boot;
 mod composite;
@@ -31,7 +32,8 @@ mod verdict;
 mod x509;
 
 pub use ak::{AkGuarded, Attribute, AttributeFault};
-pub use appraisal::{activated, appraise};
+pub use allowed::AllowedOnce;
+pub use appraisal::{activated, appraise, appraise_allowing};
 pub use boot::BootEvents;
 pub use ccnode_evidence::UnixTime;
 pub use composite::PcrDigest;

@@ -2,7 +2,7 @@
 
 use crate::session::MembersBound;
 use crate::{
-    BootEvents, Collateral, EkRoot, Explanation, Hardware, Rejection, SelectionExact, boot_aggregate_pcrs,
+    AllowedOnce, BootEvents, Collateral, EkRoot, Explanation, Hardware, Rejection, SelectionExact, boot_aggregate_pcrs,
 };
 use ccnode_evidence::{ImageTuple, PcrIndex, PcrSet, PcrValues, PlatformTuple, Sha256Digest, TupleEvent};
 use ccnode_tpm_eventlog::{Cmdlines, LogMatchesPcrs, Reference, explain};
@@ -31,10 +31,43 @@ pub struct References<'a> {
 #[derive(Clone, Debug)]
 pub struct ReferencesSatisfied(());
 
-/// What the quoted values matched.
-pub(crate) struct Matched<'a> {
-    pub(crate) platform: &'a PlatformTuple,
+/// Proof that the pool takes the platform and the image together, or that administrators let this very state through once.
+pub(crate) struct PairAdmitted<'a> {
+    /// None where no tuple matches and the state was allowed once.
+    pub(crate) platform: Option<&'a PlatformTuple>,
     pub(crate) image: &'a ImageTuple,
+    /// Whether it took an [`AllowedOnce`].
+    pub(crate) once: bool,
+}
+
+impl<'a> PairAdmitted<'a> {
+    /// Judges what the quoted values matched. An image that is unknown is never admitted.
+    pub(crate) fn check(
+        references: &References<'a>,
+        (platform, image): (Result<&'a PlatformTuple, Rejection>, Result<&'a ImageTuple, Rejection>),
+        quoted: &SelectionExact,
+        once: Option<&AllowedOnce>,
+    ) -> Result<Self, Rejection> {
+        let (platform, image) = match (platform, image) {
+            (platform, Ok(image)) => (platform, image),
+            (Err(rejection), Err(_)) | (Ok(_), Err(rejection)) => return Err(rejection),
+        };
+        let known = platform.as_ref().ok().copied();
+        let covered = once.is_some_and(|once| once.covers(quoted, known, image));
+        match platform {
+            Ok(tuple) if references.pairs.contains(&(tuple.id(), image.id())) => {
+                Ok(Self { platform: known, image, once: false })
+            }
+            _ if covered => Ok(Self { platform: known, image, once: true }),
+            Ok(tuple) => Err(Rejection::PairNotAllowed {
+                platform: tuple.id(),
+                platform_name: tuple.name.clone(),
+                image: image.id(),
+                image_name: format!("{} {}", image.name, image.version),
+            }),
+            Err(unknown) => Err(unknown),
+        }
+    }
 }
 
 impl References<'_> {
@@ -78,23 +111,14 @@ impl References<'_> {
         })
     }
 
-    /// All that is left once both tuples matched.
+    /// All that is left once the pair is admitted.
     pub(crate) fn rest(
         &self,
-        matched: &Matched<'_>,
+        _admitted: &PairAdmitted<'_>,
         quoted: &SelectionExact,
         log: &LogMatchesPcrs<'_>,
         bound: &MembersBound,
     ) -> Result<ReferencesSatisfied, Rejection> {
-        let pair = (matched.platform.id(), matched.image.id());
-        if !self.pairs.contains(&pair) {
-            return Err(Rejection::PairNotAllowed {
-                platform: pair.0,
-                platform_name: matched.platform.name.clone(),
-                image: pair.1,
-                image_name: format!("{} {}", matched.image.name, matched.image.version),
-            });
-        }
         let BootEvents { .. } = BootEvents::check(log)?;
         self.init_data(quoted.pcrs(), bound)?;
         ima(quoted.pcrs())?;

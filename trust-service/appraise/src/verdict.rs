@@ -27,8 +27,8 @@ pub struct TpmVerdict {
     pub ak_name: Vec<u8>,
     /// The quote's counters.
     pub counters: Counters,
-    /// Id of the platform tuple.
-    pub platform: Sha256Digest,
+    /// Id of the platform tuple; `None` where none matches and the state was allowed once.
+    pub platform: Option<Sha256Digest>,
     /// sha256:0-15 as quoted.
     pub pcrs: PcrValues,
 }
@@ -60,6 +60,8 @@ pub struct Verdict {
     pub tee_pubkey: TeePubKey,
     /// Digest of the init-data, where the pool allows it and the node sent some.
     pub init_data: Option<Sha256Digest>,
+    /// Whether no pair of the pool allows this, and an [`crate::AllowedOnce`] alone does.
+    pub allowed_once: bool,
     pub(crate) _proof: ImageProof,
 }
 

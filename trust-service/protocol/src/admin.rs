@@ -9,6 +9,7 @@ mod evidence;
 mod hardware;
 mod nodes;
 mod pools;
+mod proposals;
 mod refusals;
 mod resources;
 mod tuples;
@@ -18,6 +19,7 @@ pub use evidence::{EvidenceVerdict, LAST_EVIDENCE_KIND, LAST_EVIDENCE_VERSION, L
 pub use hardware::{HardwareClaims, HardwareRecord, SnpClaims, SnpTcb, TdxClaims};
 pub use nodes::{Counters, NodeAction, NodeFilter, NodeRecord, NodeState, VolumeRecord, VolumeState};
 pub use pools::{EkRoot, EkRootAdd, OnUnknown, Pair, Pool, PoolCreate, PoolEdit, Rule, TrustLevel};
+pub use proposals::{AllowOnce, Allowance, Pinned, Proposal, ProposalAction, ProposalMake};
 pub use refusals::{Kept, RefusalFilter, RefusalRecord, RefusedBy};
 pub use resources::{Reader, ResourceRecord};
 pub use tuples::{ImageRecord, PlatformRecord};
@@ -70,6 +72,12 @@ pub const NODE_REVOKE: &str = "/ccnode/v1/admin/nodes/{node}/revoke";
 pub const NODE_REGRANT: &str = "/ccnode/v1/admin/nodes/{node}/regrant";
 /// A node's last evidence with its verdict: GET answers the [`LastEvidence`].
 pub const NODE_EVIDENCE: &str = "/ccnode/v1/admin/nodes/{node}/last-evidence";
+/// What waits for a second administrator: GET lists [`Proposal`]s, POST makes one of a [`ProposalMake`].
+pub const PROPOSALS: &str = "/ccnode/v1/admin/proposals";
+/// One proposal: GET, DELETE withdraws it.
+pub const PROPOSAL: &str = "/ccnode/v1/admin/proposals/{id}";
+/// POST by another administrator than the one who proposed it: it is done, and the answer is the [`Proposal`] with both names.
+pub const PROPOSAL_APPROVE: &str = "/ccnode/v1/admin/proposals/{id}/approve";
 /// Refusals: GET with a [`RefusalFilter`] as query lists [`RefusalRecord`]s, newest first, without `kept`.
 pub const REFUSALS: &str = "/ccnode/v1/admin/refusals";
 /// One refusal, with what was kept of its evidence: GET.

@@ -6,14 +6,17 @@ use crate::enrol::{self, Decision, Facts, TpmFacts};
 use crate::extract::InTurn;
 use crate::finish::CorrelationId;
 use crate::kbs::tee_key;
+use crate::once;
 use crate::last::{LOG, Logs, Sent};
 use crate::problem::Refusal;
 use crate::references::References;
 use crate::service::Service;
 use crate::stock;
-use crate::store::{AuditEntry, NodeRow, PoolRow, SessionRow, SessionVerdict, StockAccepted, Store, Tx};
+use crate::store::{
+    AllowanceRow, AuditEntry, Machine, NodeRow, PoolRow, SessionRow, SessionVerdict, StockAccepted, Store, Tx,
+};
 use axum::extract::State;
-use ccnode_appraise::{Refused, TpmIdentity, UnixTime, Verdict, activated, appraise};
+use ccnode_appraise::{Refused, TpmIdentity, UnixTime, Verdict, activated, appraise_allowing};
 use ccnode_evidence::{Code, EvidenceKind, Sha256Digest};
 use ccnode_mirror::AtHand;
 use ccnode_protocol::admin::NodeState;
@@ -62,14 +65,25 @@ async fn ccnode<S: Store>(
     }
     // For a known node the record decides, whatever its configuration says.
     let is_known = known.is_some();
+    let once = match &known {
+        Some(node) => once::open(&mut tx, &node.identity, service.now()).await?,
+        None => None,
+    };
+    let machine = identity.as_ref().zip(node_id).map(|(tpm, identity)| {
+        // What a refusal is of, and an exception from it.
+        Machine { identity, ak_name: hex::encode(tpm.ak_name()) }
+    });
     let (pool_name, name) = match known {
         Some(node) => (node.pool, node.name),
         None => (session.pool.clone(), default.clone()),
     };
-    let about = |refusal: Refusal| refusal.of(&pool_name, &name);
+    let about = |refusal: Refusal| refusal.of(&pool_name, &name).by_machine(machine.as_ref());
     let pool = service.references.pool(&mut tx, &pool_name).await?;
     let references = match &pool {
-        Some(pool) => References::of(pool, service.at_hand()),
+        Some(pool) => {
+            let once = once.as_ref().map(AllowanceRow::appraised);
+            References::of(pool, service.at_hand()).allowing(once)
+        }
         None => References::of_no_pool(AtHand::shelf(service.collateral.current(UnixTime(service.now())))),
     };
     drop(tx);
@@ -91,7 +105,7 @@ async fn ccnode<S: Store>(
     match verdict {
         Ok(verdict) => {
             let facts = facts(&session, &verdict, boot_ends(service));
-            let accepted = accepted(&verdict, &facts, pool.judged_by());
+            let accepted = accepted(&verdict, &facts, pool.judged_by(), once.as_ref());
             let accepted = Accepted::Ccnode(Box::new(accepted));
             settle(service, sent, &pool, &facts, accepted).await.map_err(|r| about(r.proven()))?;
             let now = service.now();
@@ -178,7 +192,8 @@ impl Case {
 
 fn ccnode_case(case: &Case, now: UnixTime) -> Result<Verdict, Box<Refused>> {
     let challenge = case.session.challenge(case.identity.as_ref());
-    appraise(&challenge, &case.attestation, &case.references.borrow(), now)
+    let References { once, .. } = &case.references;
+    appraise_allowing(&challenge, &case.attestation, &case.references.borrow(), once.as_ref(), now)
 }
 
 /// When the record of a node of one boot goes that attests now.
@@ -337,11 +352,16 @@ async fn write_node<T: crate::store::Tx>(
     }
 }
 
-fn accepted(verdict: &Verdict, facts: &Facts, judged_by: Sha256Digest) -> SessionVerdict {
+fn accepted(
+    verdict: &Verdict,
+    facts: &Facts,
+    judged_by: Sha256Digest,
+    once: Option<&AllowanceRow>,
+) -> SessionVerdict {
     SessionVerdict {
         reset_count: facts.tpm.as_ref().map(|tpm| tpm.counters.reset_count),
         tee_pubkey: verdict.tee_pubkey.clone(),
-        platform: verdict.tpm.as_ref().map(|tpm| tpm.platform),
+        platform: verdict.tpm.as_ref().and_then(|tpm| tpm.platform),
         image: verdict.image,
         level: Some(facts.level),
         kind: Some(facts.kind),
@@ -349,6 +369,7 @@ fn accepted(verdict: &Verdict, facts: &Facts, judged_by: Sha256Digest) -> Sessio
         verity_hash: verdict.verity_hash,
         csr: verdict.csr.as_ref().map(|csr| Sha256Digest::of(csr.der())),
         judged_by: Some(judged_by),
+        once: once.filter(|_| verdict.allowed_once).map(AllowanceRow::once),
     }
 }
 
@@ -361,7 +382,7 @@ fn facts(session: &Session, verdict: &Verdict, expires: u64) -> Facts {
         tpm: verdict.tpm.as_ref().map(|tpm| TpmFacts {
             ak_name: hex::encode(&tpm.ak_name),
             counters: crate::references::counters(&tpm.counters),
-            platform: Some(tpm.platform),
+            platform: tpm.platform,
         }),
         hardware: verdict.hardware.clone(),
         image: Some(verdict.image),

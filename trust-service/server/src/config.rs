@@ -61,6 +61,12 @@ pub struct Config {
     /// How long a node of one boot is on record.
     #[serde(default = "ephemeral_lifetime")]
     pub ephemeral_lifetime: Lifetime,
+    /// How long a proposal waits for a second administrator.
+    #[serde(default = "proposal_lifetime")]
+    pub proposal_lifetime: Lifetime,
+    /// How long after its approval a node may make use of what it was allowed once.
+    #[serde(default = "allow_once_lifetime")]
+    pub allow_once_lifetime: Lifetime,
     /// The cluster of pools that name none.
     #[serde(default)]
     pub cluster: Option<ClusterConfig>,
@@ -259,6 +265,14 @@ fn ephemeral_lifetime() -> Lifetime {
     Lifetime(Duration::from_secs(24 * 3600))
 }
 
+fn proposal_lifetime() -> Lifetime {
+    Lifetime(Duration::from_secs(4 * 3600))
+}
+
+fn allow_once_lifetime() -> Lifetime {
+    Lifetime(Duration::from_secs(900))
+}
+
 fn newcomers_per_minute() -> u32 {
     10
 }
@@ -285,6 +299,8 @@ impl Config {
             grant_lifetime: grant_lifetime(),
             certificate_lifetime: certificate_lifetime(),
             ephemeral_lifetime: ephemeral_lifetime(),
+            proposal_lifetime: proposal_lifetime(),
+            allow_once_lifetime: allow_once_lifetime(),
             cluster: None,
             collateral: None,
             stock: None,

@@ -181,7 +181,8 @@ pub async fn record<S: Store>(service: &Service<S>, refusal: &Refusal, id: &str)
         kept: about.kept.clone(),
     };
     let text = refusal.text(&record.correlation_id);
-    let number = tx.insert_refusal(&RefusalRow { record, proven: about.proven }).await?;
+    let machine = about.machine.clone().filter(|_| about.proven);
+    let number = tx.insert_refusal(&RefusalRow { record, proven: about.proven, machine }).await?;
     tx.trim_refusals(pool.as_ref(), about.node.as_ref(), &service.config.keep).await?;
     let name = about.node.as_ref().map_or("?".to_owned(), ToString::to_string);
     let who = if about.proven { "node" } else { "unproven" };

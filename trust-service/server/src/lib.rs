@@ -25,6 +25,7 @@ pub mod keys;
 pub mod last;
 pub mod metrics;
 pub mod node_api;
+pub mod once;
 pub mod pki;
 pub mod probes;
 pub mod problem;

@@ -243,9 +243,9 @@ async fn granted_still<T: Tx>(tx: &mut T, grant: &GrantRow, pool: &Pool) -> Resu
         None => None,
     };
     let text = "the session that was granted is not on record any more";
-    let verdict = session.and_then(|session| session.verdict);
-    let verdict = verdict.ok_or_else(|| Refusal::new(Code::SessionExpired, text))?;
-    still_allowed(pool, &verdict)
+    let verdict = session.and_then(|session| session.verdict.zip(Some(session.nonce)));
+    let (verdict, nonce) = verdict.ok_or_else(|| Refusal::new(Code::SessionExpired, text))?;
+    still_allowed(tx, pool, (&grant.identity, &nonce), &verdict).await
 }
 
 /// `POST /ccnode/v1/certificate`: one certificate for the request that the transcript bound, while the pool takes what was attested.

@@ -1,5 +1,6 @@
 //! Refusals: made where something is decided, recorded and answered in one place.
 
+use crate::store::Machine;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use ccnode_appraise::{Refused, Rejection};
@@ -53,6 +54,8 @@ pub struct About {
     pub hardware: Option<HardwareRecord>,
     /// What is kept of the evidence.
     pub kept: Option<Kept>,
+    /// The TPM that activated.
+    pub machine: Option<Machine>,
     /// The node's own correlation id, where the node refused.
     pub correlation_id: Option<String>,
     /// When to try again, seconds from now, where that alone helps.
@@ -75,6 +78,7 @@ impl Default for About {
             level: None,
             hardware: None,
             kept: None,
+            machine: None,
             correlation_id: None,
             retry_after: None,
         }
@@ -119,6 +123,13 @@ impl Refusal {
     pub fn of(mut self, pool: &PoolName, node: &NodeName) -> Self {
         self.about.pool = Some(pool.clone());
         self.about.node = Some(node.clone());
+        self
+    }
+
+    /// Names the TPM that activated.
+    #[must_use]
+    pub fn by_machine(mut self, machine: Option<&Machine>) -> Self {
+        self.about.machine = machine.cloned();
         self
     }
 
@@ -209,7 +220,7 @@ fn variant(code: Code) -> &'static str {
         Code::NotFound => "NotFound",
         Code::Conflict => "Conflict",
         Code::BodyTooLarge => "BodyTooLarge",
-        Code::AdminUnauthenticated | Code::RoleMissing => "AdminAuth",
+        Code::AdminUnauthenticated | Code::RoleMissing | Code::SecondAdministrator => "AdminAuth",
         _ => "AttestationError",
     }
 }
@@ -229,7 +240,7 @@ pub fn node_status(code: Code) -> StatusCode {
 pub fn admin_status(code: Code) -> StatusCode {
     match code {
         Code::AdminUnauthenticated => StatusCode::UNAUTHORIZED,
-        Code::RoleMissing => StatusCode::FORBIDDEN,
+        Code::RoleMissing | Code::SecondAdministrator => StatusCode::FORBIDDEN,
         Code::NotFound => StatusCode::NOT_FOUND,
         Code::Conflict => StatusCode::CONFLICT,
         Code::BodyTooLarge => StatusCode::PAYLOAD_TOO_LARGE,

@@ -4,7 +4,7 @@ use crate::enrol;
 use crate::problem::Refusal;
 use crate::store::{PoolRow, StoreError, Tx};
 use ccnode_appraise::stock::{ReferenceValues, StockReferences};
-use ccnode_appraise::{EkRoot, Hardware};
+use ccnode_appraise::{AllowedOnce, EkRoot, Hardware};
 use ccnode_evidence::{ImageTuple, PlatformTuple, Sha256Digest};
 use ccnode_mirror::AtHand;
 use ccnode_protocol::PoolName;
@@ -20,6 +20,8 @@ pub struct References {
     kept: Arc<Kept>,
     /// Reference values that were posted for its pool, which stock evidence alone is compared with.
     values: Option<ReferenceValues>,
+    /// What its node was allowed once, as long as that can be used.
+    pub once: Option<AllowedOnce>,
     /// What is at hand besides the evidence; an appraisal may be made again with more.
     pub collateral: AtHand,
 }
@@ -94,7 +96,13 @@ impl Memory {
 impl References {
     /// Those of a pool.
     pub fn of(pool: &Pool, collateral: AtHand) -> Self {
-        Self { kept: pool.kept.clone(), values: None, collateral }
+        Self { kept: pool.kept.clone(), collateral, ..Self::default() }
+    }
+
+    /// The same for a node that was allowed something once.
+    #[must_use]
+    pub fn allowing(self, once: Option<AllowedOnce>) -> Self {
+        Self { once, ..self }
     }
 
     /// The same for evidence of stock clients, with the pool's reference values. `posted` are those of the store.

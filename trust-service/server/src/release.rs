@@ -7,6 +7,7 @@ use crate::finish::CorrelationId;
 use crate::kbs::tee_key;
 use crate::keys::{random, secret_hash};
 use crate::node_api::{Attested, attested, cluster};
+use crate::once;
 use crate::problem::Refusal;
 use crate::references::Pool;
 use crate::service::Service;
@@ -14,7 +15,7 @@ use crate::store::{
     AuditEntry, GrantKind, GrantRow, NodeRow, PoolRow, SessionRow, SessionVerdict, Store, Tx, VolumeRow,
 };
 use axum::extract::State;
-use ccnode_evidence::{Code, Secret, Sha256Digest};
+use ccnode_evidence::{Code, Nonce, Secret, Sha256Digest};
 use ccnode_protocol::NodeName;
 use ccnode_protocol::admin::{Pair, VolumeRecord, VolumeState};
 use ccnode_protocol::grants::{Grant, Grants, RootGrant, VolumeAction, VolumeGrant};
@@ -39,7 +40,7 @@ pub async fn grants<S: Store>(
     }
     let mut tx = service.store.write().await?;
     let attested = attested(&service, &mut tx, &session).await?;
-    let Attested { session: row, verdict, node, pool } = &attested;
+    let Attested { session: row, verdict, node, .. } = &attested;
     let about = |refusal: Refusal| refusal.of(&node.pool, &node.name).proven();
     in_pace(&service, node).map_err(about)?;
     let (grants, action) = match &row.grants {
@@ -47,7 +48,7 @@ pub async fn grants<S: Store>(
             (again(&service, &mut tx, &attested, sealed).await.map_err(about)?, "session.repeated")
         }
         None => {
-            let made = release(&service, &mut tx, row, node, verdict, pool).await.map_err(about)?;
+            let made = release(&service, &mut tx, &attested, &id).await.map_err(about)?;
             (made, "session.granted")
         }
     };
@@ -101,7 +102,7 @@ async fn again<S: Store>(
         still_granted(granted, tx.volume(&granted.id).await?)?;
     }
     this_boot(node, verdict.reset_count)?;
-    still_allowed(pool, verdict)?;
+    still_allowed(tx, pool, (&node.identity, &row.nonce), verdict).await?;
     grants.time = service.now();
     Ok(grants)
 }
@@ -167,16 +168,23 @@ async fn count<T: Tx>(
     Ok(NodeRow { release_reset: reset, releases: releases + 1, ..node.clone() })
 }
 
-/// Whether the pool still takes what was attested: it may have been edited between verdict and release.
-pub(crate) fn still_allowed(pool: &Pool, verdict: &SessionVerdict) -> Result<(), Refusal> {
+/// Whether the pool still takes what was attested: it may have been edited between verdict and release. `of` is whose session, and its
+/// nonce.
+pub(crate) async fn still_allowed<T: Tx>(
+    tx: &mut T,
+    pool: &Pool,
+    of: (&Sha256Digest, &Nonce),
+    verdict: &SessionVerdict,
+) -> Result<(), Refusal> {
     enrol::still_admitted(pool, verdict.kind, verdict.level)?;
     let image = verdict.image;
-    match verdict.platform {
-        None if !pool.hardware.images().any(|listed| listed == image) => {
+    match (verdict.once, verdict.platform) {
+        (Some(once), _) => once::spent_by(tx, of.0, of.1, &once).await?,
+        (None, None) if !pool.hardware.images().any(|listed| listed == image) => {
             let text = format!("pool {} no longer lists a launch for image {image}", pool.name);
             return Err(Refusal::new(Code::LaunchUnknown, text));
         }
-        Some(platform) if !pool.allows(Pair { platform, image }) => {
+        (None, Some(platform)) if !pool.allows(Pair { platform, image }) => {
             let text = format!("pool {} no longer allows this platform and image together", pool.name);
             return Err(Refusal::new(Code::PairNotAllowed, text));
         }
@@ -192,15 +200,14 @@ pub(crate) fn still_allowed(pool: &Pool, verdict: &SessionVerdict) -> Result<(),
 async fn release<S: Store>(
     service: &Service<S>,
     tx: &mut S::Tx,
-    row: &SessionRow,
-    node: &NodeRow,
-    verdict: &SessionVerdict,
-    pool: &Pool,
+    Attested { session: row, verdict, node, pool }: &Attested,
+    id: &str,
 ) -> Result<Grants, Refusal> {
     this_boot(node, verdict.reset_count)?;
     let now = service.now();
     let counted = count(tx, node, verdict, now).await?;
-    still_allowed(pool, verdict)?;
+    once::spend(service, tx, row, node, verdict, id).await?;
+    still_allowed(tx, pool, (&node.identity, &row.nonce), verdict).await?;
     let expires = now.saturating_add(service.config.grant_lifetime.seconds());
     let root = match verdict.ephemeral {
         // The identity is nobody's at the next boot: a volume would be nobody's, too.

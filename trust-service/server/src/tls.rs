@@ -1,5 +1,6 @@
 //! TLS 1.3 for both listeners; on the administrators' one, certificates of the service's CA say who a client is.
 
+use ccnode_evidence::Sha256Digest;
 use rustls::crypto::CryptoProvider;
 use rustls::crypto::aws_lc_rs::cipher_suite::{
     TLS13_AES_128_GCM_SHA256, TLS13_AES_256_GCM_SHA384, TLS13_CHACHA20_POLY1305_SHA256,
@@ -117,6 +118,8 @@ pub struct Client {
     pub name: String,
     /// Organizational units.
     pub roles: Vec<String>,
+    /// SHA-256 of its SubjectPublicKeyInfo.
+    pub key: Sha256Digest,
 }
 
 impl Client {
@@ -126,6 +129,7 @@ impl Client {
         let subject = cert.subject();
         let name = subject.iter_common_name().next()?.as_str().ok()?.to_owned();
         let roles = subject.iter_organizational_unit().filter_map(|ou| ou.as_str().ok());
-        Some(Self { name, roles: roles.map(str::to_owned).collect() })
+        let key = Sha256Digest::of(cert.public_key().raw);
+        Some(Self { name, roles: roles.map(str::to_owned).collect(), key })
     }
 }

@@ -23,6 +23,8 @@ const PROFILE: &str = "tag:github.com,2024:confidential-containers/Trustee";
 // configuration. What is not appraised is 0, "no claim".
 const RECOGNIZED_INSTANCE: i8 = 2;
 const APPROVED_BOOT: i8 = 3;
+/// Executables that are not recognized: a warning.
+const UNRECOGNIZED: i8 = 33;
 const APPROVED_CONFIG: i8 = 2;
 const GENUINE_HARDWARE: i8 = 2;
 /// Longer ones are none of ours.
@@ -160,7 +162,8 @@ impl TokenKey {
 
     /// The token of a verdict, valid from `now` to `expires` (seconds since 1970).
     pub fn issue(&self, verdict: &Verdict, nonce: &Nonce, pool: &PoolName, now: u64, expires: u64) -> String {
-        self.token(verdict.hardware.is_some(), &evidence(verdict, nonce), pool, now, expires)
+        let boot = if verdict.allowed_once { UNRECOGNIZED } else { APPROVED_BOOT };
+        self.token((verdict.hardware.is_some(), boot), &evidence(verdict, nonce), pool, now, expires)
     }
 
     /// The token of a stock client's verdict; `additional` is its additional evidence as sent.
@@ -174,11 +177,19 @@ impl TokenKey {
         expires: u64,
     ) -> String {
         let evidence = stock_evidence(verdict, nonce, additional);
-        self.token(verdict.hardware.is_some(), &evidence, pool, now, expires)
+        self.token((verdict.hardware.is_some(), APPROVED_BOOT), &evidence, pool, now, expires)
     }
 
-    /// Only what was accepted gets a token, so the status is always `affirming`.
-    fn token(&self, hardware: bool, evidence: &Value, pool: &PoolName, now: u64, expires: u64) -> String {
+    /// Only what was accepted gets a token, so the status is `affirming`, unless administrators allowed what no reference does.
+    fn token(
+        &self,
+        (hardware, boot): (bool, i8),
+        evidence: &Value,
+        pool: &PoolName,
+        now: u64,
+        expires: u64,
+    ) -> String {
+        let status = if boot == APPROVED_BOOT { "affirming" } else { "warning" };
         let hardware = if hardware { GENUINE_HARDWARE } else { 0 };
         let header =
             json!({"typ": "JWT", "alg": "ES256", "kid": self.jwk.get("kid"), "jwk": self.header_jwk});
@@ -189,10 +200,10 @@ impl TokenKey {
             "exp": expires,
             "ear.verifier-id": {"developer": "ccnode", "build": concat!("ccnode-trust ", env!("CARGO_PKG_VERSION"))},
             "submods": {"cpu0": {
-                "ear.status": "affirming",
+                "ear.status": status,
                 "ear.trustworthiness-vector": {
                     "instance-identity": RECOGNIZED_INSTANCE,
-                    "executables": APPROVED_BOOT,
+                    "executables": boot,
                     "configuration": APPROVED_CONFIG,
                     "file-system": 0, "hardware": hardware, "runtime-opaque": 0, "storage-opaque": 0, "sourced-data": 0,
                 },
@@ -261,7 +272,8 @@ fn evidence(verdict: &Verdict, nonce: &Nonce) -> Value {
             "tee": verdict.kind,
             "identity": verdict.node_id.hex(),
             "ephemeral": verdict.ephemeral,
-            "platform": verdict.tpm.as_ref().map(|tpm| tpm.platform.hex()),
+            "platform": verdict.tpm.as_ref().and_then(|tpm| tpm.platform).map(|id| id.hex()),
+            "allowed-once": verdict.allowed_once,
             "image": verdict.image.hex(),
             "image-name": verdict.image_name,
             "hardware": verdict.hardware,

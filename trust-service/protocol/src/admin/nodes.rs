@@ -3,7 +3,7 @@
 use ccnode_evidence::{EvidenceKind, Sha256Digest};
 use serde::{Deserialize, Serialize};
 
-use super::{HardwareRecord, TrustLevel};
+use super::{Allowance, HardwareRecord, TrustLevel};
 use crate::{NodeName, PoolName};
 
 /// Where a node stands.
@@ -119,6 +119,9 @@ pub struct NodeRecord {
     pub platform: Option<Sha256Digest>,
     /// Image of its last verdict.
     pub image: Option<Sha256Digest>,
+    /// What two administrators allowed it once, and whether it made use of that.
+    #[serde(default)]
+    pub allowed_once: Option<Allowance>,
     /// Its volumes.
     pub volumes: Vec<VolumeRecord>,
     /// When it was first seen, seconds since 1970.

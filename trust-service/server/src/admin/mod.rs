@@ -2,6 +2,7 @@
 
 mod nodes;
 mod pools;
+mod proposals;
 mod records;
 mod resources;
 pub mod stock;
@@ -22,7 +23,7 @@ use axum::http::request::Parts;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{MethodRouter, delete, get, post};
-use ccnode_evidence::Code;
+use ccnode_evidence::{Code, Sha256Digest};
 use ccnode_protocol::admin;
 use std::sync::Arc;
 
@@ -52,6 +53,9 @@ pub fn routes<S: Store>() -> Vec<(&'static str, MethodRouter<Arc<Service<S>>>)> 
         (admin::NODE_APPROVE, post(nodes::approve::<S>)),
         (admin::NODE_REVOKE, post(nodes::revoke::<S>)),
         (admin::NODE_REGRANT, post(nodes::regrant::<S>)),
+        (admin::PROPOSALS, get(proposals::list::<S>).post(proposals::make::<S>)),
+        (admin::PROPOSAL, get(proposals::show::<S>).delete(proposals::withdraw::<S>)),
+        (admin::PROPOSAL_APPROVE, post(proposals::approve::<S>)),
         (admin::REFUSALS, get(records::refusals::<S>)),
         (admin::REFUSAL, get(records::refusal::<S>)),
         (admin::AUDIT, get(records::audit_rows::<S>)),
@@ -76,6 +80,8 @@ pub fn router<S: Store>(service: &Arc<Service<S>>) -> Router {
 pub struct Admin {
     /// The certificate's common name.
     pub name: String,
+    /// SHA-256 of the key that spoke: the certificate's SubjectPublicKeyInfo, or the one of a token's key.
+    pub key: Sha256Digest,
     /// The request's correlation id.
     pub correlation_id: String,
 }
@@ -120,7 +126,8 @@ async fn by_certificate<S: Store>(service: &Service<S>, asked: &Asked) -> Result
     let Asked { client, path, metrics, correlation_id } = asked;
     let none = || Refusal::new(Code::AdminUnauthenticated, "the connection has no client certificate");
     let client = client.as_ref().ok_or_else(none)?;
-    let admin = Admin { name: printable(&client.name), correlation_id: correlation_id.clone() };
+    let (name, correlation_id) = (printable(&client.name), correlation_id.clone());
+    let admin = Admin { name, key: client.key, correlation_id };
     let allowed = |role: &String| role == CLUSTER_ADMIN || (role == METRICS && *metrics);
     if !client.roles.iter().any(allowed) {
         if let Err(error) = denied(service, &admin, path).await {

@@ -13,7 +13,7 @@ use axum::http::StatusCode;
 use ccnode_evidence::Code;
 use ccnode_protocol::NodeName;
 use ccnode_protocol::admin::{
-    LastEvidence, NodeAction, NodeFilter, NodeRecord, NodeState, VolumeRecord, VolumeState,
+    Allowance, LastEvidence, NodeAction, NodeFilter, NodeRecord, NodeState, VolumeRecord, VolumeState,
 };
 use serde_json::json;
 use std::sync::Arc;
@@ -160,7 +160,7 @@ async fn swap<T: Tx>(tx: &mut T, from: &VolumeRow, to: &VolumeRow) -> Result<(),
     }
 }
 
-fn reason(action: NodeAction) -> Result<Option<String>, Refusal> {
+pub(super) fn reason(action: NodeAction) -> Result<Option<String>, Refusal> {
     match action.reason {
         Some(text) if text.len() > REASON => Err(Refusal::new(
             Code::MalformedRequest,
@@ -170,7 +170,7 @@ fn reason(action: NodeAction) -> Result<Option<String>, Refusal> {
     }
 }
 
-fn word(state: NodeState) -> &'static str {
+pub(super) fn word(state: NodeState) -> &'static str {
     match state {
         NodeState::Pending => "pending",
         NodeState::Active => "active",
@@ -180,7 +180,7 @@ fn word(state: NodeState) -> &'static str {
     }
 }
 
-async fn find<T: Tx>(tx: &mut T, name: &NodeName) -> Result<NodeRow, Refusal> {
+pub(super) async fn find<T: Tx>(tx: &mut T, name: &NodeName) -> Result<NodeRow, Refusal> {
     tx.node_named(name).await?.ok_or_else(|| absent("node", name))
 }
 
@@ -198,7 +198,16 @@ async fn done<S: Store>(
 
 async fn assemble<T: Tx>(tx: &mut T, row: NodeRow) -> Result<NodeRecord, Refusal> {
     let volumes = tx.volumes(&row.identity).await?.into_iter().map(|v| v.record).collect();
+    let reset = row.counters.map(|counters| counters.reset_count);
+    let allowed_once = tx.allowance(&row.identity).await?.map(|allowed| Allowance {
+        proposal: allowed.proposal,
+        refusal: allowed.state.refusal,
+        expires: allowed.expires,
+        used: allowed.used.as_ref().map(|used| used.at),
+        this_boot: allowed.used.is_some_and(|used| Some(used.reset) == reset),
+    });
     Ok(NodeRecord {
+        allowed_once,
         identity: row.identity,
         name: row.name,
         pool: row.pool,

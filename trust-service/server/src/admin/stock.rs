@@ -4,7 +4,7 @@
 //! router and a guard of their own.
 
 use super::resources::{remove, store, uri};
-use super::token::{self, AdminKey};
+use super::token;
 use super::{Admin, Asked, absent, by_certificate};
 use crate::audit;
 use crate::extract::{Json, Part, Raw};
@@ -84,8 +84,8 @@ fn by_token<S: Store>(
         refused("the connection has no client certificate, and the request no bearer token".into())
     })?;
     let key = token::verify(&service.admin_keys, token, service.now());
-    let name = key.map(AdminKey::name).map_err(|error| refused(format!("Authorization: {error}")))?;
-    Ok(Admin { name, correlation_id })
+    let key = key.map_err(|error| refused(format!("Authorization: {error}")))?;
+    Ok(Admin { name: key.name(), key: key.id(), correlation_id })
 }
 
 async fn set<S: Store>(

@@ -79,6 +79,11 @@ impl AdminKey {
         }
     }
 
+    /// SHA-256 of its SubjectPublicKeyInfo.
+    pub fn id(&self) -> Sha256Digest {
+        self.id
+    }
+
     /// The key's name in the audit log: the beginning of the SHA-256 of its SubjectPublicKeyInfo.
     pub fn name(&self) -> String {
         format!("stock-key-{}", self.id.hex().chars().take(12).collect::<String>())

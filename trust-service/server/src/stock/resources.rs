@@ -160,7 +160,8 @@ async fn reader<S: Store>(service: &Service<S>, tx: &mut S::Tx, asked: &Asked) -
             let (node, pool) = node_api::active(service, tx, &row.identity).await?;
             let about = |refusal: Refusal| refusal.of(&node.pool, &node.name).proven();
             release::this_boot(&node, verdict.reset_count).map_err(about)?;
-            release::still_allowed(&pool, &verdict).map_err(about)?;
+            let of = (&row.identity, &row.nonce);
+            release::still_allowed(tx, &pool, of, &verdict).await.map_err(about)?;
             (node, pool, Form::Ccnode, verdict.tee_pubkey)
         }
         (None, Some(stock)) => {

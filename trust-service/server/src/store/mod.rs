@@ -6,8 +6,8 @@ mod rows;
 mod sqlite;
 
 pub use rows::{
-    AuditEntry, EvidenceRow, GrantKind, GrantRow, NodeRow, PoolRow, RefusalRow, ResourceRow, Sealed,
-    SealedAt, Seen, SessionRow, SessionVerdict, StockAccepted, Tuple, VolumeRow,
+    AllowanceRow, AllowanceUsed, AuditEntry, EvidenceRow, GrantKind, GrantRow, Machine, NodeRow, Once,
+    PoolRow, ProposalRow, RefusalRow, ResourceRow, Sealed, SealedAt, Seen, SessionRow, SessionVerdict, StockAccepted, Tuple, VolumeRow,
 };
 pub use sqlite::SqliteStore;
 
@@ -236,6 +236,28 @@ pub trait Tx: Send {
         node: Option<&NodeName>,
         keep: &Keep,
     ) -> impl Future<Output = Result<()>> + Send;
+
+    /// Oldest first.
+    fn proposals(&mut self) -> impl Future<Output = Result<Vec<ProposalRow>>> + Send;
+    fn proposal(&mut self, id: u64) -> impl Future<Output = Result<Option<ProposalRow>>> + Send;
+    /// Answers the new row's number, which no other ever had; `row.id` is not read.
+    fn insert_proposal(&mut self, row: &ProposalRow) -> impl Future<Output = Result<u64>> + Send;
+    fn delete_proposal(&mut self, id: u64) -> impl Future<Output = Result<bool>> + Send;
+    /// Removes those that ended before `now`.
+    fn purge_proposals(&mut self, now: u64) -> impl Future<Output = Result<()>> + Send;
+    /// What the node was allowed last.
+    fn allowance(
+        &mut self,
+        identity: &Sha256Digest,
+    ) -> impl Future<Output = Result<Option<AllowanceRow>>> + Send;
+    /// Makes it in the place of the one before, unused.
+    fn set_allowance(&mut self, row: &AllowanceRow) -> impl Future<Output = Result<bool>> + Send;
+    /// Spends it: `false` where it was spent, has ended by `used.at` or was replaced.
+    fn use_allowance(
+        &mut self,
+        row: &AllowanceRow,
+        used: &AllowanceUsed,
+    ) -> impl Future<Output = Result<bool>> + Send;
 
     /// All that is sealed, wherever it lies.
     fn sealed(&mut self) -> impl Future<Output = Result<Vec<Sealed>>> + Send;

@@ -1,10 +1,10 @@
 //! The rows of a store, as the decisions see them.
 
 use ccnode_appraise::HardwarePolicy;
-use ccnode_evidence::{EvidenceKind, Nonce, Sha256Digest};
+use ccnode_evidence::{Code, EvidenceKind, Nonce, Sha256Digest};
 use ccnode_protocol::admin::{
-    Counters, HardwareRecord, NodeState, OnUnknown, RefusalRecord, Rule, TrustLevel, VolumeRecord,
-    VolumeState,
+    AllowOnce, Counters, HardwareRecord, NodeState, OnUnknown, Pinned, ProposalAction, RefusalRecord, Rule,
+    TrustLevel, VolumeRecord, VolumeState,
 };
 use ccnode_protocol::grants::{Cluster, OnForeignDisk};
 use ccnode_protocol::{NodeName, PoolName, ResourceUri, TeePubKey};
@@ -155,6 +155,19 @@ pub struct SessionVerdict {
     /// which are given nothing.
     #[serde(default)]
     pub judged_by: Option<Sha256Digest>,
+    /// What let it through, where no pair did.
+    #[serde(default)]
+    pub once: Option<Once>,
+}
+
+/// What lets a session through that no pair allows: it gets nothing before it has spent that.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Once {
+    /// Number of the proposal.
+    pub proposal: u64,
+    /// Why it would be refused else.
+    pub code: Code,
 }
 
 /// What an accepted session of a stock client may ask for: resources, and nothing that a [`SessionVerdict`] is for.
@@ -288,6 +301,63 @@ pub struct RefusalRow {
     pub record: RefusalRecord,
     /// Whether the EK chain and the activation were proven: such rows have a quota of their own.
     pub proven: bool,
+    /// The TPM that proved who was refused; `None` in records of before it was kept.
+    pub machine: Option<Machine>,
+}
+
+/// A TPM whose activation was proven.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Machine {
+    /// See [`NodeRow::identity`].
+    pub identity: Sha256Digest,
+    /// Name of its attestation key, hex.
+    pub ak_name: String,
+}
+
+/// What one administrator proposed.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ProposalRow {
+    /// Its number.
+    pub id: u64,
+    /// What was asked for.
+    pub action: ProposalAction,
+    /// What exactly that is.
+    pub pinned: Pinned,
+    /// Why.
+    pub reason: Option<String>,
+    /// Who, by the certificate's name.
+    pub proposer: String,
+    /// Who, by the certificate's key.
+    pub proposer_key: Sha256Digest,
+    /// Seconds since 1970.
+    pub proposed: u64,
+    /// Seconds since 1970.
+    pub expires: u64,
+}
+
+/// What a node was allowed once.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AllowanceRow {
+    /// Number of the proposal.
+    pub proposal: u64,
+    /// The state, and whose.
+    pub state: AllowOnce,
+    /// Seconds since 1970.
+    pub expires: u64,
+    /// What became of it.
+    pub used: Option<AllowanceUsed>,
+}
+
+/// A session that spent an allowance.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AllowanceUsed {
+    /// Its nonce.
+    pub session: Nonce,
+    /// Seconds since 1970.
+    pub at: u64,
+    /// The boot, by the TPM's reset count.
+    pub reset: u32,
 }
 
 /// What goes into an audit row; sequence and hashes are the log's.

@@ -6,6 +6,7 @@
 mod columns;
 mod group;
 mod nodes;
+mod proposals;
 mod query;
 mod records;
 mod references;
@@ -43,6 +44,7 @@ const SCHEMA: &[&str] = &[
     include_str!("../../migrations/0006_revision.sql"),
     include_str!("../../migrations/0007_grants_by_session.sql"),
     include_str!("../../migrations/0008_evidence_logs.sql"),
+    include_str!("../../migrations/0009_proposals.sql"),
 ];
 
 /// A database file.
@@ -229,6 +231,16 @@ forward! {
         reference_values(pool: &PoolName) -> BTreeMap<String, Value>;
         set_reference_value(pool: &PoolName, name: &str, value: &Value) -> bool;
         clear_reference_values(pool: &PoolName) -> u64;
+    }
+    proposals {
+        proposals() -> Vec<ProposalRow>;
+        proposal(id: u64) -> Option<ProposalRow>;
+        insert_proposal(row: &ProposalRow) -> u64;
+        delete_proposal(id: u64) -> bool;
+        purge_proposals(now: u64) -> ();
+        allowance(identity: &Sha256Digest) -> Option<AllowanceRow>;
+        set_allowance(row: &AllowanceRow) -> bool;
+        use_allowance(row: &AllowanceRow, used: &AllowanceUsed) -> bool;
     }
     sealed {
         sealed() -> Vec<Sealed>;

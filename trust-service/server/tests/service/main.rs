@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod admin;
 #[cfg(test)]
+mod allow_once;
+#[cfg(test)]
 mod attacks;
 #[cfg(test)]
 mod audit;
@@ -47,6 +49,8 @@ mod mirror;
 mod openapi;
 #[cfg(test)]
 mod probes;
+#[cfg(test)]
+mod proposals;
 #[cfg(test)]
 mod races;
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Refusals with their evidence, and the audit log.
 
-use super::columns::{Cols, Columns as _, json, number, word, word_or_null};
+use super::columns::{Cols, Columns as _, json, json_or_null, number, word, word_or_null};
 use super::query::query;
 use super::{RefusalRow, Result};
 use crate::config::Keep;
@@ -37,6 +37,7 @@ fn refusal_row(row: &Cols<'_, '_>) -> Result<RefusalRow> {
             kept: row.json_or_null("kept")?,
         },
         proven: row.number::<i64>("proven")? != 0,
+        machine: row.json_or_null("machine")?,
     })
 }
 
@@ -66,8 +67,8 @@ pub(super) fn refusal(db: &Connection, id: u64) -> Result<Option<RefusalRow>> {
 
 pub(super) fn insert_refusal(db: &Connection, row: &RefusalRow) -> Result<u64> {
     let text = "INSERT INTO refusals (time, refused_by, node, pool, code, detail, pcr, event, closest, differences, image,
-            platform, correlation_id, proven)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+            platform, correlation_id, proven, machine)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
     let record = &row.record;
     query(text)
         .bind(number("time", record.time)?)
@@ -84,6 +85,7 @@ pub(super) fn insert_refusal(db: &Connection, row: &RefusalRow) -> Result<u64> {
         .bind(word_or_null("platform", &record.platform)?)
         .bind(&record.correlation_id)
         .bind(row.proven)
+        .bind(json_or_null("machine", &row.machine)?)
         .run(db)?;
     let id = db.last_insert_rowid();
     if let Some(kept) = &record.kept {

@@ -1,0 +1,104 @@
+//! Proposals: what one administrator asks for, and another one approves.
+
+use ccnode_evidence::{Code, PcrValues, Sha256Digest};
+use serde::{Deserialize, Serialize};
+
+use crate::{NodeName, PoolName};
+
+/// A proposal to make.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct ProposalMake {
+    /// What is to be done.
+    pub action: ProposalAction,
+    /// Why: free text, 1024 bytes at most; whoever approves reads it, and the audit log keeps it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// What takes two administrators.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum ProposalAction {
+    /// Let one node through once, in the very state in which it was refused.
+    AllowOnce {
+        /// The node.
+        node: NodeName,
+        /// Number of the refusal that kept the state.
+        refusal: u64,
+    },
+}
+
+/// A proposal as the service holds it.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Proposal {
+    /// Its number.
+    pub id: u64,
+    /// What was asked for.
+    pub action: ProposalAction,
+    /// What exactly will be done, as the objects stood when it was proposed.
+    pub pinned: Pinned,
+    /// Why.
+    pub reason: Option<String>,
+    /// The name in the certificate of who proposed it.
+    pub proposed_by: String,
+    /// When, seconds since 1970.
+    pub proposed: u64,
+    /// Until when it can be approved, seconds since 1970.
+    pub expires: u64,
+    /// Who approved it just now; `null` while it is open.
+    pub approved_by: Option<String>,
+}
+
+/// An action with all that it depends on.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Pinned {
+    /// See [`ProposalAction::AllowOnce`].
+    AllowOnce(AllowOnce),
+}
+
+/// A state that one node may be let through in, once.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct AllowOnce {
+    /// The node.
+    pub node: NodeName,
+    /// Its identity.
+    pub identity: Sha256Digest,
+    /// Its pool.
+    pub pool: PoolName,
+    /// Name of its attestation key.
+    pub ak_name: String,
+    /// Number of the refusal.
+    pub refusal: u64,
+    /// Why it was refused: `platform-unknown` or `pair-not-allowed`.
+    pub code: Code,
+    /// How it differed from the closest platform, in words.
+    pub event: Option<String>,
+    /// The platform, where one matched.
+    pub platform: Option<Sha256Digest>,
+    /// The image.
+    pub image: Sha256Digest,
+    /// The quoted values, sha256:0-15: the next quote must hold these and no others.
+    pub pcrs: PcrValues,
+    /// For how long after the approval, seconds.
+    pub lifetime: u64,
+}
+
+/// What a node was allowed once.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Allowance {
+    /// Number of the proposal.
+    pub proposal: u64,
+    /// Number of the refusal.
+    pub refusal: u64,
+    /// Until when it can be used, seconds since 1970.
+    pub expires: u64,
+    /// When it was used, seconds since 1970.
+    pub used: Option<u64>,
+    /// Whether the boot that attested last is the one that was let through.
+    pub this_boot: bool,
+}
