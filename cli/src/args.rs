@@ -52,6 +52,9 @@ pub(crate) enum Command {
     /// Look at refusals and why they happened
     #[command(subcommand)]
     Refusal(Refusal),
+    /// Look at what takes two administrators, and approve it
+    #[command(subcommand)]
+    Proposal(crate::proposal::Command),
     /// Explain an event log: its events in words, or what two of them differ in
     ///
     /// A and B are event logs (binary_bios_measurements, CCEL, a node's own), or one of them is an image or platform
@@ -187,6 +190,23 @@ pub(crate) enum Node {
         /// Confirm that what is on the root may be lost
         #[arg(long)]
         yes: bool,
+    },
+    /// Propose to let a node through once, in the state it was refused in
+    ///
+    /// For a node that an update of its firmware locked out. Another administrator
+    /// approves it with `ccnode proposal approve`; then the node has some minutes
+    /// (`allow-once-lifetime`) to boot in the very state of the refusal, which must
+    /// be `platform-unknown` or `pair-not-allowed` with a known image. All else is
+    /// judged as ever. To allow it for good: `ccnode platform record --refusal`.
+    AllowOnce {
+        /// Name
+        name: NodeName,
+        /// Number of its refusal, as `ccnode refusal list` prints it
+        #[arg(long, value_name = "ID", value_parser = refusal_id)]
+        refusal: u64,
+        /// Why; whoever approves reads it
+        #[arg(long)]
+        reason: Option<String>,
     },
     /// Delete a node and its keys for good; its disk becomes unreadable
     Delete {

@@ -14,6 +14,7 @@ mod node;
 mod output;
 mod platform;
 mod pool;
+mod proposal;
 mod refusal;
 mod resource;
 mod rules;
@@ -70,6 +71,7 @@ async fn run(global: &Global, command: Command) -> Result<()> {
         Command::Pool(command) => pool::run(global, command).await,
         Command::Node(command) => node::run(global, command).await,
         Command::Resource(command) => resource::run(global, command).await,
+        Command::Proposal(command) => proposal::run(global, command).await,
         Command::Refusal(command) => refusal::run(global, command).await,
         Command::Bundle(command) => bundle::run(global, command),
         Command::Audit(command) => refusal::audit(global, command).await,

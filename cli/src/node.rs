@@ -5,9 +5,10 @@ use crate::args::{Global, Node, OnNode};
 use crate::client::Client;
 use crate::hardware;
 use crate::output::{self, or_dash, short, time, word};
+use crate::proposal;
 use anyhow::{Context as _, Result};
 use ccnode_protocol::NodeName;
-use ccnode_protocol::admin::{self, LastEvidence, NodeAction, NodeFilter, NodeRecord};
+use ccnode_protocol::admin::{self, LastEvidence, NodeAction, NodeFilter, NodeRecord, ProposalAction};
 use std::path::PathBuf;
 
 pub(crate) async fn run(global: &Global, command: Node) -> Result<()> {
@@ -20,6 +21,9 @@ pub(crate) async fn run(global: &Global, command: Node) -> Result<()> {
         Node::Approve(on) => act(global, &client, admin::NODE_APPROVE, on).await,
         Node::Revoke(on) => act(global, &client, admin::NODE_REVOKE, on).await,
         Node::Regrant { on, .. } => act(global, &client, admin::NODE_REGRANT, on).await,
+        Node::AllowOnce { name, refusal, reason } => {
+            proposal::make(global, &client, ProposalAction::AllowOnce { node: name, refusal }, reason).await
+        }
         Node::Delete { name, .. } => client.delete(&admin::path(admin::NODE, &[&name])).await,
     }
 }
@@ -54,7 +58,7 @@ async fn list(global: &Global, client: &Client, filter: &NodeFilter) -> Result<(
             [
                 node.name.to_string(),
                 node.pool.to_string(),
-                word(&node.state),
+                state(node),
                 node.level.as_ref().map_or_else(|| "-".into(), word),
                 node.volumes.first().map_or_else(|| "-".into(), |volume| word(&volume.state)),
                 or_dash(node.attested.map(time)),
@@ -62,6 +66,12 @@ async fn list(global: &Global, client: &Client, filter: &NodeFilter) -> Result<(
         })
         .collect();
     output::table(["name", "pool", "state", "level", "root", "attested"], &rows)
+}
+
+/// A node that runs what no pair allows is not like the others.
+fn state(node: &NodeRecord) -> String {
+    let let_through = node.allowed_once.as_ref().is_some_and(|once| once.this_boot);
+    format!("{}{}", word(&node.state), if let_through { ", let through once" } else { "" })
 }
 
 async fn last_evidence(
@@ -122,7 +132,7 @@ fn shown(global: &Global, node: &NodeRecord) -> Result<()> {
         ("node", node.name.to_string()),
         ("identity", node.identity.hex()),
         ("pool", node.pool.to_string()),
-        ("state", word(&node.state)),
+        ("state", state(node)),
         ("reason", or_dash(node.reason.as_ref())),
         ("level", node.level.as_ref().map_or_else(|| "-".into(), word)),
         ("evidence", or_dash(node.kind)),
@@ -141,6 +151,14 @@ fn shown(global: &Global, node: &NodeRecord) -> Result<()> {
             counters.reset_count, counters.restart_count, counters.clock
         );
         fields.push(("counters", text));
+    }
+    if let Some(once) = &node.allowed_once {
+        let used = once.used.map_or_else(
+            || format!("not used, until {}", time(once.expires)),
+            |used| format!("used {}", time(used)),
+        );
+        fields
+            .push(("allowed once", format!("refusal {}, proposal {}, {used}", once.refusal, once.proposal)));
     }
     for volume in &node.volumes {
         let from = or_dash(volume.populated_from.as_ref().map(short));

@@ -6,8 +6,8 @@ use crate::references::{PairAdmitted, not_capped};
 use crate::session::{self, Covered, MembersBound, Opened, malformed};
 use crate::verdict::ImageProof;
 use crate::{
-    AkGuarded, AllowedOnce, Counters, Csr, Kept, LogKind, Offered, References, Refused, Rejection, SelectionExact,
-    Session, TpmVerdict, TrustLevel, UnixTime, Verdict, quote,
+    AkGuarded, AllowedOnce, Counters, Csr, Kept, LogKind, Offered, References, Refused, Rejection,
+    SelectionExact, Session, TpmVerdict, TrustLevel, UnixTime, Verdict, quote,
 };
 use ccnode_evidence::{EventLogs, ImageTuple, PcrSet, PlatformTuple};
 use ccnode_protocol::admin::HardwareRecord;

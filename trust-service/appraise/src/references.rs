@@ -2,7 +2,8 @@
 
 use crate::session::MembersBound;
 use crate::{
-    AllowedOnce, BootEvents, Collateral, EkRoot, Explanation, Hardware, Rejection, SelectionExact, boot_aggregate_pcrs,
+    AllowedOnce, BootEvents, Collateral, EkRoot, Explanation, Hardware, Rejection, SelectionExact,
+    boot_aggregate_pcrs,
 };
 use ccnode_evidence::{ImageTuple, PcrIndex, PcrSet, PcrValues, PlatformTuple, Sha256Digest, TupleEvent};
 use ccnode_tpm_eventlog::{Cmdlines, LogMatchesPcrs, Reference, explain};

@@ -17,7 +17,7 @@ fn good_node_is_judged_good() {
     assert_eq!(verdict.node_id, world.identity().unwrap().node_id(EvidenceKind::Tpm));
     let quoted = verdict.tpm.as_ref().unwrap();
     assert_eq!(quoted.ak_name, world.identity().unwrap().ak_name());
-    assert_eq!((quoted.platform, verdict.image), world.pairs[0]);
+    assert_eq!((quoted.platform, verdict.image), (Some(world.pairs[0].0), world.pairs[0].1));
     assert_eq!(verdict.verity_hash, VERITY);
     assert_eq!(verdict.image_name, "worker 1");
     assert_eq!(verdict.csr.as_ref().unwrap().node_name().as_str(), "workers-aaaaaaaaaa");

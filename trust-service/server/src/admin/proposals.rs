@@ -132,8 +132,7 @@ fn another(admin: &Admin, row: &ProposalRow) -> Result<(), Refusal> {
         return Ok(());
     }
     let what = if name == proposer { "name" } else { "key" };
-    let text =
-        format!("`{}` proposed {}, and this certificate has the same {what}", row.proposer, row.id);
+    let text = format!("`{}` proposed {}, and this certificate has the same {what}", row.proposer, row.id);
     Err(Refusal::new(Code::SecondAdministrator, text))
 }
 

@@ -7,7 +7,8 @@ mod sqlite;
 
 pub use rows::{
     AllowanceRow, AllowanceUsed, AuditEntry, EvidenceRow, GrantKind, GrantRow, Machine, NodeRow, Once,
-    PoolRow, ProposalRow, RefusalRow, ResourceRow, Sealed, SealedAt, Seen, SessionRow, SessionVerdict, StockAccepted, Tuple, VolumeRow,
+    PoolRow, ProposalRow, RefusalRow, ResourceRow, Sealed, SealedAt, Seen, SessionRow, SessionVerdict,
+    StockAccepted, Tuple, VolumeRow,
 };
 pub use sqlite::SqliteStore;
 

@@ -92,7 +92,9 @@ async fn only_that_state_of_that_node() {
         change(&mut boot);
         boot
     };
-    let gpt = |boot: &mut Boot| boot.event(5, 0x8000_0007, b"Exit Boot Services Invocation", b"Exit Boot Services Invocation", "x");
+    let gpt = |boot: &mut Boot| {
+        boot.event(5, 0x8000_0007, b"Exit Boot Services Invocation", b"Exit Boot Services Invocation", "x")
+    };
     let others = [
         (Boot::new("2023.03", "console=ttyS0 lockdown=integrity", b"initrd"), Code::PlatformUnknown),
         (Boot::new("2023.02", "console=ttyS0", b"initrd"), Code::PlatformUnknown),
@@ -122,7 +124,8 @@ async fn all_else_is_judged_as_ever() {
     let tool = |boot: &mut Boot| boot.event(5, 0x8000_0003, &[0; 32], b"a tool", "EFI application: a tool");
     let data = |boot: &mut Boot| boot.extend(8, Sha256Digest::of(b"init-data"), "init-data");
     let ima = |boot: &mut Boot| boot.extend(10, Sha256Digest::of(b"ima"), "ima");
-    let changes: [(&dyn Fn(&mut Boot), Code); 3] =
+    type Change<'a> = &'a dyn Fn(&mut Boot);
+    let changes: [(Change<'_>, Code); 3] =
         [(&tool, Code::BootEvents), (&data, Code::InitDataNotAllowed), (&ima, Code::ImaUnexpected)];
     let (a, name, _) = locked_out(&trust, &maker, Seat::A).await;
     for (change, due) in changes {

@@ -119,7 +119,9 @@ fn filled(path: &str) -> String {
     let part = |part: &str| match part {
         "{pool}" | "{node}" => "nothing".to_owned(),
         "{platform}" | "{image}" => "a".repeat(64),
-        "{id}" if path == admin::REFUSAL => "4000000".to_owned(),
+        "{id}" if [admin::REFUSAL, admin::PROPOSAL, admin::PROPOSAL_APPROVE].contains(&path) => {
+            "4000000".to_owned()
+        }
         "{id}" => "a".repeat(64),
         "{*path}" => "default/none/of".to_owned(),
         "{repository}" | "{type}" | "{tag}" => "none".to_owned(),
@@ -262,6 +264,9 @@ async fn every_operation_answers_as_described() {
     let refused =
         session.send(&page, ccnode_protocol::ATTEST, Method::POST, Some(json_of(&attestation))).await;
     assert!(refused["pcr"].is_u64(), "{refused}");
+    a.reboot(crate::proposals::updated());
+    assert_eq!(judged_code(&trust, &a).await, ccnode_evidence::Code::PlatformUnknown);
+    proposals(&trust, &desk, &name).await;
     let body = json!({"version": "0.4.0", "tee": "tpm", "extra-params": ""});
     // Some come in meanwhile, where the machine is slow.
     for _ in 0..20 {
@@ -345,6 +350,25 @@ async fn what_comes_too_slowly_is_told_so_as_described() {
         }
     }
     assert!(early.is_empty(), "refused before they were read: {early:?}");
+}
+
+/// What takes two: withdrawn, and approved.
+async fn proposals(trust: &Trust, desk: &Desk<'_>, node: &NodeName) {
+    let refusal = desk.get(admin::REFUSALS, &[]).await[0]["id"].clone();
+    let make = json!({"action": {"allow-once": {"node": node, "refusal": refusal}}, "reason": "test"});
+    let made =
+        async || desk.call(Method::POST, admin::PROPOSALS, &[], Some(make.clone())).await["id"].clone();
+    let first = made().await;
+    desk.get(admin::PROPOSALS, &[]).await;
+    desk.get(admin::PROPOSAL, &[&first]).await;
+    let own = desk.call(Method::POST, admin::PROPOSAL_APPROVE, &[&first], None).await;
+    assert_eq!(own["code"], "second-administrator");
+    desk.call(Method::DELETE, admin::PROPOSAL, &[&first], None).await;
+    let second = made().await;
+    let other = crate::proposals::grace(trust).client;
+    let other = Desk { page: desk.page, client: other, base: desk.base.clone() };
+    let done = other.call(Method::POST, admin::PROPOSAL_APPROVE, &[&second], None).await;
+    assert_eq!((&done["proposed-by"], &done["approved-by"]), (&json!("openapi"), &json!("grace")));
 }
 
 /// Resources and reference values, by both ways of saying them, and a key that is registered.

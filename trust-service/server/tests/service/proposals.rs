@@ -74,7 +74,10 @@ async fn t26_what_takes_two_takes_two() {
         let answer = (refused.status.as_u16(), refused.problem.code);
         assert_eq!(answer, (403, Some(Code::SecondAdministrator)), "renewed: {renewed}");
     }
-    assert_eq!(code(client_named(&trust, "Admin", CLUSTER_ADMIN).second(made.id).await), Code::SecondAdministrator);
+    assert_eq!(
+        code(client_named(&trust, "Admin", CLUSTER_ADMIN).second(made.id).await),
+        Code::SecondAdministrator
+    );
     let metrics = client_named(&trust, "prometheus", METRICS);
     assert_eq!(code(metrics.second(made.id).await), Code::RoleMissing);
     assert_eq!(code(metrics.propose(once(&name, refusal)).await), Code::RoleMissing);
@@ -91,7 +94,10 @@ async fn t26_what_takes_two_takes_two() {
     assert_eq!(row("proposal.denied").detail["proposed-by"], "admin");
     let done = row("node.allow-once");
     assert_eq!((done.actor.as_str(), done.object.as_str()), ("admin:grace", name.as_str()));
-    assert_eq!((&done.detail["proposed-by"], &done.detail["approved-by"]), (&"admin".into(), &"grace".into()));
+    assert_eq!(
+        (&done.detail["proposed-by"], &done.detail["approved-by"]),
+        (&"admin".into(), &"grace".into())
+    );
     assert_eq!(done.detail["reason"], "firmware update");
 }
 

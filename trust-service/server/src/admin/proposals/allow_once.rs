@@ -43,7 +43,9 @@ fn judged(node: &NodeRow, row: RefusalRow, lifetime: u64) -> Result<AllowOnce, S
     match record.code {
         Code::PlatformUnknown | Code::PairNotAllowed => {}
         Code::ImageUnknown => {
-            return Err("which root an unknown image mounts is not known: register the image, and allow it".into());
+            return Err(
+                "which root an unknown image mounts is not known: register the image, and allow it".into()
+            );
         }
         code => {
             return Err(format!(
@@ -59,7 +61,8 @@ fn judged(node: &NodeRow, row: RefusalRow, lifetime: u64) -> Result<AllowOnce, S
         return Err("the node's attestation key is another one since".into());
     }
     let kept = record.kept.ok_or("the quoted values of it are not kept any more: have the node try again")?;
-    let image = record.image.ok_or("its image is unknown, too: register the image, and have the node try again")?;
+    let image =
+        record.image.ok_or("its image is unknown, too: register the image, and have the node try again")?;
     Ok(AllowOnce {
         node: node.name.clone(),
         identity: node.identity,
@@ -90,7 +93,8 @@ pub(super) async fn unchanged<T: Tx>(tx: &mut T, state: &AllowOnce) -> Result<()
             && (&node.name, &node.pool, &node.ak_name) == (&state.node, &state.pool, &state.ak_name)
     };
     if !now.as_ref().is_some_and(same) {
-        let text = format!("node `{}` is not what it was when this was proposed: propose it anew", state.node);
+        let text =
+            format!("node `{}` is not what it was when this was proposed: propose it anew", state.node);
         return Err(conflict(text));
     }
     registered(tx, state).await

@@ -55,7 +55,8 @@ pub(super) fn allowance(db: &Connection, identity: &Sha256Digest) -> Result<Opti
     let read = |row: &Cols<'_, '_>| {
         let session = row.parse_or_null("session")?;
         let (at, reset) = (row.number_or_null("used")?, row.number_or_null("reset")?);
-        let used = session.zip(at).zip(reset).map(|((session, at), reset)| AllowanceUsed { session, at, reset });
+        let used =
+            session.zip(at).zip(reset).map(|((session, at), reset)| AllowanceUsed { session, at, reset });
         Ok(AllowanceRow {
             proposal: row.number("proposal")?,
             state: row.json("state")?,
