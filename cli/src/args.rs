@@ -208,6 +208,21 @@ pub(crate) enum Node {
         #[arg(long)]
         reason: Option<String>,
     },
+    /// Propose to hand a node over to the machine that its disk was moved to
+    ///
+    /// OLD is the node; NEW is the name under which the other machine waits for
+    /// approval, or was refused as unknown, in the same pool. Another administrator
+    /// approves it with `ccnode proposal approve`; then OLD's name, volumes and
+    /// resources are the new machine's, and the old machine is retired.
+    Rebind {
+        /// Name of the node
+        old: NodeName,
+        /// Name of the other machine
+        new: NodeName,
+        /// Why; whoever approves reads it
+        #[arg(long)]
+        reason: Option<String>,
+    },
     /// Delete a node and its keys for good; its disk becomes unreadable
     Delete {
         /// Name

@@ -24,6 +24,9 @@ pub(crate) async fn run(global: &Global, command: Node) -> Result<()> {
         Node::AllowOnce { name, refusal, reason } => {
             proposal::make(global, &client, ProposalAction::AllowOnce { node: name, refusal }, reason).await
         }
+        Node::Rebind { old, new, reason } => {
+            proposal::make(global, &client, ProposalAction::Rebind { from: old, to: new }, reason).await
+        }
         Node::Delete { name, .. } => client.delete(&admin::path(admin::NODE, &[&name])).await,
     }
 }

@@ -3,9 +3,9 @@
 use crate::admin::connect;
 use crate::args::Global;
 use crate::client::Client;
-use crate::output::{self, or_dash, short, time};
+use crate::output::{self, or_dash, short, time, word};
 use anyhow::Result;
-use ccnode_protocol::admin::{self, AllowOnce, Pinned, Proposal, ProposalAction, ProposalMake};
+use ccnode_protocol::admin::{self, AllowOnce, Pinned, Proposal, ProposalAction, ProposalMake, Rebind};
 use clap::Subcommand;
 
 #[derive(Subcommand)]
@@ -79,6 +79,7 @@ fn list(global: &Global, proposals: &[Proposal]) -> Result<()> {
 fn words(pinned: &Pinned) -> (&'static str, String) {
     match pinned {
         Pinned::AllowOnce(state) => ("allow-once", state.node.to_string()),
+        Pinned::Rebind(pinned) => ("rebind", pinned.node.to_string()),
     }
 }
 
@@ -97,13 +98,32 @@ fn shown(global: &Global, proposal: &Proposal) -> Result<()> {
     ];
     match &proposal.pinned {
         Pinned::AllowOnce(state) => fields.extend(allow_once(state)),
+        Pinned::Rebind(pinned) => fields.extend(rebind(pinned)),
     }
     output::fields(&fields)?;
-    let Pinned::AllowOnce(state) = &proposal.pinned;
+    let Pinned::AllowOnce(state) = &proposal.pinned else { return Ok(()) };
     for (pcr, value) in &state.pcrs.0 {
         output::line(&format!("sha256:{pcr:<3} {value}", pcr = pcr.get()))?;
     }
     Ok(())
+}
+
+fn rebind(pinned: &Rebind) -> Vec<(&'static str, String)> {
+    let level = |level: &Option<_>| level.as_ref().map_or_else(|| "-".into(), word);
+    let mut fields = vec![
+        ("node", pinned.node.to_string()),
+        ("pool", pinned.pool.to_string()),
+        (
+            "from",
+            format!("{}  {}  {}", pinned.from.hex(), word(&pinned.from_state), level(&pinned.from_level)),
+        ),
+        ("to", format!("{}  {}  {}", pinned.to.hex(), pinned.to_name, level(&pinned.to_level))),
+        ("retires as", pinned.retired_as.to_string()),
+    ];
+    fields.extend(pinned.volumes.iter().map(|volume| {
+        ("volume", format!("{}  {}  generation {}", volume.id, word(&volume.state), volume.generation))
+    }));
+    fields
 }
 
 fn allow_once(state: &AllowOnce) -> Vec<(&'static str, String)> {

@@ -19,7 +19,7 @@ pub use evidence::{EvidenceVerdict, LAST_EVIDENCE_KIND, LAST_EVIDENCE_VERSION, L
 pub use hardware::{HardwareClaims, HardwareRecord, SnpClaims, SnpTcb, TdxClaims};
 pub use nodes::{Counters, NodeAction, NodeFilter, NodeRecord, NodeState, VolumeRecord, VolumeState};
 pub use pools::{EkRoot, EkRootAdd, OnUnknown, Pair, Pool, PoolCreate, PoolEdit, Rule, TrustLevel};
-pub use proposals::{AllowOnce, Allowance, Pinned, Proposal, ProposalAction, ProposalMake};
+pub use proposals::{AllowOnce, Allowance, Pinned, Proposal, ProposalAction, ProposalMake, Rebind};
 pub use refusals::{Kept, RefusalFilter, RefusalRecord, RefusedBy};
 pub use resources::{Reader, ResourceRecord};
 pub use tuples::{ImageRecord, PlatformRecord};

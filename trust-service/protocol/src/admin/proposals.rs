@@ -3,6 +3,7 @@
 use ccnode_evidence::{Code, PcrValues, Sha256Digest};
 use serde::{Deserialize, Serialize};
 
+use super::{NodeState, TrustLevel, VolumeRecord};
 use crate::{NodeName, PoolName};
 
 /// A proposal to make.
@@ -26,6 +27,13 @@ pub enum ProposalAction {
         node: NodeName,
         /// Number of the refusal that kept the state.
         refusal: u64,
+    },
+    /// Hand a node over to another machine, which its disk was moved to.
+    Rebind {
+        /// The node.
+        from: NodeName,
+        /// The name under which the other machine waits for approval, or was refused as unknown.
+        to: NodeName,
     },
 }
 
@@ -57,6 +65,8 @@ pub struct Proposal {
 pub enum Pinned {
     /// See [`ProposalAction::AllowOnce`].
     AllowOnce(AllowOnce),
+    /// See [`ProposalAction::Rebind`].
+    Rebind(Rebind),
 }
 
 /// A state that one node may be let through in, once.
@@ -85,6 +95,34 @@ pub struct AllowOnce {
     pub pcrs: PcrValues,
     /// For how long after the approval, seconds.
     pub lifetime: u64,
+}
+
+/// A node that goes over to another machine.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Rebind {
+    /// The node, which keeps its name.
+    pub node: NodeName,
+    /// Its pool, which is the other machine's as well.
+    pub pool: PoolName,
+    /// Its identity so far, which is retired.
+    pub from: Sha256Digest,
+    /// Where it stands.
+    pub from_state: NodeState,
+    /// What its evidence was worth.
+    pub from_level: Option<TrustLevel>,
+    /// Identity of the other machine.
+    pub to: Sha256Digest,
+    /// Name that it has until then.
+    pub to_name: NodeName,
+    /// What its evidence was worth; `null` where it is not on record, and then the node's own counts.
+    pub to_level: Option<TrustLevel>,
+    /// Name of the other machine's attestation key.
+    pub ak_name: String,
+    /// What goes over.
+    pub volumes: Vec<VolumeRecord>,
+    /// Name under which the identity so far stays on record, retired.
+    pub retired_as: NodeName,
 }
 
 /// What a node was allowed once.

@@ -1,6 +1,7 @@
 //! What takes two administrators: one proposes it, another one approves it, and that transaction does it.
 
 mod allow_once;
+mod rebind;
 
 use super::nodes::reason;
 use super::{Admin, absent, conflict};
@@ -58,6 +59,7 @@ pub(super) async fn make<S: Store>(
         ProposalAction::AllowOnce { node, refusal } => {
             Pinned::AllowOnce(allow_once::pin(&service, &mut tx, node, *refusal).await?)
         }
+        ProposalAction::Rebind { from, to } => Pinned::Rebind(rebind::pin(&mut tx, from, to).await?),
     };
     let mut row = ProposalRow {
         id: 0,
@@ -98,6 +100,11 @@ pub(super) async fn approve<S: Store>(
             allow_once::unchanged(&mut tx, state).await?;
             allow_once::allow(&mut tx, row.id, state, now).await?;
             ("node.allow-once", state.node.to_string())
+        }
+        Pinned::Rebind(pinned) => {
+            rebind::unchanged(&mut tx, pinned).await?;
+            rebind::go_over(&service, &mut tx, pinned, now).await?;
+            ("node.rebind", pinned.node.to_string())
         }
     };
     tx.delete_proposal(row.id).await?;

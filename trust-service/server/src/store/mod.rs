@@ -152,6 +152,13 @@ pub trait Tx: Send {
         row: &VolumeRow,
     ) -> impl Future<Output = Result<bool>> + Send;
 
+    /// Hands a volume over to the identity of `row`, with the key that is sealed for it: only from `from`, and only at this version.
+    fn move_volume(
+        &mut self,
+        from: &Sha256Digest,
+        row: &VolumeRow,
+    ) -> impl Future<Output = Result<bool>> + Send;
+
     /// Spends the nonce: `false` where it was spent before.
     fn insert_session(&mut self, row: &SessionRow) -> impl Future<Output = Result<bool>> + Send;
     fn session(&mut self, nonce: &Nonce) -> impl Future<Output = Result<Option<SessionRow>>> + Send;
@@ -196,6 +203,12 @@ pub trait Tx: Send {
         name: &ResourceUri,
         pool: &PoolName,
     ) -> impl Future<Output = Result<bool>> + Send;
+    /// Lets `to` read what `from` might, in its place.
+    fn move_readers(
+        &mut self,
+        from: &Sha256Digest,
+        to: &Sha256Digest,
+    ) -> impl Future<Output = Result<()>> + Send;
     /// Whether node or pool were allowed to read it; whose repository it is counts not here.
     fn is_reader(
         &mut self,

@@ -206,6 +206,7 @@ forward! {
         volume(id: &str) -> Option<VolumeRow>;
         insert_volume(row: &VolumeRow) -> bool;
         swap_volume(from: (VolumeState, u64), row: &VolumeRow) -> bool;
+        move_volume(from: &Sha256Digest, row: &VolumeRow) -> bool;
         insert_session(row: &SessionRow) -> bool;
         session(nonce: &Nonce) -> Option<SessionRow>;
         set_session_grants(nonce: &Nonce, grants: &[u8]) -> bool;
@@ -225,6 +226,7 @@ forward! {
         resource_pools(name: &ResourceUri) -> Vec<PoolName>;
         allow_node(name: &ResourceUri, node: &Sha256Digest) -> bool;
         disallow_node(name: &ResourceUri, node: &Sha256Digest) -> bool;
+        move_readers(from: &Sha256Digest, to: &Sha256Digest) -> ();
         allow_pool(name: &ResourceUri, pool: &PoolName) -> bool;
         disallow_pool(name: &ResourceUri, pool: &PoolName) -> bool;
         is_reader(name: &ResourceUri, node: &Sha256Digest, pool: &PoolName) -> bool;

@@ -144,6 +144,7 @@ async fn all_else_is_judged_as_ever() {
     assert_eq!(judged_code(&trust, &a).await, Code::PlatformUnknown);
     let refusal = newest(&trust).await;
     allow(&trust, &name, refusal).await;
+    crate::races::age(&trust, &name).await;
     a.set_counters(1, 0, 0);
     assert_eq!(judged_code(&trust, &a).await, Code::CountersRolledBack);
 }

@@ -54,6 +54,8 @@ mod proposals;
 #[cfg(test)]
 mod races;
 #[cfg(test)]
+mod rebind;
+#[cfg(test)]
 mod refusals;
 #[cfg(test)]
 mod release;

@@ -59,7 +59,7 @@ async fn t26_what_takes_two_takes_two() {
     let (ada, grace) = (trust.admin(), grace(&trust));
     let made = ada.propose(once(&name, refusal)).await.unwrap();
     assert_eq!((made.proposed_by.as_str(), &made.approved_by), ("admin", &None));
-    let Pinned::AllowOnce(state) = &made.pinned;
+    let Pinned::AllowOnce(state) = &made.pinned else { panic!("{made:?}") };
     assert_eq!((&state.node, state.code, state.pcrs.0.len()), (&name, Code::PlatformUnknown, 16));
     assert_eq!(grace.get::<Vec<Proposal>>(admin::PROPOSALS).await, std::slice::from_ref(&made));
     let one = admin::path(admin::PROPOSAL, &[&made.id]);

@@ -195,6 +195,19 @@ pub(super) fn swap_volume(db: &Connection, from: (VolumeState, u64), row: &Volum
         .one(db)
 }
 
+pub(super) fn move_volume(db: &Connection, from: &Sha256Digest, row: &VolumeRow) -> Result<bool> {
+    let (state, generation) = row.version();
+    let text = "UPDATE volumes SET identity = ?, unlock_key = ? WHERE id = ? AND identity = ? AND state = ? AND generation = ?";
+    query(text)
+        .bind(row.identity.hex())
+        .bind(&row.unlock_key)
+        .bind(&row.record.id)
+        .bind(from.hex())
+        .bind(word("state", &state)?)
+        .bind(number("generation", generation)?)
+        .one(db)
+}
+
 pub(super) fn insert_session(db: &Connection, row: &SessionRow) -> Result<bool> {
     let text =
         "INSERT INTO sessions (nonce, identity, expires, verdict, stock, grants) VALUES (?, ?, ?, ?, ?, ?)

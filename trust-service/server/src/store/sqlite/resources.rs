@@ -70,6 +70,12 @@ pub(super) fn disallow_node(db: &Connection, name: &ResourceUri, node: &Sha256Di
         .one(db)
 }
 
+pub(super) fn move_readers(db: &Connection, from: &Sha256Digest, to: &Sha256Digest) -> Result<()> {
+    let text = "UPDATE OR REPLACE resource_nodes SET identity = ? WHERE identity = ?";
+    query(text).bind(to.hex()).bind(from.hex()).run(db)?;
+    Ok(())
+}
+
 pub(super) fn allow_pool(db: &Connection, name: &ResourceUri, pool: &PoolName) -> Result<bool> {
     let text = "INSERT INTO resource_pools (name, pool) VALUES (?, ?) ON CONFLICT DO NOTHING";
     query(text).bind(name.to_string()).bind(pool.as_str()).one(db)
