@@ -69,7 +69,7 @@ async fn machine<T: Tx>(
     // A stock client's key is nobody's: no credential was activated for it.
     let evidence = tx.last_evidence(&node.identity).await?;
     let evidence = evidence.map(last::read).transpose().map_err(Refusal::internal)?;
-    if node.attested.is_none() || !evidence.is_some_and(|evidence| !evidence.session.stock) {
+    if node.attested.is_none() || evidence.is_none_or(|evidence| evidence.session.stock) {
         return Err(no("has not proven yet that its key is a TPM's"));
     }
     Ok((Machine { identity: node.identity, ak_name: node.ak_name }, node.level))
