@@ -37,6 +37,7 @@ mod discover;
 mod ephemeral;
 mod first;
 mod hand_over;
+mod layout;
 mod machine;
 mod provision;
 mod refuse;

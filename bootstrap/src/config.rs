@@ -1,12 +1,13 @@
-//! What the image measured for us to obey: `/etc/ccnode/node.toml`, the pinned CAs, and our two kernel command line keys.
+//! What the image measured for us to obey: `/etc/ccnode/node.toml`, the pinned CAs, and our kernel command line keys.
 
+mod cmdline;
 mod stock;
 
+pub use cmdline::Cmdline;
 pub use stock::{NotEnough, RUN, Requirement, Stock, StockFile, StockPlan, Wanted};
 
 use crate::refusal::Coded;
-use ccnode_evidence::Code;
-use ccnode_luks_header::verity::RootHash;
+use ccnode_evidence::{Code, LAYOUT_KEY, Layout};
 use ccnode_protocol::PoolName;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
@@ -248,15 +249,6 @@ pub struct Handover {
     pub modules_disabled: bool,
 }
 
-/// Our keys of the kernel command line; everything else there is the service's to judge.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Cmdline {
-    /// `ccnode.roothash=`: the verity root hash of the root source.
-    pub root_hash: RootHash,
-    /// `ccnode.log=json`: JSON lines on the console too.
-    pub json: bool,
-}
-
 impl Default for Network {
     fn default() -> Self {
         Self { interface: auto(), address: None, gateway: None, dns: Vec::new() }
@@ -328,33 +320,19 @@ impl Config {
         })
     }
 
+    /// Refuses a layout that this mode has not: a stock session opens a root that is there, and makes none.
+    pub fn takes(&self, layout: Layout) -> Result<(), ConfigError> {
+        match self.mode {
+            Mode::Stock(_) if layout != Layout::LuksRoot => {
+                Err(ConfigError::Cmdline(format!("{LAYOUT_KEY}={layout} is for mode = \"ccnode/1\"")))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The pinned CAs, PEM.
     pub fn pins(&self) -> Result<Vec<Vec<u8>>, ConfigError> {
         self.service.ca.iter().map(|path| read(path)).collect()
-    }
-}
-
-impl Cmdline {
-    /// Takes our keys out of `/proc/cmdline`. One that is unknown, repeated or bad is an error.
-    pub fn parse(text: &str) -> Result<Self, ConfigError> {
-        let bad = |word: &str| ConfigError::Cmdline(word.chars().take(120).collect());
-        let (mut root_hash, mut json) = (None, None);
-        for word in text.split_ascii_whitespace().filter(|word| word.starts_with("ccnode.")) {
-            let (key, value) = word.split_once('=').ok_or_else(|| bad(word))?;
-            let repeated = match (key, value) {
-                ("ccnode.roothash", hash) => {
-                    root_hash.replace(hash.parse().map_err(|_| bad(word))?).is_some()
-                }
-                ("ccnode.log", "json") => json.replace(true).is_some(),
-                ("ccnode.log", "text") => json.replace(false).is_some(),
-                _ => true,
-            };
-            if repeated {
-                return Err(bad(word));
-            }
-        }
-        let root_hash = root_hash.ok_or_else(|| bad("ccnode.roothash= is missing"))?;
-        Ok(Self { root_hash, json: json.unwrap_or_default() })
     }
 }
 

@@ -72,6 +72,7 @@ fn shown(global: &Global, record: &ImageRecord) -> Result<()> {
         ("name", record.tuple.name.clone()),
         ("version", record.tuple.version.clone()),
         ("root hash", record.tuple.verity_hash.hex()),
+        ("layout", record.tuple.layout.to_string()),
         ("cmdline", record.tuple.cmdline.clone()),
         ("registered", time(record.registered)),
     ])?;
@@ -121,6 +122,7 @@ fn build(
         ("uki", report.uki.display().to_string()),
         ("tuple", report.tuple_path.display().to_string()),
         ("root hash", report.tuple.verity_hash.hex()),
+        ("layout", report.tuple.layout.to_string()),
     ])?;
     eprintln!("next: ccnode image register {}", report.tuple_path.display());
     Ok(())

@@ -2,7 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
 use ccnode_evidence::{
-    IMAGE_PCRS, ImageTuple, PLATFORM_PCRS, PcrIndex, PcrValues, PlatformTuple, Sha256Digest, TupleEvent,
+    IMAGE_PCRS, ImageTuple, Layout, PLATFORM_PCRS, PcrIndex, PcrValues, PlatformTuple, Sha256Digest,
+    TupleEvent,
 };
 use ccnode_tpm_eventlog::event_type::*;
 use ccnode_tpm_eventlog::{EventLog, own};
@@ -134,7 +135,16 @@ fn expects(log: &[u8], pcrs: [u8; 6]) -> Tuple {
 fn image() -> Vec<u8> {
     let (pcrs, events) = expects(&boot(CMDLINE, "1.0"), IMAGE_PCRS);
     let (name, version, cmdline) = ("worker".into(), "1".into(), CMDLINE.into());
-    json(&ImageTuple { format: 1, name, version, pcrs, events, cmdline, verity_hash: Sha256Digest::ZERO })
+    json(&ImageTuple {
+        format: 1,
+        name,
+        version,
+        pcrs,
+        events,
+        cmdline,
+        verity_hash: Sha256Digest::ZERO,
+        layout: Layout::default(),
+    })
 }
 
 fn platform() -> Vec<u8> {

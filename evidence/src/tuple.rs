@@ -1,6 +1,6 @@
 //! Reference tuples: what a platform's firmware and what an image measure, each matched whole.
 
-use crate::{PcrIndex, PcrValues, Sha256Digest};
+use crate::{Layout, PcrIndex, PcrValues, Sha256Digest};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::collections::BTreeMap;
 
@@ -57,6 +57,9 @@ pub struct ImageTuple {
     pub cmdline: String,
     /// dm-verity root hash of the root source, as the command line declares it.
     pub verity_hash: Sha256Digest,
+    /// How a node keeps its root, as the command line declares it; absent where that is a LUKS root.
+    #[serde(default, skip_serializing_if = "Layout::is_default")]
+    pub layout: Layout,
 }
 
 /// Why a tuple is not one.
@@ -76,6 +79,9 @@ pub enum TupleError {
         /// The indices that it must hold.
         want: [u8; 6],
     },
+    /// The command line declares another layout, or none that there is.
+    #[error("the tuple's layout is {0}, and its command line declares another")]
+    Layout(Layout),
     /// The events do not replay to the value that stands beside them.
     #[error("PCR {pcr}: the tuple's events replay to {replayed}, its value is {value}")]
     Replay {
@@ -115,8 +121,11 @@ impl ImageTuple {
         Ok(tuple)
     }
 
-    /// Checks PCR set and replay.
+    /// Checks PCR set and replay, and that the layout is the one that is measured.
     pub fn check(&self) -> Result<(), TupleError> {
+        if Layout::declared(&self.cmdline) != Some(self.layout) {
+            return Err(TupleError::Layout(self.layout));
+        }
         check("image", IMAGE_PCRS, &self.pcrs, &self.events, 0)
     }
 
@@ -188,6 +197,7 @@ mod tests {
             events: BTreeMap::from([(eleven, vec![event])]),
             cmdline: String::new(),
             verity_hash: Sha256Digest::ZERO,
+            layout: Layout::default(),
         }
     }
 
@@ -214,6 +224,26 @@ mod tests {
         let text = serde_json::to_vec(&tuple).unwrap();
         assert!(matches!(ImageTuple::from_json(&text), Err(TupleError::Format(2))));
         assert!(matches!(ImageTuple::from_json(b"{}"), Err(TupleError::Json(_))));
+    }
+
+    #[test]
+    fn the_layout_is_what_the_command_line_declares() {
+        let declared = |layout, cmdline: &str| ImageTuple { layout, cmdline: cmdline.into(), ..image() };
+        let ephemeral = declared(Layout::Ephemeral, "quiet ccnode.layout=ephemeral");
+        ephemeral.check().unwrap();
+        let text = serde_json::to_string(&ephemeral).unwrap();
+        assert!(text.ends_with(r#","layout":"ephemeral"}"#), "{text}");
+        assert_eq!(ImageTuple::from_json(text.as_bytes()).unwrap(), ephemeral);
+        // Those of before there were layouts are what they were.
+        assert!(!serde_json::to_string(&image()).unwrap().contains("layout"));
+        for (layout, cmdline) in [
+            (Layout::Ephemeral, "quiet"),
+            (Layout::LuksRoot, "ccnode.layout=ephemeral"),
+            (Layout::LuksRoot, "ccnode.layout=other"),
+        ] {
+            let error = declared(layout, cmdline).check().unwrap_err();
+            assert!(matches!(error, TupleError::Layout(of) if of == layout), "{cmdline}");
+        }
     }
 
     #[test]

@@ -198,7 +198,7 @@ pub fn build(
     let initramfs = step(progress, "initramfs", || Packed::make(&contents, &cache))?;
     let uki_bytes = step(progress, "unified kernel image", || {
         let mut uki = Uki::new(&kernel.stub).map_err(BuildError::Uki)?;
-        let cmdline = format!("{} {}={}", recipe.kernel.cmdline, cmdline::ROOT_HASH, source.root_hash);
+        let cmdline = cmdline::whole(&recipe.kernel.cmdline, &source.root_hash, recipe.layout);
         uki.set(".osrel", os_release(&recipe).into_bytes());
         uki.set(".cmdline", cmdline.into_bytes());
         uki.set(".linux", kernel.image.clone());

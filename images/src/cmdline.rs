@@ -1,5 +1,7 @@
 //! The rules for a recipe's kernel command line: what it must hold, and what it must not.
 
+use ccnode_evidence::{LAYOUT_KEY, Layout, Sha256Digest};
+
 /// What each image's command line holds, with the reason that an error gives.
 pub const REQUIRED: [(&str, &str); 9] = [
     ("systemd.import_credentials=no", "hosts could feed credentials to systemd by SMBIOS and fw_cfg"),
@@ -35,6 +37,15 @@ const FORBIDDEN: [(&str, &str); 13] = [
 
 /// The key that the builder adds.
 pub const ROOT_HASH: &str = "ccnode.roothash";
+
+/// The whole command line: a recipe's checked one, and what the builder declares.
+pub(crate) fn whole(checked: &str, root_hash: &Sha256Digest, layout: Layout) -> String {
+    let declared = match layout.is_default() {
+        true => String::new(),
+        false => format!(" {LAYOUT_KEY}={layout}"),
+    };
+    format!("{checked} {ROOT_HASH}={root_hash}{declared}")
+}
 
 /// Why a command line is refused.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
@@ -124,6 +135,14 @@ mod tests {
     }
 
     #[test]
+    fn the_builder_declares_root_and_layout() {
+        let whole = |layout| whole("quiet", &Sha256Digest::ZERO, layout);
+        let hash = "00".repeat(32);
+        assert_eq!(whole(Layout::LuksRoot), format!("quiet ccnode.roothash={hash}"));
+        assert_eq!(whole(Layout::Ephemeral), format!("quiet ccnode.roothash={hash} ccnode.layout=ephemeral"));
+    }
+
+    #[test]
     fn good_line_is_joined_in_order() {
         assert!(
             check(&good())
@@ -173,7 +192,8 @@ mod tests {
 
     #[test]
     fn unknown_keys_of_ours_are_refused() {
-        for word in ["ccnode.debug=1", "ccnode.log=text", "ccnode.log", "ccnode=1"] {
+        for word in ["ccnode.debug=1", "ccnode.layout=ephemeral", "ccnode.log=text", "ccnode.log", "ccnode=1"]
+        {
             assert!(matches!(with(word), CmdlineError::Unknown(_)), "{word}");
         }
         assert!(matches!(with("ccnode.roothash=00"), CmdlineError::BuildersOwn(_)));

@@ -4,7 +4,7 @@
 //! name and content of each section that it knows), the kernel's EFI stub (PCR 9: load options, then initrd).
 
 use crate::pe::{Pe, PeError};
-use ccnode_evidence::{IMAGE_PCRS, ImageTuple, PcrIndex, PcrValues, Sha256Digest, TupleEvent};
+use ccnode_evidence::{IMAGE_PCRS, ImageTuple, Layout, PcrIndex, PcrValues, Sha256Digest, TupleEvent};
 use ccnode_tpm_eventlog::event_type::{
     EV_EFI_ACTION, EV_EFI_BOOT_SERVICES_APPLICATION, EV_EVENT_TAG, EV_IPL, EV_SEPARATOR,
 };
@@ -38,6 +38,9 @@ pub enum MeasureError {
     /// The command line declares no verity hash, or a malformed one.
     #[error("the command line has no `ccnode.roothash=` with 64 lower-case hex digits")]
     RootHash,
+    /// The command line declares a layout that there is not, or two.
+    #[error("the command line has `ccnode.layout=` with something that is no layout, or twice")]
+    Layout,
     /// `.osrel` has no IMAGE_ID or IMAGE_VERSION.
     #[error("section .osrel has no {0}: the tuple would have no name")]
     Osrel(&'static str),
@@ -96,6 +99,7 @@ pub fn measure_uki(bytes: &[u8], secure_boot: SecureBoot) -> Result<ImageTuple, 
         pcrs: replay(&events),
         events,
         verity_hash: root_hash(&cmdline)?,
+        layout: Layout::declared(&cmdline).ok_or(MeasureError::Layout)?,
         cmdline,
     })
 }

@@ -68,6 +68,11 @@ fn tuple_is_whole_and_named() {
     tuple.check().unwrap();
     assert_eq!((tuple.name.as_str(), tuple.version.as_str()), ("worker", "7"));
     assert_eq!(tuple.verity_hash, ROOT_HASH.parse().unwrap());
+    assert_eq!(tuple.layout, Layout::LuksRoot);
+    let mut ephemeral = uki();
+    let cmdline = format!("console=ttyS0 ccnode.roothash={ROOT_HASH} ccnode.layout=ephemeral");
+    ephemeral.set(".cmdline", cmdline.into_bytes());
+    assert_eq!(measured(&ephemeral).unwrap().layout, Layout::Ephemeral);
     for index in [12, 13, 14] {
         assert_eq!(pcr(&tuple, index), Sha256Digest::ZERO);
     }
@@ -137,6 +142,8 @@ fn each_refusal_is_named() {
     assert!(matches!(with(".cmdline", b"ccnode.roothash=00"), MeasureError::RootHash));
     let twice = format!("ccnode.roothash={ROOT_HASH} ccnode.roothash={ROOT_HASH}");
     assert!(matches!(with(".cmdline", twice.as_bytes()), MeasureError::RootHash));
+    let odd = format!("ccnode.roothash={ROOT_HASH} ccnode.layout=raid");
+    assert!(matches!(with(".cmdline", odd.as_bytes()), MeasureError::Layout));
     assert!(matches!(with(".osrel", b"ID=x\n"), MeasureError::Osrel("IMAGE_ID")));
     assert!(matches!(with(".osrel", b"IMAGE_ID=x\n"), MeasureError::Osrel("IMAGE_VERSION")));
     assert!(matches!(with(".pcrsig", b"{}"), MeasureError::Section(name) if name == ".pcrsig"));

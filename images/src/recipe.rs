@@ -1,6 +1,7 @@
 //! Recipes: what goes into a node image, read from TOML and checked before anything is built.
 
 use crate::cmdline::{self, CmdlineError};
+use ccnode_evidence::Layout;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -26,14 +27,6 @@ pub struct Recipe {
     pub disk: Disk,
     /// The virtual machine that the image is made for.
     pub platform: Platform,
-}
-
-/// How the root file system is kept.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Layout {
-    /// Copied from the root source into a LUKS volume at the first boot.
-    LuksRoot,
 }
 
 /// The root file system.
@@ -187,6 +180,7 @@ fn memory() -> u32 {
 struct Raw {
     name: String,
     version: String,
+    #[serde(default)]
     layout: Layout,
     root: RawRoot,
     kernel: RawKernel,
@@ -277,6 +271,8 @@ impl Raw {
         let table = table(&config, &config_path)?;
         let certificates = certificates(&table, &config_path)?;
         init_data(&table, &self.kernel.modules, &config_path)?;
+        let stock = table.get("mode").and_then(|mode| mode.as_str()) == Some("stock");
+        refuse_unless(!stock || self.layout.is_default(), "layout", self.layout.as_str(), ONLY_CCNODE)?;
         let mut packages = self.root.packages;
         packages.sort();
         packages.dedup();
@@ -366,6 +362,9 @@ fn mebibytes(field: &'static str, text: &str) -> Result<u64, RecipeError> {
         want: "a size like \"512M\" or \"4G\", 16384G at most",
     })
 }
+
+/// A stock session opens a root that is there, and makes none.
+const ONLY_CCNODE: &str = "luks-root, where the node's configuration has mode = \"stock\"";
 
 type Table = BTreeMap<String, toml::Value>;
 

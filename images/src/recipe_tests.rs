@@ -52,6 +52,25 @@ fn unknown_members_are_refused_with_their_line() {
 }
 
 #[test]
+fn layouts_are_for_nodes_that_make_their_roots() {
+    for layout in Layout::ALL {
+        let text = format!("layout = \"{layout}\"");
+        let read = |text: &str| {
+            edited(|recipe| format!("# of a test\n{recipe}").replace("layout = \"luks-root\"", text))
+        };
+        assert_eq!(read(&text).unwrap().layout, layout);
+        assert_eq!(read("").unwrap().layout, Layout::LuksRoot);
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let text = fs::read_to_string(format!("{SHIPPED}/recipe.toml")).unwrap();
+    fs::write(dir.path().join("recipe.toml"), text.replace("\"luks-root\"", "\"ephemeral\"")).unwrap();
+    let config = fs::read_to_string(format!("{SHIPPED}/node.toml")).unwrap();
+    fs::write(dir.path().join("node.toml"), config.replace("\"ccnode/1\"", "\"stock\"")).unwrap();
+    let error = Recipe::read(dir.path()).unwrap_err();
+    assert!(matches!(error, RecipeError::Value { field: "layout", .. }), "{error}");
+}
+
+#[test]
 fn values_are_checked() {
     for (from, to, field) in [
         ("\"debian-12-worker\"", "\"a b\"", "name"),

@@ -1,7 +1,7 @@
 //! Cap: what a second release of this boot would need is closed once the grants are in memory, and before any block device
 //! is opened.
 
-use super::{Attested, Boot, blocking};
+use super::{Attested, Boot, blocking, layout};
 use crate::console::Step;
 use crate::last;
 use crate::prover::Hardware;
@@ -95,6 +95,7 @@ impl Boot {
             let detail = "a volume that persists, for a boot whose TPM did not prove itself";
             return Err(Refusal::new(Code::ServiceGarbage, detail));
         }
+        layout::fits(attested.cmdline.layout, attested.sent, &attested.outcome.grants.root)?;
         let makes_key = match attested.outcome.grants.volume().map(|volume| &volume.action) {
             Some(VolumeAction::Open { .. }) => false,
             Some(VolumeAction::Format { .. }) | None => true,

@@ -133,8 +133,16 @@ fn only_our_keys_of_the_command_line_are_read() {
             .unwrap();
     assert_eq!((line.root_hash.to_string(), line.json), (hash.clone(), false));
     assert!(parse(&format!("ccnode.log=json ccnode.roothash={hash}")).unwrap().json);
+    assert_eq!(line.layout, Layout::LuksRoot);
+    for layout in Layout::ALL {
+        let line = parse(&format!("ccnode.roothash={hash} ccnode.layout={layout}")).unwrap();
+        assert_eq!(line.layout, layout);
+    }
     for bad in [
         String::new(),
+        format!("ccnode.roothash={hash} ccnode.layout=other"),
+        format!("ccnode.roothash={hash} ccnode.layout"),
+        format!("ccnode.roothash={hash} ccnode.layout=ephemeral ccnode.layout=ephemeral"),
         "ccnode.roothash=".into(),
         "ccnode.roothash".into(),
         format!("ccnode.roothash={}", "AB".repeat(32)),

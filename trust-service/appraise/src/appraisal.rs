@@ -180,6 +180,7 @@ impl Reported<'_> {
             image: image.id(),
             image_name: format!("{} {}", image.name, image.version),
             verity_hash: image.verity_hash,
+            layout: image.layout,
             csr,
             tee_pubkey: self.attestation.runtime_data.stock.tee_pubkey.clone(),
             init_data: bound.init_data,

@@ -367,6 +367,7 @@ fn accepted(
         kind: Some(facts.kind),
         ephemeral: verdict.ephemeral,
         verity_hash: verdict.verity_hash,
+        layout: verdict.layout,
         csr: verdict.csr.as_ref().map(|csr| Sha256Digest::of(csr.der())),
         judged_by: Some(judged_by),
         once: once.filter(|_| verdict.allowed_once).map(AllowanceRow::once),

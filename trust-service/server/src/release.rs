@@ -15,7 +15,7 @@ use crate::store::{
     AuditEntry, GrantKind, GrantRow, NodeRow, PoolRow, SessionRow, SessionVerdict, Store, Tx, VolumeRow,
 };
 use axum::extract::State;
-use ccnode_evidence::{Code, Nonce, Secret, Sha256Digest};
+use ccnode_evidence::{Code, Layout, Nonce, Secret, Sha256Digest};
 use ccnode_protocol::NodeName;
 use ccnode_protocol::admin::{Pair, VolumeRecord, VolumeState};
 use ccnode_protocol::grants::{Grant, Grants, RootGrant, VolumeAction, VolumeGrant};
@@ -209,8 +209,8 @@ async fn release<S: Store>(
     once::spend(service, tx, row, node, verdict, id).await?;
     still_allowed(tx, pool, (&node.identity, &row.nonce), verdict).await?;
     let expires = now.saturating_add(service.config.grant_lifetime.seconds());
-    let root = match verdict.ephemeral {
-        // The identity is nobody's at the next boot: a volume would be nobody's, too.
+    let root = match verdict.ephemeral || verdict.layout == Layout::Ephemeral {
+        // The identity is nobody's at the next boot, and a volume would be nobody's, too; or the image wants none.
         true => RootGrant::Ephemeral { entropy: random() },
         false => RootGrant::Volume(root(service, tx, row, node, verdict, pool, expires).await?),
     };

@@ -1,7 +1,7 @@
 //! A machine's measured boot: events as OVMF, sd-stub and the kernel's stub write them, the log, the PCRs, and the tuples.
 
 use ccnode_evidence::{
-    EventLogs, IMAGE_PCRS, ImageTuple, PLATFORM_PCRS, PcrIndex, PcrSet, PcrValues, PlatformTuple,
+    EventLogs, IMAGE_PCRS, ImageTuple, Layout, PLATFORM_PCRS, PcrIndex, PcrSet, PcrValues, PlatformTuple,
     Sha256Digest, TupleEvent,
 };
 use std::collections::BTreeMap;
@@ -192,7 +192,8 @@ impl Boot {
     pub fn image_tuple(&self, name: &str, version: &str, verity_hash: Sha256Digest) -> ImageTuple {
         let (pcrs, events) = self.part(IMAGE_PCRS);
         let (name, version, cmdline) = (name.to_owned(), version.to_owned(), self.cmdline.clone());
-        ImageTuple { format: 1, name, version, pcrs, events, cmdline, verity_hash }
+        let layout = Layout::declared(&cmdline).unwrap_or_default();
+        ImageTuple { format: 1, name, version, pcrs, events, cmdline, verity_hash, layout }
     }
 
     fn part(&self, indices: [u8; 6]) -> (PcrValues, BTreeMap<PcrIndex, Vec<TupleEvent>>) {

@@ -3,6 +3,7 @@
 pub mod confidential;
 pub mod console;
 pub mod init_data;
+pub mod layouts;
 pub mod node;
 pub mod secrets;
 pub mod stage;

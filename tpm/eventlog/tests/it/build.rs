@@ -218,6 +218,7 @@ pub(crate) fn tuple(log: &EventLog<'_>, cmdline: &str) -> ImageTuple {
         events,
         cmdline: cmdline.into(),
         verity_hash: Sha256Digest::ZERO,
+        layout: ccnode_evidence::Layout::default(),
     };
     tuple.check().unwrap();
     tuple

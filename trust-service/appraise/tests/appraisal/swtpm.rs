@@ -44,6 +44,7 @@ fn tuples() -> (PlatformTuple, ImageTuple) {
         events: BTreeMap::new(),
         cmdline: String::new(),
         verity_hash: VERITY,
+        layout: ccnode_evidence::Layout::default(),
     };
     (platform, image)
 }

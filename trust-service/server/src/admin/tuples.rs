@@ -82,8 +82,7 @@ pub(super) async fn register_image<S: Store>(
     if !tx.insert_image(&row).await? {
         return Err(conflict(format!("image {} is registered already", row.id)));
     }
-    let detail =
-        json!({"name": row.tuple.name, "version": row.tuple.version, "verity-hash": row.tuple.verity_hash});
+    let detail = json!({"name": row.tuple.name, "version": row.tuple.version, "verity-hash": row.tuple.verity_hash, "layout": row.tuple.layout});
     audit::append(&mut tx, now, admin.entry("image.register", row.id, detail)).await?;
     tx.commit().await?;
     Ok((StatusCode::CREATED, axum::Json(image_record(row, &[]))))

@@ -1,7 +1,7 @@
 //! The rows of a store, as the decisions see them.
 
 use ccnode_appraise::HardwarePolicy;
-use ccnode_evidence::{Code, EvidenceKind, Nonce, Sha256Digest};
+use ccnode_evidence::{Code, EvidenceKind, Layout, Nonce, Sha256Digest};
 use ccnode_protocol::admin::{
     AllowOnce, Counters, HardwareRecord, NodeState, OnUnknown, Pinned, ProposalAction, RefusalRecord, Rule,
     TrustLevel, VolumeRecord, VolumeState,
@@ -149,6 +149,9 @@ pub struct SessionVerdict {
     pub ephemeral: bool,
     /// dm-verity root hash of the attested image.
     pub verity_hash: Sha256Digest,
+    /// How the attested image keeps its root.
+    #[serde(default)]
+    pub layout: Layout,
     /// Digest of the bound certificate request.
     pub csr: Option<Sha256Digest>,
     /// What of the pool's demands the hardware was judged by, see [`crate::enrol::judged_by`]; absent in sessions of before it was kept,

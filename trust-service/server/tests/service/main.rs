@@ -36,6 +36,8 @@ mod kinds;
 #[cfg(test)]
 mod last_evidence;
 #[cfg(test)]
+mod layouts;
+#[cfg(test)]
 mod levels;
 #[cfg(test)]
 mod logs;

@@ -4,6 +4,7 @@ mod attacks;
 mod bad_input;
 mod confidential;
 mod init_data;
+mod layouts;
 mod life;
 mod service_unit;
 mod stock;
@@ -40,6 +41,7 @@ fn main() -> ExitCode {
         scenario!("t27_new_uki_over_old_root", attacks::t27_new_uki_over_old_root),
         scenario!("t28_clock_behind", attacks::t28_clock_behind),
         scenario!("t28_clock_far_ahead", attacks::t28_clock_far_ahead),
+        scenario!("ephemeral_root_is_gone_with_its_boot", layouts::ephemeral_root_is_gone_with_its_boot),
         scenario!("snp_tee_bound_vtpm_joins", confidential::snp_tee_bound_vtpm_joins),
         scenario!("t17_snp_root_of_one_boot", confidential::t17_snp_root_of_one_boot),
         scenario!("t06_snp_another_launch", confidential::t06_snp_another_launch),

@@ -1,0 +1,71 @@
+//! The layout of an image decides what its nodes are given for their roots.
+
+use crate::fixture::*;
+use ccnode_evidence::{Code, ImageTuple, Layout, Secret};
+use ccnode_protocol::admin;
+use ccnode_protocol::grants::RootGrant;
+use ccnode_testkit::{Boot, Seat};
+use reqwest::Method;
+use serde_json::Value;
+
+/// An image of that layout on the standard platform.
+fn of(layout: &str) -> Boot {
+    Boot::new("2022.11", &format!("console=ttyS0 ccnode.layout={layout}"), b"initrd")
+}
+
+fn entropy(granted: &Granted) -> &Secret<32> {
+    match &granted.grants.root {
+        RootGrant::Ephemeral { entropy } => entropy,
+        RootGrant::Volume(_) => panic!("a volume for an image that wants none"),
+    }
+}
+
+#[tokio::test]
+async fn an_ephemeral_image_gets_no_volume_though_its_node_persists() {
+    let (trust, maker) = ready().await;
+    let tpm = tpm(&maker, Seat::A);
+    trust.admin().allow(&of("ephemeral"), verity()).await;
+    tpm.reboot(of("ephemeral"));
+    let one = boot(&trust, &tpm).await.unwrap();
+    let name = one.grants.node.clone();
+    // Repeated within the session it is the same; a new session has its own.
+    assert_eq!(one.session.grants().await.unwrap().root, one.grants.root);
+    tpm.reboot(of("ephemeral"));
+    let two = boot(&trust, &tpm).await.unwrap();
+    assert_eq!(two.grants.node, name);
+    assert_ne!(entropy(&one), entropy(&two));
+    two.certificate(&two.csr).await.unwrap();
+    let node = trust.admin().node(&name).await;
+    assert!(node.volumes.is_empty(), "{:?}", node.volumes);
+    assert_eq!(node.expires, None, "the node stays");
+    // The bounds of a boot are what they are for other images.
+    for _ in 0..2 {
+        boot(&trust, &tpm).await.unwrap();
+    }
+    assert_eq!(code(boot(&trust, &tpm).await), Code::ReleasesExhausted);
+}
+
+#[tokio::test]
+async fn an_ephemeral_image_leaves_the_volume_of_another_alone() {
+    let (trust, maker) = ready().await;
+    let tpm = tpm(&maker, Seat::A);
+    let first = first_boot(&trust, &tpm).await;
+    let before = trust.admin().node(&first.grants.node).await;
+    trust.admin().allow(&of("ephemeral"), verity()).await;
+    tpm.reboot(of("ephemeral"));
+    entropy(&boot(&trust, &tpm).await.unwrap());
+    assert_eq!(trust.admin().node(&first.grants.node).await.volumes, before.volumes);
+    tpm.reboot(Boot::standard());
+    let again = boot(&trust, &tpm).await.unwrap();
+    assert_eq!(again.grants.volume().unwrap().unlock_key, first.grants.volume().unwrap().unlock_key);
+}
+
+#[tokio::test]
+async fn a_tuple_of_another_layout_than_the_measured_one_is_not_registered() {
+    let trust = Trust::new().await;
+    for (declared, claimed) in [("ephemeral", Layout::LuksRoot), ("luks-root", Layout::Ephemeral)] {
+        let tuple = ImageTuple { layout: claimed, ..image(&of(declared), verity()) };
+        let answer: Answered<Value> = trust.admin().call(Method::POST, admin::IMAGES, &tuple).await;
+        assert_eq!(code(answer), Code::MalformedRequest, "{declared}");
+    }
+}

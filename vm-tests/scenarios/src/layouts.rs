@@ -1,0 +1,25 @@
+//! Images of other layouts than the demo's: the same tree and, where nothing else is asked for, the same initramfs.
+
+use anyhow::{Context as _, Result, ensure};
+use ccnode_vm_harness::Story;
+use std::fs;
+use std::process::Command;
+
+use crate::stage::{Built, Stage, build_recipe, test_recipe};
+
+/// Builds the image of that layout.
+///
+/// # Errors
+/// When the build fails.
+pub fn image(story: &Story, layout: &str) -> Result<Built> {
+    let keys = &Stage::get()?.keys;
+    let shared = test_recipe("1", keys)?;
+    let own = story.path("recipe");
+    let copied = Command::new("cp").arg("-a").arg(shared.parent().context("a folder")?).arg(&own).status()?;
+    ensure!(copied.success(), "copying the recipe failed");
+    let path = own.join("recipe.toml");
+    let mut recipe: toml::Table = fs::read_to_string(&path)?.parse()?;
+    recipe.insert("layout".into(), layout.into());
+    fs::write(&path, toml::to_string(&recipe)?)?;
+    build_recipe(&path, story.path("image"), keys, None)
+}

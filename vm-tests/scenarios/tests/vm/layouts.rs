@@ -1,0 +1,43 @@
+//! Images that keep their root otherwise than in a LUKS volume that persists.
+
+use anyhow::{Context as _, Result, ensure};
+use ccnode_vm_harness::Story;
+use ccnode_vm_scenarios::layouts::image;
+use ccnode_vm_scenarios::node::Outcome;
+use ccnode_vm_scenarios::{Node, Stage};
+use serde_json::Value;
+
+/// Header and mark of a volume have one; then comes content.
+const MIB: usize = 1 << 20;
+
+/// A node of one name joins twice, each time with a root that nobody has seen before.
+pub(crate) fn ephemeral_root_is_gone_with_its_boot(story: &Story) -> Result<()> {
+    let stage = Stage::get()?;
+    let image = image(story, "ephemeral")?;
+    let (trust, cluster) = stage.service(story, &image, &["--rule", "danger-host-is-trusted"])?;
+    let mut node = Node::new(story, &image, &stage.tpms.template("a")?)?;
+    stage.know_platform(story, &trust, &node)?;
+    let root = node.disk.partition("root")?;
+    let blank = node.disk.read_at(&root, 0, MIB)?;
+    let mut boots = Vec::new();
+    for boot in ["first", "second"] {
+        let outcome = node.boot(story, boot, &trust, &cluster)?;
+        for text in [
+            "cap  ok  PCR 15 closed",
+            "format  ok  in memory, for this boot alone",
+            "ccnode-demo: boot 1 of this root",
+        ] {
+            outcome.shows(text)?;
+        }
+        let Outcome::Joined { name, .. } = outcome else { anyhow::bail!("{outcome:?}") };
+        ensure!(node.disk.read_at(&root, 0, MIB)? == blank, "there is a header on the disk");
+        let record = trust.cli(&["node", "show", &name])?;
+        let volumes = record.get("volumes").and_then(Value::as_array).context("it has volumes")?;
+        ensure!(volumes.is_empty() && record.get("expires") == Some(&Value::Null), "{record}");
+        boots.push((name, node.disk.read_at(&root, MIB as u64, MIB)?));
+    }
+    let [(one, content), (other, same)] = boots.as_slice() else { anyhow::bail!("two boots") };
+    ensure!(one == other, "one node was {one}, then {other}");
+    ensure!(content != same, "the same source under the same key");
+    Ok(())
+}
