@@ -33,6 +33,7 @@
 
 mod attest;
 mod cap;
+mod content;
 mod discover;
 mod ephemeral;
 mod first;

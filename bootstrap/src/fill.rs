@@ -136,6 +136,12 @@ pub fn grow(root: &Path, len: u64) -> Result<(), FillError> {
     nix::unistd::syncfs(&dir).map_err(|e| FillError::Grow(e.into()))
 }
 
+/// Flushes the mounted file system.
+pub fn flush(at: &Path) -> Result<(), FillError> {
+    let flushed = File::open(at).and_then(|dir| Ok(nix::unistd::syncfs(&dir)?));
+    flushed.map_err(FillError::Grow)
+}
+
 #[expect(unsafe_code, reason = "ioctl(2) has no safe form")]
 fn resize(dir: &File, blocks: u64) -> nix::Result<()> {
     // SAFETY: EXT4_IOC_RESIZE_FS reads one u64 behind the pointer, which lives until the call returns.

@@ -22,8 +22,10 @@ pub mod pid1;
 pub mod prover;
 pub mod provision;
 pub mod refusal;
+pub mod state;
 pub mod status;
 pub mod stock;
+pub mod tree;
 pub mod unlock;
 pub mod watchdog;
 

@@ -3,6 +3,7 @@
 use crate::apt::Sources;
 use crate::cache::{Cache, Key};
 use crate::disk::{self, DiskError};
+use crate::empty::{self, EMPTY_MIB, EmptyError};
 use crate::initramfs::{self, Contents, InitramfsError};
 use crate::kernel::{self, KernelError};
 use crate::measure::{MeasureError, SecureBoot, measure_uki};
@@ -13,7 +14,7 @@ use crate::rootfs::{self, RootfsError};
 use crate::source::{self, Source, SourceError};
 use crate::uki::Uki;
 use crate::{apt::AptError, cmdline};
-use ccnode_evidence::{ImageTuple, Sha256Digest};
+use ccnode_evidence::{ImageTuple, Layout, Sha256Digest};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fs;
@@ -101,6 +102,9 @@ pub enum BuildError {
     /// The root file system.
     #[error("root file system: {0}")]
     Rootfs(RootfsError),
+    /// The empty file system.
+    #[error("an empty file system: {0}")]
+    Empty(EmptyError),
     /// The verity tree.
     #[error("root source: {0}")]
     Source(SourceError),
@@ -188,11 +192,19 @@ pub fn build(
         step(progress, "root file system under dm-verity", || root_source(&recipe, &base, &context))?;
 
     let build_time = inputs.epoch.unwrap_or(kernel.date.max(certificates.newest));
+    let empty = match recipe.layout {
+        Layout::LuksRoot | Layout::Ephemeral => None,
+        Layout::VerityRoot => {
+            let work = cache.work().map_err(at(&inputs.cache))?;
+            Some(empty::make(work.path(), context.epoch).map_err(BuildError::Empty)?)
+        }
+    };
     let contents = Contents {
         init: &inputs.init,
         modules: &modules,
         config: &recipe.config,
         certificates: &certificates.files,
+        empty: empty.as_deref(),
         build_time,
     };
     let initramfs = step(progress, "initramfs", || Packed::make(&contents, &cache))?;
@@ -210,8 +222,9 @@ pub fn build(
 
     let disk = out.join("disk.img");
     step(progress, "disk image", || {
-        let fitted =
-            disk::Sizes::fit(recipe.disk, uki_bytes.len() as u64, &source).map_err(BuildError::Disk)?;
+        let content = if empty.is_some() { EMPTY_MIB } else { source.mib };
+        let fitted = disk::Sizes::fit(recipe.disk, uki_bytes.len() as u64, &source, content)
+            .map_err(BuildError::Disk)?;
         let seed = Key::new("disk/1").with("uki", &uki_bytes).with("hash", &source.root_hash.0).digest();
         let work = cache.work().map_err(at(&inputs.cache))?;
         let fresh = out.join("disk.img.new");

@@ -51,8 +51,13 @@ pub(crate) struct Sizes {
 }
 
 impl Sizes {
-    /// Fits the partitions around a UKI of `uki` bytes and a root source.
-    pub(crate) fn fit(wanted: crate::recipe::Disk, uki: u64, source: &Source) -> Result<Self, DiskError> {
+    /// Fits the partitions around a UKI of `uki` bytes, a root source, and a volume that begins with `content` MiB.
+    pub(crate) fn fit(
+        wanted: crate::recipe::Disk,
+        uki: u64,
+        source: &Source,
+        content: u64,
+    ) -> Result<Self, DiskError> {
         let fit = |field, wanted: Option<u64>, needed: u64, open: u64| match wanted {
             Some(mib) if mib < needed => Err(DiskError::TooSmall { field, mib, needed }),
             Some(mib) => Ok(mib),
@@ -60,8 +65,8 @@ impl Sizes {
         };
         let uki = uki.div_ceil(MIB);
         let esp = fit("esp", wanted.esp, (uki + 2).max(LEAST_ESP), (uki + ESP_ROOM).max(LEAST_ESP))?;
-        // The LUKS header's MiB, then at least the source's blocks.
-        let root = fit("root", wanted.root, source.mib + 1, source.mib * 2)?;
+        // The LUKS header's MiB, then at least the content's blocks.
+        let root = fit("root", wanted.root, content + 1, source.mib * 2)?;
         Ok(Self { esp, source: source.mib, root })
     }
 }
@@ -153,7 +158,7 @@ mod tests {
         let source = source(dir.path(), 10);
         let uki = dir.path().join("uki.efi");
         fs::write(&uki, vec![0xcc; 3 << 20]).unwrap();
-        let sizes = Sizes::fit(Disk { esp: None, root: Some(11) }, 3 << 20, &source).unwrap();
+        let sizes = Sizes::fit(Disk { esp: None, root: Some(11) }, 3 << 20, &source, source.mib).unwrap();
         assert_eq!(sizes, Sizes { esp: 40, source: 10, root: 11 });
         let mut images = Vec::new();
         for name in ["a", "b"] {
@@ -179,7 +184,9 @@ mod tests {
     fn too_small_partitions_say_what_is_needed() {
         let dir = tempfile::tempdir().unwrap();
         let source = source(dir.path(), 10);
-        let fit = |esp, root| Sizes::fit(Disk { esp, root }, 60 << 20, &source).unwrap_err().to_string();
+        let fit = |esp, root| {
+            Sizes::fit(Disk { esp, root }, 60 << 20, &source, source.mib).unwrap_err().to_string()
+        };
         assert_eq!(fit(Some(50), None), "[disk] esp = 50M is too small: this image needs 62M");
         assert_eq!(fit(None, Some(10)), "[disk] root = 10M is too small: this image needs 11M");
     }

@@ -24,6 +24,8 @@ pub struct Contents<'a> {
     pub config: &'a [u8],
     /// Certificates in PEM by their absolute path.
     pub certificates: &'a BTreeMap<String, Vec<u8>>,
+    /// An empty file system, for nodes that make volumes which no copy of the root fills.
+    pub empty: Option<&'a [u8]>,
     /// `/etc/ccnode/build-time`, Unix seconds: the clock is never believed to be earlier.
     pub build_time: u64,
 }
@@ -73,6 +75,9 @@ pub fn assemble(contents: &Contents<'_>) -> Result<Archive, InitramfsError> {
     archive.file("etc/ccnode/node.toml", 0o644, contents.config.to_vec());
     for (path, pem) in contents.certificates {
         archive.file(path, 0o644, pem.clone());
+    }
+    if let Some(empty) = contents.empty {
+        archive.file(crate::empty::PATH, 0o644, empty.to_vec());
     }
     archive.file("etc/ccnode/build-time", 0o644, format!("{}\n", contents.build_time).into_bytes());
     Ok(archive)
@@ -125,6 +130,7 @@ mod tests {
             modules: &modules,
             config: b"mode = \"ccnode/1\"\n",
             certificates: &certificates,
+            empty: None,
             build_time: time,
         })
         .unwrap_or_else(|e| panic!("{e}"))

@@ -11,6 +11,7 @@ pub mod cmdline;
 pub mod cpio;
 mod disk;
 pub mod elf;
+mod empty;
 mod ext4;
 mod gpt;
 pub mod initramfs;

@@ -1,13 +1,12 @@
 //! The root of a boot whose identity does not persist: made, filled, and lost with the power.
 
-use super::unlock::{Root, name};
+use super::unlock::Root;
 use super::{Boot, blocking};
 use crate::config::Config;
 use crate::console::Step;
+use crate::ephemeral;
 use crate::refusal::Refusal;
-use crate::{ephemeral, unlock};
 use ccnode_evidence::{Secret, SecretBytes};
-use ccnode_luks_header::verity::RootHash;
 use std::time::Instant;
 
 impl Boot {
@@ -17,16 +16,13 @@ impl Boot {
         config: &Config,
         root: &Root,
         entropy: &Secret<32>,
-        hash: RootHash,
         random: Option<SecretBytes>,
     ) -> Result<(), Refusal> {
         let since = Instant::now();
         self.begin(Step::Format, Some(config));
-        let path = root.partitions.source()?.to_owned();
-        let mapped = name("root-source")?;
-        let source = blocking(move || unlock::open_source(&path, &hash, &mapped)).await??;
+        let content = self.content(root).await?;
         let sources = ephemeral::sources(entropy, random.as_ref().map(|random| random.expose()))?;
-        let (partitions, len) = (root.partitions.clone(), source.len());
+        let (partitions, len) = (root.partitions.clone(), content.len());
         let made = blocking(move || {
             let usable = ephemeral::may_use(&partitions.root, partitions.root_len, len)?;
             ephemeral::make(usable, &sources)
@@ -38,6 +34,6 @@ impl Boot {
         let opened = self.open(root, made.header, &made.unlock_key).await?;
         self.done(Step::Unlock, since, "a root that ends with this boot");
         self.begin(Step::Fill, Some(config));
-        self.fill(root, source, &opened).await
+        self.fill(root, content, &opened).await
     }
 }

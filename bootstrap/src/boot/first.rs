@@ -1,20 +1,16 @@
 //! The first boot of a volume: formatted, reported, opened, filled, reported again.
 
-use super::unlock::{Root, name, unlock_key};
+use super::unlock::{Root, unlock_key};
 use super::{Boot, blocking, deadline};
 use crate::config::Config;
 use crate::console::Step;
-use crate::handover::SYSROOT;
 use crate::refusal::Refusal;
-use crate::{fill, unlock};
+use crate::unlock;
 use ccnode_attest_client::Client;
 use ccnode_evidence::{Code, SecretBytes, Sha256Digest};
 use ccnode_luks_header::Expected;
-use ccnode_luks_header::verity::RootHash;
-use ccnode_luks_volume::verity::OpenedVerity;
-use ccnode_luks_volume::{Opened, Sources, close};
+use ccnode_luks_volume::Sources;
 use ccnode_protocol::grants::{Formatted, Grant, OnForeignDisk, Ready, VolumeAction, VolumeGrant};
-use std::path::Path;
 use std::time::Instant;
 
 impl Boot {
@@ -25,7 +21,6 @@ impl Boot {
         client: &mut Client,
         root: &Root,
         volume: &VolumeGrant,
-        hash: RootHash,
         random: Option<SecretBytes>,
     ) -> Result<(), Refusal> {
         let VolumeAction::Format { entropy, on_foreign_disk, grant } = &volume.action else {
@@ -35,21 +30,19 @@ impl Boot {
         let sources = unlock::sources(entropy, random.ok_or_else(none)?.expose())?;
         let since = Instant::now();
         self.begin(Step::Format, Some(config));
-        let path = root.partitions.source()?.to_owned();
-        let mapped = name("root-source")?;
-        let source = blocking(move || unlock::open_source(&path, &hash, &mapped)).await??;
-        let (header, was) = self.format(root, volume, *on_foreign_disk, source.len(), sources).await?;
+        let content = self.content(root).await?;
+        let (header, was) = self.format(root, volume, *on_foreign_disk, content.len(), sources).await?;
         self.report_formatted(config, client, volume, grant, &header).await?;
         self.done(Step::Format, since, &format!("generation {}; the partition was {was}", volume.generation));
         let since = Instant::now();
         self.begin(Step::Unlock, Some(config));
         let opened = self.open(root, header, &unlock_key(volume)).await?;
-        self.done(Step::Unlock, since, "the new root");
+        self.done(Step::Unlock, since, "the new volume");
         self.begin(Step::Fill, Some(config));
-        self.fill(root, source, &opened).await?;
+        self.fill(root, content, &opened).await?;
         // Reporting has the deadline anew.
         self.watchdog.progress();
-        self.report_ready(config, client, volume, grant, hash).await
+        self.report_ready(config, client, volume, grant, root).await
     }
 
     /// Mark, then header, each on the disk before the next.
@@ -97,50 +90,15 @@ impl Boot {
         client: &mut Client,
         volume: &VolumeGrant,
         grant: &Grant,
-        hash: RootHash,
+        root: &Root,
     ) -> Result<(), Refusal> {
         let ready = Ready {
             grant: grant.id.clone(),
             secret: grant.secret.clone(),
             generation: volume.generation,
-            populated_from: Sha256Digest(hash.0),
+            populated_from: root.populated_from(),
         };
         let retry = |retry| self.console.retry(Step::Fill, &retry);
         client.ready(&ready, deadline(config), retry).await.map_err(|e| Refusal::of_client(&e))
-    }
-
-    pub(super) async fn fill(
-        &mut self,
-        root: &Root,
-        source: OpenedVerity,
-        opened: &Opened,
-    ) -> Result<(), Refusal> {
-        let since = Instant::now();
-        let (from, below, to) = (source.path(), root.partitions.source()?.to_owned(), opened.path());
-        let (len, mapped) = (source.len(), source.name().clone());
-        let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
-        let watchdog = self.watchdog.clone();
-        let copying = tokio::task::spawn_blocking(move || {
-            let copied = fill::copy(&from, &below, &to, len, |done| {
-                watchdog.progress();
-                // Nobody listening is no reason to stop.
-                let _ = tell.send(done);
-            });
-            copied.map(|()| close(&mapped))
-        });
-        while let Some(done) = told.recv().await {
-            self.console.note(Step::Fill, &format!("{} of {} MiB", done >> 20, len >> 20));
-        }
-        let lost = |_| Refusal::new(Code::NodeInternal, "the copy was lost");
-        if let Err(error) = copying.await.map_err(lost)?? {
-            self.console.note(Step::Fill, &format!("the root source stays mapped: {error}"));
-        }
-        // Growing tells of no progress, and takes its time on a large disk.
-        self.watchdog.progress();
-        self.mount(opened).await?;
-        let whole = opened.len();
-        blocking(move || fill::grow(Path::new(SYSROOT), whole)).await??;
-        self.done(Step::Fill, since, &format!("{} MiB copied, grown to {} MiB", len >> 20, whole >> 20));
-        Ok(())
     }
 }

@@ -14,10 +14,14 @@ pub(super) fn fits(layout: Layout, sent: Sent, root: &RootGrant) -> Result<(), R
     match (layout, root) {
         (Layout::Ephemeral, RootGrant::Volume(_)) => wrong("a volume that persists"),
         // An endorsement key is there at the next boot, too; what a report vouches for may not be.
-        (Layout::LuksRoot, RootGrant::Ephemeral { .. }) if sent.kind == EvidenceKind::Tpm => {
+        (Layout::LuksRoot | Layout::VerityRoot, RootGrant::Ephemeral { .. })
+            if sent.kind == EvidenceKind::Tpm =>
+        {
             wrong("a root of one boot")
         }
-        (Layout::Ephemeral, RootGrant::Ephemeral { .. }) | (Layout::LuksRoot, _) => Ok(()),
+        (Layout::Ephemeral, RootGrant::Ephemeral { .. }) | (Layout::LuksRoot | Layout::VerityRoot, _) => {
+            Ok(())
+        }
     }
 }
 
@@ -40,15 +44,19 @@ mod tests {
         let bare = Sent { kind: EvidenceKind::Snp, tpm: false, svsm: false };
         for sent in [alone, vouched, bare] {
             fits(Layout::LuksRoot, sent, &volume).unwrap();
+            fits(Layout::VerityRoot, sent, &volume).unwrap();
             fits(Layout::Ephemeral, sent, &one_boot).unwrap();
             let refusal = fits(Layout::Ephemeral, sent, &volume).unwrap_err();
             assert_eq!(refusal.code, Code::LayoutMismatch, "{}", refusal.detail);
         }
-        let refusal = fits(Layout::LuksRoot, alone, &one_boot).unwrap_err();
-        assert_eq!(refusal.code, Code::LayoutMismatch, "{}", refusal.detail);
+        for layout in [Layout::LuksRoot, Layout::VerityRoot] {
+            let refusal = fits(layout, alone, &one_boot).unwrap_err();
+            assert_eq!(refusal.code, Code::LayoutMismatch, "{}", refusal.detail);
+        }
         // Whose identity is one boot's can have no other root.
         for sent in [vouched, bare] {
             fits(Layout::LuksRoot, sent, &one_boot).unwrap();
+            fits(Layout::VerityRoot, sent, &one_boot).unwrap();
         }
     }
 }

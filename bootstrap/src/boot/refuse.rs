@@ -5,6 +5,7 @@ use crate::console::Step;
 use crate::handover::SYSROOT;
 use crate::last;
 use crate::refusal::Refusal;
+use crate::state::FILLED;
 use ccnode_luks_volume::{Name, close};
 use ccnode_protocol::{NodeRefusal, limits};
 use nix::mount::{MntFlags, umount2};
@@ -43,7 +44,9 @@ impl Boot {
 
 /// Takes the volume key out of the kernel.
 fn unmap() {
-    let _ = umount2(SYSROOT, MntFlags::MNT_DETACH);
+    for at in [FILLED, SYSROOT] {
+        let _ = umount2(at, MntFlags::MNT_DETACH);
+    }
     for name in ["root", "root-source"] {
         if let Ok(name) = name.parse::<Name>() {
             let _ = close(&name);

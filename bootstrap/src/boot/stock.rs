@@ -8,6 +8,7 @@ use super::{Boot, Provisioned, blocking, deadline, millis};
 use crate::config::{Config, StockPlan};
 use crate::console::Step;
 use crate::disk::Places;
+use crate::handover::SYSROOT;
 use crate::prover::{Hardware, Prover};
 use crate::refusal::Refusal;
 use crate::stock::{self, Released};
@@ -118,7 +119,7 @@ impl Boot {
         })
         .await??;
         let opened = self.measured(device.as_ref(), opened, opening).await?;
-        self.mount(&opened).await?;
+        self.mount(Path::new(SYSROOT), &opened).await?;
         self.done(Step::Unlock, since, "the root, by its form alone: nobody has its header on record");
         Ok(StockUnlocked { config, device, released })
     }

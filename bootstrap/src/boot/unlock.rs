@@ -9,7 +9,7 @@ use crate::provision::KubeletKey;
 use crate::refusal::Refusal;
 use crate::{fill, modules, unlock};
 use ccnode_attest_client::{Client, ClientError, Outcome, Retry};
-use ccnode_evidence::{Code, PcrIndex, SecretBytes, Sha256Digest};
+use ccnode_evidence::{Code, Layout, PcrIndex, SecretBytes, Sha256Digest};
 use ccnode_luks_header::Expected;
 use ccnode_luks_header::verity::RootHash;
 use ccnode_luks_volume::{Name, Opened, UnlockKey};
@@ -23,6 +23,9 @@ use std::time::Instant;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::JoinHandle;
 use zeroize::Zeroizing;
+
+/// Where the volume of a verified root is mounted.
+const VAR: &str = "/sysroot/var";
 
 /// The volume is mapped as judged, measured into PCR 15, and mounted.
 pub struct Unlocked {
@@ -45,6 +48,23 @@ pub(super) struct Root {
     pub(super) partitions: Partitions,
     pub(super) name: Name,
     pub(super) device: Option<DeviceHandle>,
+    pub(super) hash: RootHash,
+    pub(super) layout: Layout,
+}
+
+impl Root {
+    /// Where the volume is mounted: all of the root, or what of it changes.
+    pub(super) fn at(&self) -> &Path {
+        match self.layout {
+            Layout::LuksRoot | Layout::Ephemeral => Path::new(SYSROOT),
+            Layout::VerityRoot => Path::new(VAR),
+        }
+    }
+
+    /// What the volume is on record as filled from, where it is this image's.
+    pub(super) fn populated_from(&self) -> Sha256Digest {
+        self.layout.populated_from(Sha256Digest(self.hash.0))
+    }
 }
 
 impl Boot {
@@ -65,14 +85,16 @@ impl Boot {
             partitions: Places::default().wait(&config.disk, deadline(&config)).await?,
             name: name("root")?,
             device: device.clone(),
+            hash: cmdline.root_hash,
+            layout: cmdline.layout,
         };
-        let hash = cmdline.root_hash;
+        self.verified_root(&root).await?;
         match &grants.root {
             RootGrant::Ephemeral { entropy } => {
-                self.ephemeral_root(&config, &root, entropy, hash, random).await?;
+                self.ephemeral_root(&config, &root, entropy, random).await?;
             }
             RootGrant::Volume(volume) => {
-                self.volume(&config, &mut client, &root, volume, hash, random).await?;
+                self.volume(&config, &mut client, &root, volume, random).await?;
             }
         }
         Ok(Unlocked { config, device, node: grants.node, cluster: grants.cluster, key, certificate })
@@ -85,21 +107,23 @@ impl Boot {
         client: &mut Client,
         root: &Root,
         volume: &VolumeGrant,
-        hash: RootHash,
         random: Option<SecretBytes>,
     ) -> Result<(), Refusal> {
         let since = Instant::now();
         match &volume.action {
             VolumeAction::Open { header_digest, populated_from } => {
-                if populated_from.0 != hash.0 {
-                    let detail = format!("the root was filled from {populated_from}, this image is {hash}");
+                if *populated_from != root.populated_from() {
+                    let (hash, layout) = (root.hash, root.layout);
+                    let detail = format!(
+                        "the volume was filled from {populated_from}, this image is {hash}, layout {layout}"
+                    );
                     return Err(Refusal::new(Code::PopulatedFromOther, detail));
                 }
                 self.open_again(root, volume, *header_digest).await?;
-                self.done(Step::Unlock, since, "the root as it is on record");
+                self.done(Step::Unlock, since, "the volume as it is on record");
                 Ok(())
             }
-            VolumeAction::Format { .. } => self.first_boot(config, client, root, volume, hash, random).await,
+            VolumeAction::Format { .. } => self.first_boot(config, client, root, volume, random).await,
         }
     }
 
@@ -136,7 +160,7 @@ impl Boot {
         }
         self.status.sums.luks_ms += millis(since);
         let opened = self.open(root, header, &unlock_key(volume)).await?;
-        self.mount(&opened).await
+        self.mount(root.at(), &opened).await
     }
 
     /// Maps the volume, and measures it before one byte of it is read, where there is a TPM to measure it into.
@@ -147,7 +171,7 @@ impl Boot {
         unlock_key: &UnlockKey,
     ) -> Result<Opened, Refusal> {
         let since = Instant::now();
-        let Root { partitions, name, device } = root;
+        let Root { partitions, name, device, .. } = root;
         let (path, name, key) = (partitions.root.clone(), name.clone(), unlock_key.clone());
         let opened = blocking(move || unlock::open_volume(&header, &path, &key, &name)).await??;
         self.measured(device.as_ref(), opened, since).await
@@ -170,9 +194,9 @@ impl Boot {
         Ok(opened)
     }
 
-    pub(super) async fn mount(&mut self, opened: &Opened) -> Result<(), Refusal> {
-        let path = opened.path();
-        Ok(blocking(move || fill::mount_root(&path, Path::new(SYSROOT))).await??)
+    pub(super) async fn mount(&mut self, at: &Path, opened: &Opened) -> Result<(), Refusal> {
+        let (path, at) = (opened.path(), at.to_owned());
+        Ok(blocking(move || fill::mount_root(&path, &at)).await??)
     }
 }
 

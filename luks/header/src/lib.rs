@@ -28,6 +28,7 @@ mod metadata;
 pub mod passphrase;
 mod reasons;
 mod refusal;
+pub mod template;
 mod token;
 pub mod verity;
 

@@ -212,10 +212,10 @@ pub async fn ready<S: Store>(
     let about = |refusal: Refusal| refusal.of(&node.pool, &node.name).proven();
     let from = volume(&mut tx, &grant, request.generation).await.map_err(about)?;
     let record = &from.record;
-    if request.populated_from != grant.verity_hash {
+    if request.populated_from != grant.populated_from {
         let text = format!(
-            "{} was copied from {}, and the attested image declares {}",
-            record.id, request.populated_from, grant.verity_hash
+            "{} was filled from {}, and a volume of the attested image is from {}",
+            record.id, request.populated_from, grant.populated_from
         );
         return Err(about(Refusal::new(Code::PopulatedFromOther, text)));
     }

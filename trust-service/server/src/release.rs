@@ -270,10 +270,11 @@ async fn root<S: Store>(
         else {
             return Err(Refusal::internal(format!("{} is ready and has no digests", record.id)));
         };
-        if populated_from != verdict.verity_hash {
+        let wanted = verdict.populated_from();
+        if populated_from != wanted {
             let text = format!(
-                "{} was copied from a root with verity hash {populated_from}, and the image declares {}",
-                record.id, verdict.verity_hash
+                "{} was filled from {populated_from}, and a volume of this image, whose layout is {}, from {wanted}",
+                record.id, verdict.layout
             );
             return Err(Refusal::new(Code::PopulatedFromOther, text));
         }
@@ -349,7 +350,7 @@ fn grant_row(
         session: Some(session.nonce),
         volume: None,
         generation: None,
-        verity_hash: verdict.verity_hash,
+        populated_from: verdict.populated_from(),
         csr_digest: None,
         expires,
         certificate: None,

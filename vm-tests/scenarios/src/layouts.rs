@@ -7,11 +7,11 @@ use std::process::Command;
 
 use crate::stage::{Built, Stage, build_recipe, test_recipe};
 
-/// Builds the image of that layout.
+/// Builds the image of that layout, with a volume of that size.
 ///
 /// # Errors
 /// When the build fails.
-pub fn image(story: &Story, layout: &str) -> Result<Built> {
+pub fn image(story: &Story, layout: &str, volume: &str) -> Result<Built> {
     let keys = &Stage::get()?.keys;
     let shared = test_recipe("1", keys)?;
     let own = story.path("recipe");
@@ -20,6 +20,8 @@ pub fn image(story: &Story, layout: &str) -> Result<Built> {
     let path = own.join("recipe.toml");
     let mut recipe: toml::Table = fs::read_to_string(&path)?.parse()?;
     recipe.insert("layout".into(), layout.into());
+    let disk = recipe.get_mut("disk").and_then(|disk| disk.as_table_mut()).context("a recipe has [disk]")?;
+    disk.insert("root".into(), volume.into());
     fs::write(&path, toml::to_string(&recipe)?)?;
     build_recipe(&path, story.path("image"), keys, None)
 }

@@ -173,6 +173,13 @@ pub struct Once {
     pub code: Code,
 }
 
+impl SessionVerdict {
+    /// What the root volume of the attested image is filled from.
+    pub fn populated_from(&self) -> Sha256Digest {
+        self.layout.populated_from(self.verity_hash)
+    }
+}
+
 /// What an accepted session of a stock client may ask for: resources, and nothing that a [`SessionVerdict`] is for.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -287,8 +294,8 @@ pub struct GrantRow {
     pub volume: Option<String>,
     /// The generation of a format grant.
     pub generation: Option<u64>,
-    /// dm-verity root hash of the attested image.
-    pub verity_hash: Sha256Digest,
+    /// What a volume of the attested image is filled from: [`Layout::populated_from`].
+    pub populated_from: Sha256Digest,
     /// Digest of the bound request of a certificate grant.
     pub csr_digest: Option<Sha256Digest>,
     /// Seconds since 1970.

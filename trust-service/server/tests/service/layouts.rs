@@ -1,9 +1,9 @@
 //! The layout of an image decides what its nodes are given for their roots.
 
 use crate::fixture::*;
-use ccnode_evidence::{Code, ImageTuple, Layout, Secret};
+use ccnode_evidence::{Code, ImageTuple, Layout, Secret, Sha256Digest};
 use ccnode_protocol::admin;
-use ccnode_protocol::grants::RootGrant;
+use ccnode_protocol::grants::{RootGrant, VolumeAction};
 use ccnode_testkit::{Boot, Seat};
 use reqwest::Method;
 use serde_json::Value;
@@ -58,6 +58,53 @@ async fn an_ephemeral_image_leaves_the_volume_of_another_alone() {
     tpm.reboot(Boot::standard());
     let again = boot(&trust, &tpm).await.unwrap();
     assert_eq!(again.grants.volume().unwrap().unlock_key, first.grants.volume().unwrap().unlock_key);
+}
+
+/// What a volume of state is filled from, whatever image made it.
+fn state() -> Sha256Digest {
+    Layout::VerityRoot.populated_from(Sha256Digest::ZERO)
+}
+
+#[tokio::test]
+async fn the_state_of_a_verified_root_outlives_its_image() {
+    let (trust, maker) = ready().await;
+    let tpm = tpm(&maker, Seat::A);
+    let of_initrd = |initrd| Boot::new("2022.11", "console=ttyS0 ccnode.layout=verity-root", initrd);
+    let (v1, v2) = (of_initrd(b"initrd"), of_initrd(b"initrd 2"));
+    trust.admin().allow(&v1, verity()).await;
+    trust.admin().allow(&v2, Sha256Digest::of(b"root source 2")).await;
+    tpm.reboot(v1);
+    let first = boot(&trust, &tpm).await.unwrap();
+    first.formatted(header()).await.unwrap();
+    assert_eq!(code(first.ready(verity()).await), Code::PopulatedFromOther, "no copy of the root");
+    first.ready(state()).await.unwrap();
+    tpm.reboot(v2);
+    let second = boot(&trust, &tpm).await.unwrap();
+    let (one, two) = (first.grants.volume().unwrap(), second.grants.volume().unwrap());
+    assert_eq!((&one.id, &one.unlock_key), (&two.id, &two.unlock_key));
+    assert!(
+        matches!(two.action, VolumeAction::Open { populated_from, .. } if populated_from == state()),
+        "{two:?}"
+    );
+}
+
+#[tokio::test]
+async fn t27_a_volume_of_another_layout_is_not_released() {
+    let (trust, maker) = ready().await;
+    let tpm = tpm(&maker, Seat::A);
+    trust.admin().allow(&of("verity-root"), verity()).await;
+    let copied = first_boot(&trust, &tpm).await;
+    tpm.reboot(of("verity-root"));
+    let refused = boot(&trust, &tpm).await.unwrap_err().problem;
+    assert_eq!(refused.code, Some(Code::PopulatedFromOther));
+    assert!(refused.detail.contains("whose layout is verity-root"), "{}", refused.detail);
+    act(&trust, admin::NODE_REGRANT, &copied.grants.node).await.unwrap();
+    let anew = boot(&trust, &tpm).await.unwrap();
+    assert_ne!(anew.grants.volume().unwrap().unlock_key, copied.grants.volume().unwrap().unlock_key);
+    anew.formatted(header()).await.unwrap();
+    anew.ready(state()).await.unwrap();
+    tpm.reboot(Boot::standard());
+    assert_eq!(code(boot(&trust, &tpm).await), Code::PopulatedFromOther, "and the reverse");
 }
 
 #[tokio::test]

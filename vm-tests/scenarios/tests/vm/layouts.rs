@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result, ensure};
 use ccnode_vm_harness::Story;
 use ccnode_vm_scenarios::layouts::image;
-use ccnode_vm_scenarios::node::Outcome;
+use ccnode_vm_scenarios::node::{Outcome, ask, ended};
 use ccnode_vm_scenarios::{Node, Stage};
 use serde_json::Value;
 
@@ -13,7 +13,7 @@ const MIB: usize = 1 << 20;
 /// A node of one name joins twice, each time with a root that nobody has seen before.
 pub(crate) fn ephemeral_root_is_gone_with_its_boot(story: &Story) -> Result<()> {
     let stage = Stage::get()?;
-    let image = image(story, "ephemeral")?;
+    let image = image(story, "ephemeral", "640M")?;
     let (trust, cluster) = stage.service(story, &image, &["--rule", "danger-host-is-trusted"])?;
     let mut node = Node::new(story, &image, &stage.tpms.template("a")?)?;
     stage.know_platform(story, &trust, &node)?;
@@ -39,5 +39,38 @@ pub(crate) fn ephemeral_root_is_gone_with_its_boot(story: &Story) -> Result<()> 
     let [(one, content), (other, same)] = boots.as_slice() else { anyhow::bail!("two boots") };
     ensure!(one == other, "one node was {one}, then {other}");
     ensure!(content != same, "the same source under the same key");
+    Ok(())
+}
+
+/// Both boots have the image's own root, which nobody can write, and one /var.
+pub(crate) fn verity_root_keeps_its_state(story: &Story) -> Result<()> {
+    let stage = Stage::get()?;
+    let image = image(story, "verity-root", "96M")?;
+    let (trust, cluster) = stage.service(story, &image, &["--rule", "danger-host-is-trusted"])?;
+    let mut node = Node::new(story, &image, &stage.tpms.template("a")?)?;
+    stage.know_platform(story, &trust, &node)?;
+    let outcome = node.boot(story, "first", &trust, &cluster)?;
+    outcome.shows("ccnode-demo: boot 1 of this root")?;
+    outcome.shows("entries of /var copied, grown to 95 MiB")?;
+    let Outcome::Joined { name, .. } = outcome else { anyhow::bail!("{outcome:?}") };
+    let source = node.disk.partition("root-source")?;
+    let before = node.disk.read_at(&source, 0, MIB)?;
+
+    let mut vm = story.boot(&node.machine(trust.port(), cluster.api.port()), "second")?;
+    let outcome = ended(&mut vm)?;
+    outcome.joined(&name)?;
+    outcome.shows("the root is the root source, read-only under dm-verity")?;
+    outcome.shows("ccnode-demo: boot 2 of this root")?;
+    let said = ask(&mut vm, "effects")?;
+    for mount in
+        ["/dev/mapper/root-source / ext4 ro,", "/dev/mapper/root /var ext4 rw,", "tmpfs /tmp tmpfs rw,"]
+    {
+        ensure!(said.contains(&format!("mount: {mount}")), "no `{mount}` in:\n{said}");
+    }
+    drop(vm);
+    ensure!(node.disk.read_at(&source, 0, MIB)? == before, "somebody wrote to the root");
+    let volume = trust.cli(&["node", "show", &name])?;
+    let volume = volume.pointer("/volumes/0").context("it has a volume")?;
+    ensure!(volume["state"] == "ready" && volume["generation"] == 1, "{volume}");
     Ok(())
 }

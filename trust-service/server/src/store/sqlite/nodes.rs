@@ -249,7 +249,7 @@ fn grant_row(row: &Cols<'_, '_>) -> Result<GrantRow> {
         session: row.parse_or_null("session")?,
         volume: row.text_or_null("volume")?,
         generation: row.number_or_null("generation")?,
-        verity_hash: row.parse("verity_hash")?,
+        populated_from: row.parse("verity_hash")?,
         csr_digest: row.parse_or_null("csr_digest")?,
         expires: row.number("expires")?,
         certificate: row.text_or_null("certificate")?,
@@ -272,7 +272,7 @@ pub(super) fn insert_grant(db: &Connection, row: &GrantRow) -> Result<bool> {
         .bind(row.identity.hex())
         .bind(&row.volume)
         .bind(row.generation.map(|g| number("generation", g)).transpose()?)
-        .bind(row.verity_hash.hex())
+        .bind(row.populated_from.hex())
         .bind(word_or_null("csr_digest", &row.csr_digest)?)
         .bind(number("expires", row.expires)?)
         .bind(&row.certificate)
