@@ -43,6 +43,7 @@ mod machine;
 mod provision;
 mod refuse;
 mod stock;
+mod swap;
 mod unlock;
 
 pub use attest::Attested;

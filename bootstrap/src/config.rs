@@ -218,6 +218,9 @@ pub struct Disk {
     /// Label of the partition from which the root is filled; none in stock mode, where nothing is.
     #[serde(default)]
     pub source: Option<String>,
+    /// Label of the partition that memory is swapped to, under a key of each boot's own; no swap without it.
+    #[serde(default)]
+    pub swap: Option<String>,
 }
 
 /// `[refusal]`.
@@ -272,12 +275,16 @@ impl Config {
             format!("line {line}: {}", e.message())
         })?;
         let Wire { service, network, disk, .. } = &wire;
-        let same = disk.source.as_ref() == Some(&disk.root);
-        let empty = disk.root.is_empty() || disk.source.as_deref() == Some("");
+        let twice =
+            disk.swap.is_some() && [Some(&disk.root), disk.source.as_ref()].contains(&disk.swap.as_ref());
+        let same = disk.source.as_ref() == Some(&disk.root) || twice;
+        let empty = [Some(&disk.root), disk.source.as_ref(), disk.swap.as_ref()];
+        let empty = empty.into_iter().flatten().any(String::is_empty);
         let rules = [
             (service.ca.is_empty(), "[service] ca is empty"),
+            (wire.stock.is_some() && disk.swap.is_some(), "[disk] swap is for mode = \"ccnode/1\""),
             (disk.serial.is_some() == disk.sysfs.is_some(), "[disk] needs serial or sysfs, and not both"),
-            (same, "[disk] root and source have the same label"),
+            (same, "[disk] root, source and swap: two have the same label"),
             (empty, "[disk] has an empty label"),
             (disk.serial.as_deref() == Some("") || disk.sysfs.as_deref() == Some(""), "[disk] names no disk"),
             (network.gateway.is_some() && network.address.is_none(), "[network] gateway needs address"),

@@ -1,4 +1,4 @@
-//! The disk that the configuration names, and its two partitions; nothing is found by label anywhere else.
+//! The disk that the configuration names, and its partitions; nothing is found by label anywhere else.
 
 use crate::config::Disk as Config;
 use crate::gpt::{self, GptError, Partition};
@@ -105,6 +105,8 @@ pub struct Partitions {
     pub root_len: u64,
     /// What the root is filled from, where the configuration names it.
     pub source: Option<PathBuf>,
+    /// Where memory is swapped to, and its bytes, where the configuration names it.
+    pub swap: Option<(PathBuf, u64)>,
 }
 
 impl Partitions {
@@ -134,14 +136,16 @@ impl Places {
         let table = self.table(disk, gpt::primary)?;
         let root = one(disk, &table, &config.root)?;
         let source = config.source.as_ref().map(|label| one(disk, &table, label)).transpose()?;
-        let labels: Vec<&String> =
-            [Some(&config.root), config.source.as_ref()].into_iter().flatten().collect();
+        let swap = config.swap.as_ref().map(|label| one(disk, &table, label)).transpose()?;
+        let labels = [Some(&config.root), config.source.as_ref(), config.swap.as_ref()];
+        let labels: Vec<&String> = labels.into_iter().flatten().collect();
         for other in disks.iter().filter(|other| other.name != disk.name) {
             self.refuse_twins(other, disk, &labels)?;
         }
         let (root_path, root_len) = (self.node(disk, root)?, root.len);
         let source = source.map(|source| self.node(disk, source)).transpose()?;
-        Ok(Partitions { root: root_path, root_len, source })
+        let swap = swap.map(|swap| Ok::<_, DiskError>((self.node(disk, swap)?, swap.len))).transpose()?;
+        Ok(Partitions { root: root_path, root_len, source, swap })
     }
 
     /// Waits until the named disk is there with its partitions; device-node events come by inotify, nothing is polled.

@@ -25,6 +25,7 @@ pub mod refusal;
 pub mod state;
 pub mod status;
 pub mod stock;
+pub mod swap;
 pub mod tree;
 pub mod unlock;
 pub mod watchdog;

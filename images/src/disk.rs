@@ -33,7 +33,7 @@ pub enum DiskError {
     /// A partition of the recipe is too small.
     #[error("[disk] {field} = {mib}M is too small: this image needs {needed}M")]
     TooSmall {
-        /// "esp" or "root".
+        /// "esp", "root" or "swap".
         field: &'static str,
         /// What the recipe says.
         mib: u64,
@@ -48,6 +48,7 @@ pub(crate) struct Sizes {
     esp: u64,
     source: u64,
     root: u64,
+    swap: Option<u64>,
 }
 
 impl Sizes {
@@ -67,7 +68,9 @@ impl Sizes {
         let esp = fit("esp", wanted.esp, (uki + 2).max(LEAST_ESP), (uki + ESP_ROOM).max(LEAST_ESP))?;
         // The LUKS header's MiB, then at least the content's blocks.
         let root = fit("root", wanted.root, content + 1, source.mib * 2)?;
-        Ok(Self { esp, source: source.mib, root })
+        // The room for a header that is never there, then pages.
+        let swap = wanted.swap.map(|mib| fit("swap", Some(mib), 2, mib)).transpose()?;
+        Ok(Self { esp, source: source.mib, root, swap })
     }
 }
 
@@ -81,14 +84,14 @@ pub(crate) fn write(
     source: &Source,
     epoch: u64,
 ) -> Result<(), DiskError> {
-    let table = gpt::lay_out(
-        seed,
-        &[
-            Partition { label: "esp", kind: gpt::TYPE_ESP, mib: sizes.esp },
-            Partition { label: "root-source", kind: gpt::TYPE_DATA, mib: sizes.source },
-            Partition { label: "root", kind: gpt::TYPE_LUKS, mib: sizes.root },
-        ],
-    );
+    let mut partitions = vec![
+        Partition { label: "esp", kind: gpt::TYPE_ESP, mib: sizes.esp },
+        Partition { label: "root-source", kind: gpt::TYPE_DATA, mib: sizes.source },
+        Partition { label: "root", kind: gpt::TYPE_LUKS, mib: sizes.root },
+    ];
+    // Of a type that nobody swaps to but who knows better.
+    partitions.extend(sizes.swap.map(|mib| Partition { label: "swap", kind: gpt::TYPE_LUKS, mib }));
+    let table = gpt::lay_out(seed, &partitions);
     let esp = work.join("esp");
     make_esp(&esp, seed, sizes.esp, uki, epoch)?;
     let io = |source| DiskError::Io { path: path.to_owned(), source };
@@ -96,11 +99,13 @@ pub(crate) fn write(
     disk.set_len(table.disk).map_err(io)?;
     disk.write_all_at(&table.primary, 0).map_err(io)?;
     disk.write_all_at(&table.backup, table.disk - table.backup.len() as u64).map_err(io)?;
-    if let [esp_at, source_at, root_at] = table.offsets[..] {
-        for (from, at) in [(&esp, esp_at), (&source.path, source_at)] {
+    if let [esp_at, source_at, blank @ ..] = &table.offsets[..] {
+        for (from, at) in [(&esp, *esp_at), (&source.path, *source_at)] {
             copy_sparse(from, &disk, at).map_err(|source| DiskError::Io { path: from.clone(), source })?;
         }
-        disk.write_all_at(&mark::blank(), root_at + MARK_OFFSET).map_err(io)?;
+        for at in blank {
+            disk.write_all_at(&mark::blank(), at + MARK_OFFSET).map_err(io)?;
+        }
     }
     Ok(())
 }
@@ -158,8 +163,10 @@ mod tests {
         let source = source(dir.path(), 10);
         let uki = dir.path().join("uki.efi");
         fs::write(&uki, vec![0xcc; 3 << 20]).unwrap();
-        let sizes = Sizes::fit(Disk { esp: None, root: Some(11) }, 3 << 20, &source, source.mib).unwrap();
-        assert_eq!(sizes, Sizes { esp: 40, source: 10, root: 11 });
+        let sizes =
+            Sizes::fit(Disk { esp: None, root: Some(11), swap: Some(2) }, 3 << 20, &source, source.mib)
+                .unwrap();
+        assert_eq!(sizes, Sizes { esp: 40, source: 10, root: 11, swap: Some(2) });
         let mut images = Vec::new();
         for name in ["a", "b"] {
             let path = dir.path().join(name);
@@ -171,8 +178,10 @@ mod tests {
         let disk = &images[0];
         let at = |mib: u64| (mib * MIB) as usize;
         assert_eq!(&disk[at(41) + 8192..][..4], b"data");
-        let page: &[u8; mark::LEN] = disk[at(51) + MARK_OFFSET as usize..].first_chunk().unwrap();
-        assert_eq!(mark::Mark::read(page), Some(mark::Mark::Blank));
+        for partition in [at(51), at(62)] {
+            let page: &[u8; mark::LEN] = disk[partition + MARK_OFFSET as usize..].first_chunk().unwrap();
+            assert_eq!(mark::Mark::read(page), Some(mark::Mark::Blank));
+        }
         let esp = dir.path().join("cut");
         fs::write(&esp, &disk[at(1)..at(41)]).unwrap();
         let back =
@@ -185,7 +194,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let source = source(dir.path(), 10);
         let fit = |esp, root| {
-            Sizes::fit(Disk { esp, root }, 60 << 20, &source, source.mib).unwrap_err().to_string()
+            Sizes::fit(Disk { esp, root, swap: None }, 60 << 20, &source, source.mib).unwrap_err().to_string()
         };
         assert_eq!(fit(Some(50), None), "[disk] esp = 50M is too small: this image needs 62M");
         assert_eq!(fit(None, Some(10)), "[disk] root = 10M is too small: this image needs 11M");

@@ -81,6 +81,8 @@ pub struct Disk {
     pub esp: Option<u64>,
     /// The partition that becomes the LUKS volume; twice the root source where not given.
     pub root: Option<u64>,
+    /// The partition for swap; none where not given.
+    pub swap: Option<u64>,
 }
 
 /// The virtual machine that an image is made for: PCR 0 moves with its processors and memory.
@@ -245,6 +247,7 @@ struct RawNode {
 struct RawDisk {
     esp: Option<String>,
     root: Option<String>,
+    swap: Option<String>,
 }
 
 impl Raw {
@@ -273,6 +276,9 @@ impl Raw {
         init_data(&table, &self.kernel.modules, &config_path)?;
         let stock = table.get("mode").and_then(|mode| mode.as_str()) == Some("stock");
         refuse_unless(!stock || self.layout.is_default(), "layout", self.layout.as_str(), ONLY_CCNODE)?;
+        let label = table.get("disk").and_then(|disk| disk.get("swap")).and_then(|label| label.as_str());
+        let goes = label == self.disk.swap.as_ref().map(|_| "swap");
+        refuse_unless(goes, "disk.swap", self.disk.swap.as_deref().unwrap_or_default(), SWAP)?;
         let mut packages = self.root.packages;
         packages.sort();
         packages.dedup();
@@ -301,7 +307,11 @@ impl Raw {
             kernel,
             config,
             certificates,
-            disk: Disk { esp: size("disk.esp", self.disk.esp)?, root: size("disk.root", self.disk.root)? },
+            disk: Disk {
+                esp: size("disk.esp", self.disk.esp)?,
+                root: size("disk.root", self.disk.root)?,
+                swap: size("disk.swap", self.disk.swap)?,
+            },
             platform: self.platform,
         })
     }
@@ -365,6 +375,10 @@ fn mebibytes(field: &'static str, text: &str) -> Result<u64, RecipeError> {
 
 /// A stock session opens a root that is there, and makes none.
 const ONLY_CCNODE: &str = "luks-root, where the node's configuration has mode = \"stock\"";
+
+/// One without the other would be no swap, or a boot that is refused.
+const SWAP: &str =
+    "a size where the node's configuration has [disk] swap = \"swap\", and none where it has no swap";
 
 type Table = BTreeMap<String, toml::Value>;
 

@@ -84,6 +84,7 @@ fn values_are_checked() {
         ("\"getty.target\"", "\"-getty.target\"", "root.mask"),
         ("root = \"640M\"", "root = \"640\"", "disk.root"),
         ("root = \"640M\"", "esp = \"0M\"", "disk.esp"),
+        ("root = \"640M\"", "swap = \"64M\"", "disk.swap"),
         ("overlay = ", "files = [{ path = \"etc/x\", source = \"x\" }]\noverlay = ", "root.files.path"),
         ("overlay = ", "files = [{ path = \"/../x\", source = \"x\" }]\noverlay = ", "root.files.path"),
         (

@@ -1,11 +1,12 @@
 //! Refuse: capped, said, reported, wiped, over. No shell, no prompt, no way back.
 
-use super::{Boot, SLACK};
+use super::{Boot, SLACK, swap};
 use crate::console::Step;
 use crate::handover::SYSROOT;
 use crate::last;
 use crate::refusal::Refusal;
 use crate::state::FILLED;
+use crate::swap::stop;
 use ccnode_luks_volume::{Name, close};
 use ccnode_protocol::{NodeRefusal, limits};
 use nix::mount::{MntFlags, umount2};
@@ -47,8 +48,10 @@ fn unmap() {
     for at in [FILLED, SYSROOT] {
         let _ = umount2(at, MntFlags::MNT_DETACH);
     }
-    for name in ["root", "root-source"] {
+    for name in ["root", "root-source", swap::NAME] {
         if let Ok(name) = name.parse::<Name>() {
+            // Of no effect on what is none.
+            stop(&name.path());
             let _ = close(&name);
         }
     }

@@ -74,6 +74,7 @@ impl Boot {
         let Attested { config, cmdline, device, mut client, outcome, key, .. } = attested;
         let Outcome { grants, csr } = outcome;
         self.begin(Step::Unlock, Some(&config));
+        let service = grants.certificate.secret.clone();
         let request = CertificateRequest {
             grant: grants.certificate.id,
             secret: grants.certificate.secret,
@@ -97,6 +98,7 @@ impl Boot {
                 self.volume(&config, &mut client, &root, volume, random).await?;
             }
         }
+        self.swap(&root, &service).await?;
         Ok(Unlocked { config, device, node: grants.node, cluster: grants.cluster, key, certificate })
     }
 

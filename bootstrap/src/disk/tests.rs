@@ -52,6 +52,7 @@ fn config() -> Config {
         sysfs: None,
         root: "root".into(),
         source: Some("root-source".into()),
+        swap: None,
     }
 }
 
@@ -109,6 +110,23 @@ fn t16_the_label_on_another_disk() {
         other.write_all_at(&[0; 512], gpt_tests::LEN - 512).unwrap();
         assert!(machine.places.find(&config()).is_ok());
     }
+}
+
+#[test]
+fn t16_swap_is_where_its_label_is_named_and_nowhere_else() {
+    let with_swap = [GOOD, &[("swap", 320, 64)]].concat();
+    let named = Config { swap: Some("swap".into()), ..config() };
+    let machine = Machine::new();
+    machine.disk("vda", "ccnode-root", &with_swap);
+    let found = machine.places.find(&named).unwrap();
+    assert_eq!(found.swap, Some((machine.places.dev.join("vda4"), 64 * 512)));
+    assert_eq!(machine.places.find(&config()).unwrap().swap, None, "nobody asked for it");
+    machine.disk("vdb", "x", &[("swap", 64, 64)]);
+    assert_eq!(machine.places.find(&named).unwrap_err().code(), Code::DuplicatePartition);
+    assert!(machine.places.find(&config()).is_ok());
+    let machine = Machine::new();
+    machine.disk("vda", "ccnode-root", GOOD);
+    assert_eq!(machine.places.find(&named).unwrap_err().code(), Code::RootMissing);
 }
 
 #[test]

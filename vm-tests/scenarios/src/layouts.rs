@@ -7,11 +7,11 @@ use std::process::Command;
 
 use crate::stage::{Built, Stage, build_recipe, test_recipe};
 
-/// Builds the image of that layout, with a volume of that size.
+/// Builds the image of that layout, with a volume and perhaps swap of that size.
 ///
 /// # Errors
 /// When the build fails.
-pub fn image(story: &Story, layout: &str, volume: &str) -> Result<Built> {
+pub fn image(story: &Story, layout: &str, volume: &str, swap: Option<&str>) -> Result<Built> {
     let keys = &Stage::get()?.keys;
     let shared = test_recipe("1", keys)?;
     let own = story.path("recipe");
@@ -22,6 +22,12 @@ pub fn image(story: &Story, layout: &str, volume: &str) -> Result<Built> {
     recipe.insert("layout".into(), layout.into());
     let disk = recipe.get_mut("disk").and_then(|disk| disk.as_table_mut()).context("a recipe has [disk]")?;
     disk.insert("root".into(), volume.into());
+    if let Some(size) = swap {
+        disk.insert("swap".into(), size.into());
+        let config = own.join("node.toml");
+        let text = fs::read_to_string(&config)?;
+        fs::write(&config, text.replace("[disk]\n", "[disk]\nswap = \"swap\"\n"))?;
+    }
     fs::write(&path, toml::to_string(&recipe)?)?;
     build_recipe(&path, story.path("image"), keys, None)
 }

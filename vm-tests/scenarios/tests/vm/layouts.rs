@@ -13,7 +13,7 @@ const MIB: usize = 1 << 20;
 /// A node of one name joins twice, each time with a root that nobody has seen before.
 pub(crate) fn ephemeral_root_is_gone_with_its_boot(story: &Story) -> Result<()> {
     let stage = Stage::get()?;
-    let image = image(story, "ephemeral", "640M")?;
+    let image = image(story, "ephemeral", "640M", None)?;
     let (trust, cluster) = stage.service(story, &image, &["--rule", "danger-host-is-trusted"])?;
     let mut node = Node::new(story, &image, &stage.tpms.template("a")?)?;
     stage.know_platform(story, &trust, &node)?;
@@ -45,7 +45,7 @@ pub(crate) fn ephemeral_root_is_gone_with_its_boot(story: &Story) -> Result<()> 
 /// Both boots have the image's own root, which nobody can write, and one /var.
 pub(crate) fn verity_root_keeps_its_state(story: &Story) -> Result<()> {
     let stage = Stage::get()?;
-    let image = image(story, "verity-root", "96M")?;
+    let image = image(story, "verity-root", "96M", Some("17M"))?;
     let (trust, cluster) = stage.service(story, &image, &["--rule", "danger-host-is-trusted"])?;
     let mut node = Node::new(story, &image, &stage.tpms.template("a")?)?;
     stage.know_platform(story, &trust, &node)?;
@@ -53,8 +53,12 @@ pub(crate) fn verity_root_keeps_its_state(story: &Story) -> Result<()> {
     outcome.shows("ccnode-demo: boot 1 of this root")?;
     outcome.shows("entries of /var copied, grown to 95 MiB")?;
     let Outcome::Joined { name, .. } = outcome else { anyhow::bail!("{outcome:?}") };
-    let source = node.disk.partition("root-source")?;
-    let before = node.disk.read_at(&source, 0, MIB)?;
+    let (source, swap) = (node.disk.partition("root-source")?, node.disk.partition("swap")?);
+    let heads = |node: &Node| -> Result<_> {
+        Ok((node.disk.read_at(&source, 0, MIB)?, node.disk.read_at(&swap, 0, MIB)?))
+    };
+    let before = heads(&node)?;
+    let signature = node.disk.read_at(&swap, MIB as u64, 4096)?;
 
     let mut vm = story.boot(&node.machine(trust.port(), cluster.api.port()), "second")?;
     let outcome = ended(&mut vm)?;
@@ -67,8 +71,14 @@ pub(crate) fn verity_root_keeps_its_state(story: &Story) -> Result<()> {
     {
         ensure!(said.contains(&format!("mount: {mount}")), "no `{mount}` in:\n{said}");
     }
+    // The one that is named, sixteen MiB but for the page of the signature.
+    let swaps: Vec<&str> = said.lines().filter(|line| line.contains("swap: ")).collect();
+    let one = matches!(swaps.as_slice(), [swap] if swap.contains("partition") && swap.contains("16380"));
+    ensure!(one, "{swaps:?}");
     drop(vm);
-    ensure!(node.disk.read_at(&source, 0, MIB)? == before, "somebody wrote to the root");
+    ensure!(heads(&node)? == before, "somebody wrote to the root, or a header for swap");
+    ensure!(node.disk.read_at(&swap, MIB as u64, 4096)? != signature, "swap has the key of the boot before");
+    ensure!(!signature.ends_with(b"SWAPSPACE2"), "swap is not encrypted");
     let volume = trust.cli(&["node", "show", &name])?;
     let volume = volume.pointer("/volumes/0").context("it has a volume")?;
     ensure!(volume["state"] == "ready" && volume["generation"] == 1, "{volume}");
