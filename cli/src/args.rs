@@ -223,7 +223,15 @@ pub(crate) enum Node {
         #[arg(long)]
         reason: Option<String>,
     },
-    /// Delete a node and its keys for good; its disk becomes unreadable
+    /// Destroy a node's keys for good; its disk becomes unreadable, its record stays
+    Retire {
+        #[command(flatten)]
+        on: OnNode,
+        /// Confirm that the disk's content may be lost
+        #[arg(long)]
+        yes: bool,
+    },
+    /// Delete a node: first its keys, as `retire` does, then its record
     Delete {
         /// Name
         name: NodeName,

@@ -21,6 +21,7 @@ pub(crate) async fn run(global: &Global, command: Node) -> Result<()> {
         Node::Approve(on) => act(global, &client, admin::NODE_APPROVE, on).await,
         Node::Revoke(on) => act(global, &client, admin::NODE_REVOKE, on).await,
         Node::Regrant { on, .. } => act(global, &client, admin::NODE_REGRANT, on).await,
+        Node::Retire { on, .. } => act(global, &client, admin::NODE_RETIRE, on).await,
         Node::AllowOnce { name, refusal, reason } => {
             proposal::make(global, &client, ProposalAction::AllowOnce { node: name, refusal }, reason).await
         }
@@ -36,6 +37,9 @@ fn may_lose(command: &Node) -> Result<()> {
     match command {
         Node::Regrant { on, yes } => {
             confirmed(*yes, || format!("what is on the root of {} is lost when it is made anew", on.name))
+        }
+        Node::Retire { on, yes } => {
+            confirmed(*yes, || format!("what is on the disk of {} can't be read any more then", on.name))
         }
         Node::Delete { name, yes } => {
             confirmed(*yes, || format!("deleting {name} forgets its keys, and what is on its disk is lost"))

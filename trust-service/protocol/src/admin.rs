@@ -62,7 +62,7 @@ pub const PLATFORMS: &str = "/ccnode/v1/admin/platforms";
 pub const PLATFORM: &str = "/ccnode/v1/admin/platforms/{id}";
 /// Nodes: GET with a [`NodeFilter`] as query lists [`NodeRecord`]s.
 pub const NODES: &str = "/ccnode/v1/admin/nodes";
-/// One node: GET, DELETE (forgets its keys for good).
+/// One node: GET, DELETE (destroys its keys; of a retired node, the record).
 pub const NODE: &str = "/ccnode/v1/admin/nodes/{node}";
 /// POST with a [`NodeAction`]: pending, quarantined or revoked → active, with the key and counters last seen.
 pub const NODE_APPROVE: &str = "/ccnode/v1/admin/nodes/{node}/approve";
@@ -70,6 +70,8 @@ pub const NODE_APPROVE: &str = "/ccnode/v1/admin/nodes/{node}/approve";
 pub const NODE_REVOKE: &str = "/ccnode/v1/admin/nodes/{node}/revoke";
 /// POST with a [`NodeAction`]: the root is made anew at the next boot; what is on it is lost.
 pub const NODE_REGRANT: &str = "/ccnode/v1/admin/nodes/{node}/regrant";
+/// POST with a [`NodeAction`]: its keys are destroyed, and the record stays as `retired`.
+pub const NODE_RETIRE: &str = "/ccnode/v1/admin/nodes/{node}/retire";
 /// A node's last evidence with its verdict: GET answers the [`LastEvidence`].
 pub const NODE_EVIDENCE: &str = "/ccnode/v1/admin/nodes/{node}/last-evidence";
 /// What waits for a second administrator: GET lists [`Proposal`]s, POST makes one of a [`ProposalMake`].

@@ -49,6 +49,16 @@ pub enum AuditFault {
     /// The log was rewritten.
     #[error("row {0} is not the one that the checkpoint vouches for: the log was rewritten")]
     Rewritten(u64),
+    /// A key that the log says was destroyed is there.
+    #[error(
+        "row {seq} says that the key of {volume} was destroyed, and it is in the database: the database was put back"
+    )]
+    Undead {
+        /// Which row.
+        seq: u64,
+        /// Whose.
+        volume: String,
+    },
     /// The checkpoint was not signed by this service.
     #[error("the checkpoint's signature is not this service's")]
     Signature,

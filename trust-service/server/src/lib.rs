@@ -13,6 +13,7 @@ pub mod config;
 pub mod cookie;
 pub mod current;
 pub mod enrol;
+pub mod erase;
 pub mod exit;
 pub mod expiry;
 pub mod extract;

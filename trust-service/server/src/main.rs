@@ -9,7 +9,7 @@ use ccnode_server::exit::{self, Unmade};
 use ccnode_server::init::Options;
 use ccnode_server::serve::Server;
 use ccnode_server::service::{Service, read};
-use ccnode_server::{audit, client, init, pki, renew, rotate};
+use ccnode_server::{audit, client, erase, init, pki, renew, rotate};
 use clap::Parser as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -173,6 +173,9 @@ async fn verify(dir: &Path, checkpoint: Option<PathBuf>) -> anyhow::Result<()> {
     let checkpoint: audit::Checkpoint = serde_json::from_str(&read(path.clone())?)
         .with_context(|| format!("{}: no checkpoint", path.display()))?;
     let rows = audit::verify(&service.store, Some((&checkpoint, &service.token.get()))).await?;
+    for key in erase::destroyed(&service.store).await? {
+        eprintln!("{}", erase::line(&key));
+    }
     eprintln!("{rows} rows, unbroken; the checkpoint vouches for row {}", checkpoint.seq);
     Ok(())
 }

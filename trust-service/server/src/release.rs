@@ -96,6 +96,10 @@ async fn again<S: Store>(
     Attested { session: row, verdict, node, pool }: &Attested,
     sealed: &[u8],
 ) -> Result<Grants, Refusal> {
+    if sealed.is_empty() {
+        let text = format!("the keys that this session of {} was granted were destroyed", node.name);
+        return Err(Refusal::new(Code::GenerationStale, text));
+    }
     let plain = service.at_rest.open(&SessionRow::place(&row.nonce), sealed).map_err(Refusal::internal)?;
     let mut grants: Grants = serde_json::from_slice(&plain).map_err(Refusal::internal)?;
     if let Some(granted) = grants.volume() {

@@ -53,6 +53,7 @@ pub fn routes<S: Store>() -> Vec<(&'static str, MethodRouter<Arc<Service<S>>>)> 
         (admin::NODE_APPROVE, post(nodes::approve::<S>)),
         (admin::NODE_REVOKE, post(nodes::revoke::<S>)),
         (admin::NODE_REGRANT, post(nodes::regrant::<S>)),
+        (admin::NODE_RETIRE, post(nodes::retire::<S>)),
         (admin::PROPOSALS, get(proposals::list::<S>).post(proposals::make::<S>)),
         (admin::PROPOSAL, get(proposals::show::<S>).delete(proposals::withdraw::<S>)),
         (admin::PROPOSAL_APPROVE, post(proposals::approve::<S>)),

@@ -2,6 +2,7 @@
 
 use super::{Admin, absent, conflict};
 use crate::audit;
+use crate::erase::{self, DestroyedKey};
 use crate::extract::{Filter, Json, Part};
 use crate::last;
 use crate::problem::{Refusal, printable};
@@ -117,40 +118,83 @@ pub(super) async fn regrant<S: Store>(
     if row.state == NodeState::Retired {
         return Err(conflict(format!("node `{name}` is retired")));
     }
-    for volume in tx.volumes(&row.identity).await? {
+    let volumes = tx.volumes(&row.identity).await?;
+    let destroyed: Vec<_> = volumes.iter().filter_map(DestroyedKey::of).collect();
+    for volume in volumes {
         let fresh = new_volume(&service, &row, volume.record.id.clone())?;
         // The generation goes on, and beyond every grant that is still out.
         let generation = volume.record.generation.saturating_add(1);
         let fresh = VolumeRow { record: VolumeRecord { generation, ..fresh.record }, ..fresh };
         swap(&mut tx, &volume, &fresh).await?;
     }
-    done(&service, tx, row, admin.entry("node.regrant", &name, json!({"reason": reason}))).await
+    tx.forget_session_grants(&row.identity).await?;
+    let entry = admin.entry("node.regrant", &name, json!({"reason": reason, erase::MEMBER: destroyed}));
+    let answer = done(&service, tx, row, entry).await?;
+    erase::scrub(&service).await;
+    Ok(answer)
 }
 
-/// First the keys and the node's own resources are forgotten and the record stays as `retired`; deleted once more, the record goes too.
+/// Its keys and its own resources are destroyed; the record stays, so that it is refused by name.
+pub(super) async fn retire<S: Store>(
+    State(service): State<Arc<Service<S>>>,
+    admin: Admin,
+    Part(name): Part<NodeName>,
+    Json(action): Json<NodeAction>,
+) -> Answer {
+    let reason = reason(action)?;
+    let mut tx = service.store.write().await?;
+    let row = find(&mut tx, &name).await?;
+    if row.state == NodeState::Retired {
+        return Err(conflict(format!("node `{name}` is retired")));
+    }
+    let (row, detail) = destroy(&mut tx, row, reason).await?;
+    let answer = done(&service, tx, row, admin.entry("node.retire", &name, detail)).await?;
+    erase::scrub(&service).await;
+    Ok(answer)
+}
+
+/// First like [`retire`]; deleted once more, the record goes too.
 pub(super) async fn delete<S: Store>(
     State(service): State<Arc<Service<S>>>,
     admin: Admin,
     Part(name): Part<NodeName>,
 ) -> Result<StatusCode, Refusal> {
     let mut tx = service.store.write().await?;
-    let mut row = find(&mut tx, &name).await?;
+    let row = find(&mut tx, &name).await?;
     let entry = if row.state == NodeState::Retired {
         tx.delete_node(&row.identity).await?;
         admin.entry("node.delete", &name, json!({"identity": row.identity}))
     } else {
-        for volume in tx.volumes(&row.identity).await? {
-            let record = VolumeRecord { state: VolumeState::Retired, ..volume.record.clone() };
-            swap(&mut tx, &volume, &VolumeRow { record, unlock_key: None, ..volume.clone() }).await?;
-        }
-        let resources = tx.delete_resources_of(&name).await?;
-        row.state = NodeState::Retired;
-        tx.update_node(&row).await?;
-        admin.entry("node.retire", &name, json!({"identity": row.identity, "resources": resources}))
+        let (_, detail) = destroy(&mut tx, row, None).await?;
+        admin.entry("node.retire", &name, detail)
     };
     audit::append(&mut tx, service.now(), entry).await?;
     tx.commit().await?;
+    erase::scrub(&service).await;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Takes keys and resources of a node out of the database, and answers what the audit log says of that.
+async fn destroy<T: Tx>(
+    tx: &mut T,
+    row: NodeRow,
+    reason: Option<String>,
+) -> Result<(NodeRow, serde_json::Value), Refusal> {
+    let volumes = tx.volumes(&row.identity).await?;
+    let destroyed: Vec<_> = volumes.iter().filter_map(DestroyedKey::of).collect();
+    for volume in &volumes {
+        let record = VolumeRecord { state: VolumeState::Retired, ..volume.record.clone() };
+        swap(tx, volume, &VolumeRow { record, unlock_key: None, ..volume.clone() }).await?;
+    }
+    // What was released is there once more, sealed for the sessions that asked.
+    tx.forget_session_grants(&row.identity).await?;
+    let resources = tx.delete_resources_of(&row.name).await?;
+    let row = NodeRow { state: NodeState::Retired, reason: reason.clone(), ..row };
+    tx.update_node(&row).await?;
+    let detail = json!({
+        "identity": row.identity, "reason": reason, "resources": resources, erase::MEMBER: destroyed,
+    });
+    Ok((row, detail))
 }
 
 async fn swap<T: Tx>(tx: &mut T, from: &VolumeRow, to: &VolumeRow) -> Result<(), Refusal> {

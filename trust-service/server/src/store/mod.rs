@@ -65,6 +65,8 @@ pub trait Store: Clone + Send + Sync + 'static {
     fn read(&self) -> impl Future<Output = Result<Self::Tx>> + Send;
     /// The one writer.
     fn write(&self) -> impl Future<Output = Result<Self::Tx>> + Send;
+    /// Takes what committed transactions overwrote or removed out of the files: `false` while somebody's snapshot holds it there.
+    fn scrub(&self) -> impl Future<Output = Result<bool>> + Send;
 }
 
 /// Rows, inside one transaction. `insert_*` answer `false` where the key exists; `delete_*` and `update_*` where it does not.
@@ -168,6 +170,9 @@ pub trait Tx: Send {
         nonce: &Nonce,
         grants: &[u8],
     ) -> impl Future<Output = Result<bool>> + Send;
+
+    /// Empties what was released to an identity, which stays released; answers of how many sessions.
+    fn forget_session_grants(&mut self, identity: &Sha256Digest) -> impl Future<Output = Result<u64>> + Send;
 
     fn grant(&mut self, id: &str) -> impl Future<Output = Result<Option<GrantRow>>> + Send;
     fn insert_grant(&mut self, row: &GrantRow) -> impl Future<Output = Result<bool>> + Send;

@@ -234,7 +234,7 @@ pub struct SessionRow {
     pub verdict: Option<SessionVerdict>,
     /// None where the evidence was refused, or was no stock client's.
     pub stock: Option<StockAccepted>,
-    /// The grants as first released, sealed for [`SessionRow::place`].
+    /// The grants as first released, sealed for [`SessionRow::place`]; empty once their keys were destroyed.
     pub grants: Option<Vec<u8>>,
 }
 

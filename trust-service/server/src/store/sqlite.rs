@@ -76,6 +76,8 @@ impl SqliteStore {
         adopt(&writer)?;
         let versions: Vec<M<'_>> = SCHEMA.iter().map(|text| M::up(text)).collect();
         Migrations::new(versions).to_latest(&mut writer).map_err(StoreError::Migrate)?;
+        // A crash may have left what was to be gone.
+        folded(&writer)?;
         let readers: Result<Vec<Connection>> = (0..READERS).map(|_| connection(path, false)).collect();
         let commits = crate::metrics::commits();
         Ok(Self {
@@ -124,6 +126,15 @@ fn adopt(db: &Connection) -> Result<()> {
     db.execute_batch(&both).map_err(sql)
 }
 
+/// Folds the write-ahead log in and leaves nothing of it; `false` while somebody reads from it.
+fn folded(db: &Connection) -> Result<bool> {
+    // Whoever writes waits meanwhile: it is not for this to wait for readers.
+    db.busy_timeout(Duration::ZERO).map_err(sql)?;
+    let busy = db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
+    db.busy_timeout(BUSY).map_err(sql)?;
+    Ok(busy.map_err(sql)? == 0)
+}
+
 fn connection(path: &Path, create: bool) -> Result<Connection> {
     let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     flags.set(OpenFlags::SQLITE_OPEN_CREATE, create);
@@ -133,6 +144,8 @@ fn connection(path: &Path, create: bool) -> Result<Connection> {
     db.pragma_update(None, "synchronous", "full").map_err(sql)?;
     db.pragma_update(None, "foreign_keys", true).map_err(sql)?;
     db.pragma_update(None, "wal_autocheckpoint", CHECKPOINT).map_err(sql)?;
+    // What is deleted is overwritten: keys among it.
+    db.pragma_update(None, "secure_delete", true).map_err(sql)?;
     db.set_prepared_statement_cache_capacity(PREPARED);
     Ok(db)
 }
@@ -146,6 +159,15 @@ impl Store for SqliteStore {
 
     async fn write(&self) -> Result<SqliteTx> {
         SqliteTx::write(self.writer.clone().lock_owned().await)
+    }
+
+    async fn scrub(&self) -> Result<bool> {
+        let mut writer = self.writer.clone().lock_owned().await;
+        let work = move || {
+            writer.commit();
+            folded(writer.db()?)
+        };
+        tokio::task::spawn_blocking(work).await.map_err(|_| StoreError::Closed)?
     }
 }
 
@@ -210,6 +232,7 @@ forward! {
         insert_session(row: &SessionRow) -> bool;
         session(nonce: &Nonce) -> Option<SessionRow>;
         set_session_grants(nonce: &Nonce, grants: &[u8]) -> bool;
+        forget_session_grants(identity: &Sha256Digest) -> u64;
         grant(id: &str) -> Option<GrantRow>;
         insert_grant(row: &GrantRow) -> bool;
         set_grant_certificate(id: &str, pem: &str) -> bool;

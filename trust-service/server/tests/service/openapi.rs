@@ -297,7 +297,9 @@ async fn every_operation_answers_as_described() {
         desk.call(Method::POST, path, &[&name], why()).await;
     }
     resources(&trust, &desk, &name).await;
-    desk.forget(name.as_str()).await;
+    let retired = desk.call(Method::POST, admin::NODE_RETIRE, &[&name], why()).await;
+    assert_eq!(retired["state"], "retired");
+    desk.call(Method::DELETE, admin::NODE, &[&name], None).await;
     desk.call(Method::DELETE, admin::PAIR, &[&POOL, &pair.platform, &pair.image], None).await;
     desk.call(Method::DELETE, admin::IMAGE, &[&pair.image], None).await;
     desk.call(Method::DELETE, admin::PLATFORM, &[&pair.platform], None).await;

@@ -240,6 +240,11 @@ pub(super) fn set_session_grants(db: &Connection, nonce: &Nonce, grants: &[u8]) 
     query("UPDATE sessions SET grants = ? WHERE nonce = ?").bind(grants).bind(nonce.text()).one(db)
 }
 
+pub(super) fn forget_session_grants(db: &Connection, identity: &Sha256Digest) -> Result<u64> {
+    let text = "UPDATE sessions SET grants = x'' WHERE identity = ? AND length(grants) > 0";
+    Ok(query(text).bind(identity.hex()).run(db)? as u64)
+}
+
 fn grant_row(row: &Cols<'_, '_>) -> Result<GrantRow> {
     Ok(GrantRow {
         id: row.text("id")?,

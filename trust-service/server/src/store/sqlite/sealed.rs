@@ -21,7 +21,7 @@ pub(super) fn sealed(db: &Connection) -> Result<Vec<Sealed>> {
         Ok(Sealed { at: SealedAt::Resource(row.text("name")?), place, value: value(row)? })
     };
     let volumes = "SELECT id, identity, unlock_key AS value FROM volumes WHERE unlock_key IS NOT NULL";
-    let sessions = "SELECT nonce, grants AS value FROM sessions WHERE grants IS NOT NULL";
+    let sessions = "SELECT nonce, grants AS value FROM sessions WHERE length(grants) > 0";
     let resources = "SELECT name, content AS value FROM resources";
     let mut all = query(volumes).all(db, volume)?;
     all.extend(query(sessions).all(db, session)?);
