@@ -3,12 +3,13 @@
 use crate::admin::{confirmed, connect, image, one, platform};
 use crate::args::{EkRoot, EkRootArg, ForeignArg, Global, InitDataArg, Pool};
 use crate::client::Client;
-use crate::error::Usage;
+use crate::error::{Refused, Usage};
 use crate::hardware;
 use crate::output::{self, short, time, word};
 use crate::rules::{self, ReferenceValues};
 use anyhow::{Context as _, Result, bail};
 use ccnode_appraise::HardwarePolicy;
+use ccnode_evidence::Code;
 use ccnode_protocol::PoolName;
 use ccnode_protocol::admin::{self, EkRootAdd, Pair, PoolCreate, PoolEdit, Rule};
 use ccnode_protocol::grants::Cluster;
@@ -59,14 +60,24 @@ pub(crate) async fn run(global: &Global, command: Pool) -> Result<()> {
         }
         Pool::List => list(global, &client).await,
         Pool::Show { name } => shown(global, &client, &get(&client, &name).await?).await,
-        Pool::Edit { name, on_unknown, rules, no_rules, on_foreign_disk, init_data, .. } => {
+        Pool::Edit {
+            name,
+            on_unknown,
+            rules,
+            no_rules,
+            on_foreign_disk,
+            init_data,
+            cluster_server,
+            cluster_ca,
+            ..
+        } => {
             let rules: Vec<Rule> = rules.into_iter().map(Rule::from).collect();
             let edit = PoolEdit {
                 on_unknown: on_unknown.map(Into::into),
                 rules: (no_rules || !rules.is_empty()).then_some(rules),
                 on_foreign_disk: on_foreign_disk.map(Into::into),
                 allow_init_data: init_data.map(InitDataArg::is_allowed),
-                ..PoolEdit::default()
+                cluster: cluster(cluster_server, cluster_ca)?,
             };
             let pool = client.patch(&admin::path(admin::POOL, &[&name]), &edit).await?;
             shown(global, &client, &pool).await
@@ -95,13 +106,19 @@ pub(crate) async fn run(global: &Global, command: Pool) -> Result<()> {
             client.delete(&admin::path(admin::POOL_REFERENCE_VALUES, &[&pool])).await
         }
         Pool::EkRoot(EkRoot::Add { pool, root }) => {
-            let mut last: Option<admin::Pool> = None;
+            let (mut last, mut there) = (None, None);
             for root in read_root(&root)? {
-                last = Some(client.post(&admin::path(admin::EK_ROOTS, &[&pool]), &root).await?);
+                match client.post::<admin::Pool>(&admin::path(admin::EK_ROOTS, &[&pool]), &root).await {
+                    Ok(more) => last = Some(more),
+                    // A bundle of CAs is added whole, whichever of them the pool has.
+                    Err(error) if is_conflict(&error) => there = Some(error),
+                    Err(error) => return Err(error),
+                }
             }
-            match last {
-                Some(pool) => shown(global, &client, &pool).await,
-                None => Ok(()),
+            match (last, there) {
+                (Some(pool), _) => shown(global, &client, &pool).await,
+                (None, Some(error)) => Err(error),
+                (None, None) => Ok(()),
             }
         }
         Pool::EkRoot(EkRoot::Remove { pool, id }) => {
@@ -145,6 +162,11 @@ fn cluster(server: Option<String>, ca: Option<PathBuf>) -> Result<Option<Cluster
     }
     let ca = std::fs::read_to_string(&ca).with_context(|| format!("reading {}", ca.display()))?;
     Ok(Some(Cluster { server, ca }))
+}
+
+/// Whether the service says that it is there already.
+fn is_conflict(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<Refused>().is_some_and(|Refused(problem)| problem.code == Some(Code::Conflict))
 }
 
 /// A PEM file may hold several certificates: each becomes a root of its own.

@@ -6,7 +6,7 @@ use crate::client::Client;
 use crate::error::Usage;
 use crate::output::{self, or_dash, short, time, word};
 use anyhow::{Context as _, Result};
-use ccnode_protocol::admin::{self, AuditFilter, AuditRow, RefusalFilter, RefusalRecord};
+use ccnode_protocol::admin::{self, AuditFilter, AuditRow, NodeRecord, RefusalFilter, RefusalRecord};
 
 pub(crate) async fn run(global: &Global, command: Refusal) -> Result<()> {
     let client = connect(global)?;
@@ -14,7 +14,12 @@ pub(crate) async fn run(global: &Global, command: Refusal) -> Result<()> {
         Refusal::List { pool, node, limit } => {
             let filter = RefusalFilter { pool, node, correlation_id: None, limit: Some(limit) };
             let found = client.list::<Vec<RefusalRecord>>(admin::REFUSALS, &filter).await?;
-            list(global, &of_pool(&client, filter.pool.as_ref(), found).await?)
+            let found = of_pool(&client, filter.pool.as_ref(), found).await?;
+            if let (Some(node), true) = (&filter.node, found.is_empty()) {
+                // A name that was mistyped has no refusals either.
+                client.get::<NodeRecord>(&admin::path(admin::NODE, &[node])).await?;
+            }
+            list(global, &found)
         }
         Refusal::Show { id, log } => {
             let id = number(&client, id).await?;

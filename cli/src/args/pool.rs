@@ -63,6 +63,12 @@ pub(crate) enum Pool {
         /// What init-data (what a host hands to its guest) means
         #[arg(long, value_enum)]
         init_data: Option<InitDataArg>,
+        /// URL of the API server that its nodes join from their next boot on
+        #[arg(long, value_name = "URL", requires = "cluster_ca")]
+        cluster_server: Option<String>,
+        /// CA of that API server, PEM
+        #[arg(long, value_name = "FILE", requires = "cluster_server")]
+        cluster_ca: Option<PathBuf>,
         /// Confirm that what `wipe` overwrites may be lost
         #[arg(long)]
         yes: bool,

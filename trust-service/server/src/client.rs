@@ -4,14 +4,16 @@ use crate::files::create;
 use crate::pki;
 use crate::renew::{RenewError, issuer};
 use crate::service::read;
+use ccnode_evidence::Sha256Digest;
 use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
 use time::OffsetDateTime;
 
-/// Makes the folder `out`, which must be absent, in the form of the folder `admin`.
-pub fn issue(dir: &Path, name: &str, role: &str, out: &Path) -> Result<(), RenewError> {
+/// Makes the folder `out`, which must be absent, in the form of the folder `admin`. Answers the SHA-256 of the certificate's
+/// SubjectPublicKeyInfo.
+pub fn issue(dir: &Path, name: &str, role: &str, out: &Path) -> Result<Sha256Digest, RenewError> {
     let made = pki::admin(name, role, &issuer(dir)?, OffsetDateTime::now_utc()).map_err(RenewError::Pki)?;
     let file = |name: &str| read(dir.join(name)).map_err(RenewError::Read);
     let (ca, url) = (file("admin/ca.pem")?, file("admin/url")?);
@@ -29,5 +31,8 @@ pub fn issue(dir: &Path, name: &str, role: &str, out: &Path) -> Result<(), Renew
     parts.into_iter().try_for_each(|(name, content)| {
         let path = out.join(name);
         create(&path, content).map_err(|e| fail(&path, e))
-    })
+    })?;
+    let der = pki::der_of_pem(&made.cert).map_err(RenewError::Pki)?;
+    let cert = pki::parse(&der).map_err(RenewError::Pki)?;
+    Ok(Sha256Digest::of(cert.public_key().raw))
 }

@@ -122,7 +122,7 @@ pub async fn init(dir: &Path, options: &Options) -> Result<(), InitError> {
     }
     let text = toml::to_string(&config).map_err(InitError::Toml)?;
     write(config::FILE, text.as_bytes())?;
-    let database = dir.join("db.sqlite");
+    let database = dir.join(crate::service::DATABASE);
     create(&database, b"").map_err(|e| file(&database, e))?;
     let store = SqliteStore::open(&database, true).await.map_err(InitError::Store)?;
     let key = TokenKey::from_pem(&token_pem).map_err(InitError::Token)?;

@@ -19,6 +19,7 @@ pub mod expiry;
 pub mod extract;
 pub mod files;
 pub mod finish;
+pub mod host;
 pub mod init;
 pub mod issuer;
 pub mod kbs;

@@ -6,11 +6,13 @@ use anyhow::Context as _;
 use args::{Arguments, Audit, Command, Role, Rotate};
 use ccnode_server::config::Config;
 use ccnode_server::exit::{self, Unmade};
+use ccnode_server::host::{self, Deed};
 use ccnode_server::init::Options;
 use ccnode_server::serve::Server;
 use ccnode_server::service::{Service, read};
 use ccnode_server::{audit, client, erase, init, pki, renew, rotate};
 use clap::Parser as _;
+use serde_json::json;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
@@ -56,18 +58,22 @@ async fn run(command: Command) -> anyhow::Result<()> {
         }
         Command::Serve { dir } => serve(made(&dir)?).await,
         Command::Renew { dir, names } => {
-            renew::renew(made(&dir)?, &names).context("nothing was renewed")?;
+            let deed = Deed { action: "host.renew", object: "certificates" };
+            let work = || renew::renew(&dir, &names).map(|()| json!({"names": names}));
+            host::audited(made(&dir)?, deed, work).await.context("nothing was renewed")?;
             let dir = dir.display();
             eprintln!("renewed: {RELOAD}; copy {dir}/admin to the administrators");
             Ok(())
         }
-        Command::Rotate(what) => rotate(&what),
+        Command::Rotate(what) => rotate(&what).await,
         Command::Client { dir, name, role, out } => {
             let role = match role {
                 Role::ClusterAdmin => pki::CLUSTER_ADMIN,
                 Role::Metrics => pki::METRICS,
             };
-            client::issue(made(&dir)?, &name, role, &out).context("no certificate was issued")?;
+            let work = || client::issue(&dir, &name, role, &out).map(|key| json!({"role": role, "key": key}));
+            let deed = Deed { action: "host.client", object: &name };
+            host::audited(made(&dir)?, deed, work).await.context("no certificate was issued")?;
             eprintln!("made {}", out.display());
             Ok(())
         }
@@ -78,31 +84,43 @@ async fn run(command: Command) -> anyhow::Result<()> {
 /// How the running service takes what was changed.
 const RELOAD: &str = "`systemctl reload ccnode-trust` (SIGHUP) has the running service take it";
 
-fn rotate(what: &Rotate) -> anyhow::Result<()> {
+async fn rotate(what: &Rotate) -> anyhow::Result<()> {
+    let (dir, object) = match what {
+        Rotate::Kek { dir } => (dir, "kek"),
+        Rotate::Token { dir } => (dir, "token"),
+        Rotate::Ca { dir, switch: false } => (dir, "ca"),
+        Rotate::Ca { dir, switch: true } => (dir, "ca --switch"),
+        Rotate::ClusterCa { dir, switch: false } => (dir, "cluster-ca"),
+        Rotate::ClusterCa { dir, switch: true } => (dir, "cluster-ca --switch"),
+    };
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
+    let work = || {
+        match what {
+            Rotate::Kek { .. } => rotate::kek(dir),
+            Rotate::Token { .. } => rotate::token(dir, now.as_secs()),
+            Rotate::Ca { switch: false, .. } => rotate::next_ca(dir),
+            Rotate::Ca { switch: true, .. } => rotate::switch_ca(dir),
+            Rotate::ClusterCa { switch: false, .. } => rotate::next_cluster_ca(dir),
+            Rotate::ClusterCa { switch: true, .. } => rotate::switch_cluster_ca(dir),
+        }
+        .map(|()| json!({}))
+    };
+    host::audited(made(dir)?, Deed { action: "host.rotate", object }, work).await?;
     let done = match what {
-        Rotate::Kek { dir } => {
-            rotate::kek(made(dir)?)?;
+        Rotate::Kek { .. } => {
             "the old key stays beside it as kek.old; the service removes that once nothing is sealed under it"
         }
-        Rotate::Token { dir } => {
-            let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
-            rotate::token(made(dir)?, now.as_secs())?;
-            "tokens of the old key count until their sessions are over"
-        }
-        Rotate::Ca { dir, switch: false } => {
-            rotate::next_ca(made(dir)?)?;
+        Rotate::Token { .. } => "tokens of the old key count until their sessions are over",
+        Rotate::Ca { switch: false, .. } => {
             "tls/ca-next.pem: pin it in images beside tls/ca.pem, give admin/ca.pem to the administrators, then --switch"
         }
-        Rotate::Ca { dir, switch: true } => {
-            rotate::switch_ca(made(dir)?)?;
+        Rotate::Ca { switch: true, .. } => {
             "administrators' old certificates count while tls/ca-old.pem is there; copy the folder admin to them"
         }
-        Rotate::ClusterCa { dir, switch: false } => {
-            rotate::next_cluster_ca(made(dir)?)?;
+        Rotate::ClusterCa { switch: false, .. } => {
             "cluster-ca/next.pem: put it beside cluster-ca/cert.pem into the API server's client CA file, then --switch"
         }
-        Rotate::ClusterCa { dir, switch: true } => {
-            rotate::switch_cluster_ca(made(dir)?)?;
+        Rotate::ClusterCa { switch: true, .. } => {
             "the API server needs the old one for as long as its last certificates live"
         }
     };

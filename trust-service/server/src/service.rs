@@ -29,6 +29,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
+/// Name of the database in the service's folder.
+pub const DATABASE: &str = "db.sqlite";
+
 /// Why a service can't be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -147,7 +150,7 @@ impl Service<SqliteStore> {
     pub async fn open(dir: &Path) -> Result<Self, OpenError> {
         let config = Config::load(dir).map_err(OpenError::Config)?;
         let Keys { at_rest, cookies, token, cluster_ca } = Keys::load(dir, config.certificate_lifetime.0)?;
-        let store = SqliteStore::open(&dir.join("db.sqlite"), false).await.map_err(OpenError::Store)?;
+        let store = SqliteStore::open(&dir.join(DATABASE), false).await.map_err(OpenError::Store)?;
         let cluster = match &config.cluster {
             Some(c) => Some(Cluster {
                 server: c.server.clone(),

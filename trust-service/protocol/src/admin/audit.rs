@@ -23,7 +23,7 @@ pub struct AuditRow {
     pub seq: u64,
     /// When, seconds since 1970.
     pub time: u64,
-    /// Who: `admin:<common name>`, `node:<name>`, `unproven:<name>`, `service`.
+    /// Who: `admin:<common name>`, `node:<name>`, `unproven:<name>`, `service`; `host:uid <number>` of what was done on its machine.
     pub actor: String,
     /// What was decided: `pool.create`, `session.granted`, `session.refused`, `volume.ready`, …
     pub action: String,

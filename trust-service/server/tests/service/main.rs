@@ -32,6 +32,8 @@ mod hidden;
 #[cfg(test)]
 mod history;
 #[cfg(test)]
+mod host;
+#[cfg(test)]
 mod interleaved;
 #[cfg(test)]
 mod kinds;

@@ -62,5 +62,6 @@ fn main() -> ExitCode {
         scenario!("t07_stock_token_for_another_resource", stock::t07_stock_token_for_another_resource),
         scenario!("tool_errors_are_json", tool::tool_errors_are_json),
         scenario!("tool_tells_tuple_kinds_apart", tool::tool_tells_tuple_kinds_apart),
+        scenario!("tool_edits_pools_and_knows_names", tool::tool_edits_pools_and_knows_names),
     ])
 }

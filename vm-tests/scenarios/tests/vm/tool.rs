@@ -64,3 +64,31 @@ pub(crate) fn tool_tells_tuple_kinds_apart(story: &Story) -> Result<()> {
     trust.cli(&["pool", "allow", "workers", "--platform", &platform, "--image", &image])?;
     Ok(())
 }
+
+/// A pool's cluster changes, a bundle of CAs is added whole, and what is not there is said not to be.
+pub(crate) fn tool_edits_pools_and_knows_names(story: &Story) -> Result<()> {
+    let trust = TrustDir::init(story.path("trust"))?.serve()?;
+    trust.cli(&pool(&trust))?;
+    let file = |name: &str| trust.dir().path().join(name).to_string_lossy().into_owned();
+    let (one, two, both) = (file("tls/ca.pem"), file("cluster-ca/cert.pem"), file("both.pem"));
+    let server = "https://10.0.2.102:6443";
+    let edited = trust.cli(&["pool", "edit", "workers", "--cluster-server", server, "--cluster-ca", &one])?;
+    ensure!(edited.pointer("/cluster/server").and_then(Value::as_str) == Some(server), "{edited}");
+    fails(&trust, &["pool", "edit", "workers", "--cluster-server", server], 2, "usage", "--help")?;
+
+    let add = |file: &str| {
+        ["pool", "ek-root", "add", "workers", &format!("{file}:hypervisor-vtpm")].map(str::to_owned)
+    };
+    trust.cli(&add(&one))?;
+    std::fs::write(&both, [std::fs::read(&one)?, std::fs::read(&two)?].concat())?;
+    let roots = trust.cli(&add(&both))?;
+    ensure!(roots.get("ek-roots").and_then(Value::as_array).map(Vec::len) == Some(2), "{roots}");
+    fails(&trust, &add(&both), 3, "conflict", "EK root")?;
+
+    fails(&trust, &["refusal", "list", "--node", "workers-typo"], 3, "not-found", "workers-typo")?;
+    fails(&trust, &["proposal", "approve", "7"], 3, "not-found", "7")?;
+    fails(&trust, &["node", "allow-once", "workers-typo", "--refusal", "1"], 3, "not-found", "workers-typo")?;
+    fails(&trust, &["node", "rebind", "workers-typo", "workers-other"], 3, "not-found", "workers-typo")?;
+    ensure!(trust.cli(&["proposal", "list"])?.as_array().is_some_and(Vec::is_empty), "proposals");
+    Ok(())
+}
