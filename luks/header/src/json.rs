@@ -34,6 +34,17 @@ impl Json {
         self.members().iter().rev().find(|(k, _)| k == key).map(|(_, v)| v)
     }
 
+    /// The member that `path` leads to, by keys; none where one stands twice.
+    pub(crate) fn at_mut(&mut self, path: &[&str]) -> Option<&mut Json> {
+        let Some((key, rest)) = path.split_first() else { return Some(self) };
+        let Json::Object(members) = self else { return None };
+        let mut found = members.iter_mut().filter(|(k, _)| k == key);
+        match (found.next(), found.next()) {
+            (Some((_, value)), None) => value.at_mut(rest),
+            _ => None,
+        }
+    }
+
     /// Members of an object; none for anything else.
     pub(crate) fn members(&self) -> &[(String, Json)] {
         match self {

@@ -28,6 +28,7 @@ mod metadata;
 pub mod passphrase;
 mod reasons;
 mod refusal;
+mod retoken;
 pub mod template;
 mod token;
 pub mod verity;
@@ -39,6 +40,7 @@ pub use find::{Found, find};
 pub use judge::{Expected, HeaderDigest, Judged, Segment, examine, judge, read};
 pub use metadata::{Invalid, Problem};
 pub use refusal::{Kind, Refusal, Rule};
+pub use retoken::retoken;
 pub use token::{TOKEN_TYPE, Token, TokenError, VolumeId, VolumeIdError, WRAPPED_LEN};
 
 /// Size in bytes of one metadata copy (binary header and JSON area).

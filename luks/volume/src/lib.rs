@@ -1,7 +1,8 @@
 //! Volumes through libcryptsetup and device-mapper: formatted, opened from a judged header, checked afterwards.
 //!
 //! libcryptsetup never sees a header that was not judged: it works on a copy in memory, and reads of the disk
-//! only ciphertext. The way of a volume is [`format()`] (once) and [`open`]; the source of a root is opened by
+//! only ciphertext. The way of a volume is [`format()`] (once), [`open`], and [`rewrap`] where its unlock key
+//! changes; the source of a root is opened by
 //! [`verity::open`]. `DM_DISABLE_UDEV=1` must be set where no udev runs, and /proc mounted.
 
 mod cryptsetup;
@@ -10,6 +11,7 @@ mod format;
 mod keys;
 mod name;
 mod open;
+mod rewrap;
 pub mod verity;
 
 pub use cryptsetup::CryptError;
@@ -18,3 +20,4 @@ pub use format::{FormatError, FormatSpec, format};
 pub use keys::{Sources, UnlockKey, VolumeKey};
 pub use name::{Name, NameError};
 pub use open::{Measurement, OpenError, Opened, open, open_by_passphrase};
+pub use rewrap::{RewrapError, rewrap};
