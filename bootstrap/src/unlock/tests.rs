@@ -19,7 +19,11 @@ fn grant(id: &str, generation: u64) -> VolumeGrant {
         uuid: UUID.into(),
         generation,
         unlock_key: Secret::new([7; 32]),
-        action: VolumeAction::Open { header_digest: Sha256Digest::ZERO, populated_from: Sha256Digest::ZERO },
+        action: VolumeAction::Open {
+            header_digest: Sha256Digest::ZERO,
+            populated_from: Sha256Digest::ZERO,
+            rotation: None,
+        },
     }
 }
 

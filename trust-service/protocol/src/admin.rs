@@ -17,7 +17,9 @@ mod tuples;
 pub use audit::{AuditFilter, AuditRow};
 pub use evidence::{EvidenceVerdict, LAST_EVIDENCE_KIND, LAST_EVIDENCE_VERSION, LastEvidence, SessionOffer};
 pub use hardware::{HardwareClaims, HardwareRecord, SnpClaims, SnpTcb, TdxClaims};
-pub use nodes::{Counters, NodeAction, NodeFilter, NodeRecord, NodeState, VolumeRecord, VolumeState};
+pub use nodes::{
+    Counters, NodeAction, NodeFilter, NodeRecord, NodeState, RotationState, VolumeRecord, VolumeState,
+};
 pub use pools::{EkRoot, EkRootAdd, OnUnknown, Pair, Pool, PoolCreate, PoolEdit, Rule, TrustLevel};
 pub use proposals::{AllowOnce, Allowance, Pinned, Proposal, ProposalAction, ProposalMake, Rebind};
 pub use refusals::{Kept, RefusalFilter, RefusalRecord, RefusedBy};
@@ -72,6 +74,8 @@ pub const NODE_REVOKE: &str = "/ccnode/v1/admin/nodes/{node}/revoke";
 pub const NODE_REGRANT: &str = "/ccnode/v1/admin/nodes/{node}/regrant";
 /// POST with a [`NodeAction`]: its keys are destroyed, and the record stays as `retired`.
 pub const NODE_RETIRE: &str = "/ccnode/v1/admin/nodes/{node}/retire";
+/// POST with a [`NodeAction`]: the node's next boot puts other unlock keys in place of those that its volumes have.
+pub const NODE_ROTATE_KEY: &str = "/ccnode/v1/admin/nodes/{node}/rotate-key";
 /// A node's last evidence with its verdict: GET answers the [`LastEvidence`].
 pub const NODE_EVIDENCE: &str = "/ccnode/v1/admin/nodes/{node}/last-evidence";
 /// What waits for a second administrator: GET lists [`Proposal`]s, POST makes one of a [`ProposalMake`].

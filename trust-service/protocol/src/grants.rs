@@ -86,6 +86,9 @@ pub enum VolumeAction {
         header_digest: Sha256Digest,
         /// The verity root hash that its content was copied from.
         populated_from: Sha256Digest,
+        /// Another unlock key is to take the place of this one; boxed, for there is seldom one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        rotation: Option<Box<Rotation>>,
     },
     /// The volume is new or half made: format, fill, report.
     Format {
@@ -96,6 +99,19 @@ pub enum VolumeAction {
         /// Spent at `formatted` and at `ready`.
         grant: Grant,
     },
+}
+
+/// The key that is to take the place of a volume's unlock key. A node that does not know of rotations opens with the latter.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Rotation {
+    /// The next unlock key; with it goes the next generation.
+    pub next_key: Secret<32>,
+    /// Digest of the header under it that an earlier boot had put on record: the disk may hold it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pending: Option<Sha256Digest>,
+    /// Spent at `rotated` and at `committed`.
+    pub grant: Grant,
 }
 
 /// A pool's rule for root partitions that hold something else.
@@ -144,6 +160,37 @@ pub struct Ready {
     pub generation: u64,
     /// The verity root hash that the content was copied from.
     pub populated_from: Sha256Digest,
+}
+
+/// Body of `POST /ccnode/v1/volumes/rotated`. Repeating it with the same values is answered alike.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Rotated {
+    /// The rotation's grant's id.
+    pub grant: String,
+    /// Its secret.
+    pub secret: Secret<32>,
+    /// The generation after the one that the grant named.
+    pub generation: u64,
+    /// SHA-256 over the header bytes that the node is about to write.
+    pub header_digest: Sha256Digest,
+    /// What was said to be on record beside the current header, and is given up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replaces: Option<Sha256Digest>,
+}
+
+/// Body of `POST /ccnode/v1/volumes/committed`. Repeating it with the same values is answered alike.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Committed {
+    /// The rotation's grant's id.
+    pub grant: String,
+    /// Its secret.
+    pub secret: Secret<32>,
+    /// The generation after the one that the grant named.
+    pub generation: u64,
+    /// SHA-256 over the header bytes that are on the disk.
+    pub header_digest: Sha256Digest,
 }
 
 /// Body of `POST /ccnode/v1/certificate`.
@@ -202,6 +249,30 @@ mod tests {
         assert_eq!(grants.volume().unwrap().id, "v");
         let debug = format!("{grants:?}");
         assert!(!debug.contains("171, 171") && !debug.contains("q6ur"), "{debug}");
+    }
+
+    #[test]
+    fn a_node_that_knows_of_no_rotation_reads_a_grant_to_open() {
+        #[derive(Deserialize)]
+        #[serde(rename_all = "kebab-case", rename_all_fields = "kebab-case", tag = "kind")]
+        enum Older {
+            Open { header_digest: Sha256Digest, populated_from: Sha256Digest },
+        }
+        let zero = Sha256Digest::ZERO;
+        let open = |rotation| VolumeAction::Open { header_digest: zero, populated_from: zero, rotation };
+        let plain = serde_json::to_string(&open(None)).unwrap();
+        assert_eq!(
+            plain,
+            format!(r#"{{"kind":"open","header-digest":"{zero}","populated-from":"{zero}"}}"#),
+            "as before there were any"
+        );
+        assert_eq!(serde_json::from_str::<VolumeAction>(&plain).unwrap(), open(None));
+        let grant = Grant { id: "g".into(), secret: Secret::new([1; 32]), expires: 2 };
+        let rotation = Rotation { next_key: Secret::new([2; 32]), pending: Some(zero), grant };
+        let text = serde_json::to_string(&open(Some(rotation.clone().into()))).unwrap();
+        assert_eq!(serde_json::from_str::<VolumeAction>(&text).unwrap(), open(Some(rotation.into())));
+        let Older::Open { header_digest, populated_from } = serde_json::from_str(&text).unwrap();
+        assert_eq!((header_digest, populated_from), (zero, zero));
     }
 
     #[test]

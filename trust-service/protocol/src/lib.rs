@@ -37,6 +37,10 @@ pub const GRANTS: &str = "/ccnode/v1/grants";
 pub const FORMATTED: &str = "/ccnode/v1/volumes/formatted";
 /// Path to which a node reports that a volume is filled and ready.
 pub const READY: &str = "/ccnode/v1/volumes/ready";
+/// Path to which a node reports the header under a volume's next key, before it writes it.
+pub const ROTATED: &str = "/ccnode/v1/volumes/rotated";
+/// Path to which a node reports that this header is on its disk.
+pub const COMMITTED: &str = "/ccnode/v1/volumes/committed";
 /// Path at which a node trades its certificate grant and request for a certificate.
 pub const CERTIFICATE: &str = "/ccnode/v1/certificate";
 /// Path to which a node reports a refusal that it decided itself.

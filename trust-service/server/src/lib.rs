@@ -32,6 +32,7 @@ pub mod pki;
 pub mod probes;
 pub mod problem;
 pub mod references;
+pub mod rekey;
 pub mod release;
 pub mod renew;
 pub mod rotate;

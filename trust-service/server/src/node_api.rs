@@ -81,10 +81,10 @@ pub fn cluster<S>(service: &Service<S>, pool: &PoolRow) -> Result<Cluster, Refus
 }
 
 /// A grant that is spent now: the writer, and whose it is.
-struct Spent<T> {
-    tx: T,
-    grant: GrantRow,
-    node: NodeRow,
+pub(crate) struct Spent<T> {
+    pub(crate) tx: T,
+    pub(crate) grant: GrantRow,
+    pub(crate) node: NodeRow,
     pool: Arc<Pool>,
 }
 
@@ -106,7 +106,7 @@ async fn grant<S: Store>(
 }
 
 /// The writer, for those alone whose grant is good; looked up in it once more, for it may have been waited for.
-async fn granted<S: Store>(
+pub(crate) async fn granted<S: Store>(
     service: &Service<S>,
     kind: GrantKind,
     id: &str,
@@ -119,7 +119,7 @@ async fn granted<S: Store>(
     grant(service, service.store.write().await?, (kind, id), &hash).await
 }
 
-fn unexpired(grant: &GrantRow, now: u64) -> Result<(), Refusal> {
+pub(crate) fn unexpired(grant: &GrantRow, now: u64) -> Result<(), Refusal> {
     match grant.expires < now {
         true => Err(Refusal::new(
             Code::GrantExpired,

@@ -10,6 +10,7 @@ use crate::node_api::{Attested, attested, cluster};
 use crate::once;
 use crate::problem::Refusal;
 use crate::references::Pool;
+use crate::rekey;
 use crate::service::Service;
 use crate::store::{
     AuditEntry, GrantKind, GrantRow, NodeRow, PoolRow, SessionRow, SessionVerdict, Store, Tx, VolumeRow,
@@ -67,6 +68,7 @@ pub async fn grants<S: Store>(
                 Some(VolumeAction::Format { .. }) => "format",
                 None => "ephemeral",
             },
+            "rotation": grants.volume().is_some_and(|volume| matches!(volume.action, VolumeAction::Open { rotation: Some(_), .. })),
             "image": verdict.image, "reset-count": verdict.reset_count,
         }),
         correlation_id: &id,
@@ -282,7 +284,19 @@ async fn root<S: Store>(
             );
             return Err(Refusal::new(Code::PopulatedFromOther, text));
         }
-        let action = VolumeAction::Open { header_digest, populated_from };
+        let rotation = match &volume.next {
+            None => None,
+            Some(next) => {
+                let mut grant = GrantRow {
+                    volume: Some(record.id.clone()),
+                    generation: Some(record.generation.saturating_add(1)),
+                    ..grant_row(GrantKind::Rotate, row, node, verdict, expires)
+                };
+                let grant = issue(service, tx, &mut grant).await?;
+                Some(Box::new(rekey::offer(service, &volume, next, grant)?))
+            }
+        };
+        let action = VolumeAction::Open { header_digest, populated_from, rotation };
         return Ok(grant_of(record, record.generation, unlock_key, action));
     }
     let generation = record.generation.saturating_add(1);
@@ -334,8 +348,9 @@ pub fn new_volume<S>(service: &Service<S>, node: &NodeRow, id: String) -> Result
         generation: 0,
         header_digest: None,
         populated_from: None,
+        rotation: None,
     };
-    Ok(VolumeRow { identity: node.identity, record, unlock_key: Some(sealed) })
+    Ok(VolumeRow { identity: node.identity, record, unlock_key: Some(sealed), next: None })
 }
 
 fn grant_row(

@@ -10,15 +10,15 @@ use crate::service::{OpenError, Service, read};
 use crate::shares::network;
 use crate::store::{SqliteStore, Store};
 use crate::tls::{self, Client, Material, Peer, TlsError};
-use crate::{admin, attest, audit, kbs, node_api, probes, release, stock};
+use crate::{admin, attest, audit, kbs, node_api, probes, rekey, release, stock};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{MethodRouter, any, get, post, put};
 use ccnode_evidence::{Code, UnixTime};
 use ccnode_protocol::{
-    ATTEST, ATTESTATION_POLICY, AUTH, CERTIFICATE, FORMATTED, GRANTS, READY, REFERENCE_VALUE, REFUSALS,
-    REGISTER_AK, RESOURCE_POLICY,
+    ATTEST, ATTESTATION_POLICY, AUTH, CERTIFICATE, COMMITTED, FORMATTED, GRANTS, READY, REFERENCE_VALUE,
+    REFUSALS, REGISTER_AK, RESOURCE_POLICY, ROTATED,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::ServerConfig;
@@ -195,6 +195,8 @@ pub fn routes<S: Store>(body: usize) -> Vec<(&'static str, MethodRouter<Arc<Serv
         (GRANTS, get(release::grants::<S>)),
         (FORMATTED, post(node_api::formatted::<S>)),
         (READY, post(node_api::ready::<S>)),
+        (ROTATED, post(rekey::rotated::<S>)),
+        (COMMITTED, post(rekey::committed::<S>)),
         (CERTIFICATE, post(node_api::certificate::<S>)),
         (REFUSALS, post(node_api::refusals::<S>)),
         (probes::LIVE, get(probes::live)),

@@ -24,7 +24,7 @@ pub(crate) async fn fill(dir: &Path, count: usize) -> Result<()> {
         let mut record = volume.record.clone();
         record.id = format!("{name}/root");
         ensure!(tx.insert_node(&row).await?, "{name} is there already");
-        tx.insert_volume(&VolumeRow { identity, record, unlock_key: volume.unlock_key.clone() }).await?;
+        tx.insert_volume(&VolumeRow { identity, record, ..volume.clone() }).await?;
     }
     tx.commit().await?;
     store.close().await;

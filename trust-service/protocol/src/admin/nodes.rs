@@ -62,12 +62,25 @@ pub struct VolumeRecord {
     pub uuid: String,
     /// Where it stands.
     pub state: VolumeState,
-    /// Counts formats.
+    /// Counts formats and unlock keys.
     pub generation: u64,
     /// Of the header on disk, from `formatted` on.
     pub header_digest: Option<Sha256Digest>,
     /// Verity root hash that its content was copied from, from `ready` on.
     pub populated_from: Option<Sha256Digest>,
+    /// Where the change of its unlock key stands, where one was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotation: Option<RotationState>,
+}
+
+/// Where the change of an unlock key stands.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RotationState {
+    /// The node's next boot begins it.
+    Asked,
+    /// The header under the next key is on record, and may be on the disk; the node's next boot ends it.
+    Pending,
 }
 
 /// Which nodes to list.

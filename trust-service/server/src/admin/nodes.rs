@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 const REASON: usize = 1024;
 
-type Answer = Result<axum::Json<NodeRecord>, Refusal>;
+pub(super) type Answer = Result<axum::Json<NodeRecord>, Refusal>;
 
 pub(super) async fn list<S: Store>(
     State(service): State<Arc<Service<S>>>,
@@ -184,7 +184,7 @@ async fn destroy<T: Tx>(
     let destroyed: Vec<_> = volumes.iter().filter_map(DestroyedKey::of).collect();
     for volume in &volumes {
         let record = VolumeRecord { state: VolumeState::Retired, ..volume.record.clone() };
-        swap(tx, volume, &VolumeRow { record, unlock_key: None, ..volume.clone() }).await?;
+        swap(tx, volume, &VolumeRow { record, unlock_key: None, next: None, ..volume.clone() }).await?;
     }
     // What was released is there once more, sealed for the sessions that asked.
     tx.forget_session_grants(&row.identity).await?;
@@ -197,7 +197,7 @@ async fn destroy<T: Tx>(
     Ok((row, detail))
 }
 
-async fn swap<T: Tx>(tx: &mut T, from: &VolumeRow, to: &VolumeRow) -> Result<(), Refusal> {
+pub(super) async fn swap<T: Tx>(tx: &mut T, from: &VolumeRow, to: &VolumeRow) -> Result<(), Refusal> {
     match tx.swap_volume(from.version(), to).await? {
         true => Ok(()),
         false => Err(conflict(format!("volume `{}` moved on", from.record.id))),
@@ -228,7 +228,7 @@ pub(super) async fn find<T: Tx>(tx: &mut T, name: &NodeName) -> Result<NodeRow, 
     tx.node_named(name).await?.ok_or_else(|| absent("node", name))
 }
 
-async fn done<S: Store>(
+pub(super) async fn done<S: Store>(
     service: &Service<S>,
     mut tx: S::Tx,
     row: NodeRow,
@@ -240,8 +240,8 @@ async fn done<S: Store>(
     Ok(axum::Json(record))
 }
 
-async fn assemble<T: Tx>(tx: &mut T, row: NodeRow) -> Result<NodeRecord, Refusal> {
-    let volumes = tx.volumes(&row.identity).await?.into_iter().map(|v| v.record).collect();
+pub(super) async fn assemble<T: Tx>(tx: &mut T, row: NodeRow) -> Result<NodeRecord, Refusal> {
+    let volumes = tx.volumes(&row.identity).await?.into_iter().map(VolumeRow::shown).collect();
     let reset = row.counters.map(|counters| counters.reset_count);
     let allowed_once = tx.allowance(&row.identity).await?.map(|allowed| Allowance {
         proposal: allowed.proposal,

@@ -3,7 +3,7 @@
 use super::*;
 use ccnode_appraise::HardwarePolicy;
 use ccnode_evidence::EvidenceKind;
-use ccnode_protocol::admin::{NodeState, OnUnknown, VolumeRecord};
+use ccnode_protocol::admin::{NodeState, OnUnknown, RotationState, VolumeRecord, VolumeState};
 use ccnode_protocol::grants::OnForeignDisk;
 use serde_json::json;
 
@@ -54,8 +54,9 @@ fn volume(state: VolumeState, generation: u64) -> VolumeRow {
         generation,
         header_digest: None,
         populated_from: None,
+        rotation: None,
     };
-    VolumeRow { identity: Sha256Digest::of(b"a"), record, unlock_key: Some(vec![1, 2, 3]) }
+    VolumeRow { identity: Sha256Digest::of(b"a"), record, unlock_key: Some(vec![1, 2, 3]), next: None }
 }
 
 fn session(nonce: u8, expires: u64) -> SessionRow {
@@ -120,11 +121,59 @@ async fn last_evidence_is_replaced_and_goes_with_its_node(store: &impl Store) {
 async fn a_swap_wants_the_very_version(store: &impl Store) {
     let mut tx = store.write().await.unwrap();
     let granted = volume(VolumeState::Granted, 1);
-    assert!(!tx.swap_volume((VolumeState::None, 1), &granted).await.unwrap());
-    assert!(!tx.swap_volume((VolumeState::Granted, 0), &granted).await.unwrap());
-    assert!(tx.swap_volume((VolumeState::None, 0), &granted).await.unwrap());
-    assert!(!tx.swap_volume((VolumeState::None, 0), &granted).await.unwrap());
+    assert!(!tx.swap_volume((VolumeState::None, 1, None), &granted).await.unwrap());
+    assert!(!tx.swap_volume((VolumeState::Granted, 0, None), &granted).await.unwrap());
+    assert!(tx.swap_volume((VolumeState::None, 0, None), &granted).await.unwrap());
+    assert!(!tx.swap_volume((VolumeState::None, 0, None), &granted).await.unwrap());
     tx.commit().await.unwrap();
+}
+
+async fn a_next_key_lies_beside_the_current_one(store: &impl Store) {
+    let mut tx = store.write().await.unwrap();
+    let plain = volume(VolumeState::Granted, 1);
+    let with = |digest| VolumeRow { next: Some(NextKey { key: vec![7], digest }), ..plain.clone() };
+    let [one, two] = [b"one", b"two"].map(|text| Some(Sha256Digest::of(text)));
+    for (from, to) in [(&plain, with(None)), (&with(None), with(one)), (&with(one), with(two))] {
+        for other in [one, two, None] {
+            let (state, generation, digest) = from.version();
+            if other != digest {
+                assert!(!tx.swap_volume((state, generation, other), &to).await.unwrap(), "{other:?}");
+            }
+        }
+        assert!(tx.swap_volume(from.version(), &to).await.unwrap());
+        assert_eq!(tx.volume("a/root").await.unwrap().as_ref(), Some(&to));
+    }
+    let sealed = tx.sealed().await.unwrap().into_iter().find(|row| row.value == [7]).unwrap();
+    assert_eq!(sealed.at, SealedAt::NextKey("a/root".into()));
+    assert!(tx.set_sealed(&Sealed { value: vec![8], ..sealed }).await.unwrap());
+    assert_eq!(tx.volume("a/root").await.unwrap().unwrap().next.unwrap().key, [8]);
+    let shown = |row: VolumeRow| row.shown().rotation;
+    assert_eq!(
+        [plain.clone(), with(None), with(one)].map(shown),
+        [None, Some(RotationState::Asked), Some(RotationState::Pending)]
+    );
+    assert!(tx.swap_volume(with(two).version(), &plain).await.unwrap());
+    assert_eq!(tx.volume("a/root").await.unwrap(), Some(plain));
+    tx.commit().await.unwrap();
+}
+
+async fn what_sessions_were_granted_is_forgotten(store: &impl Store) {
+    let mut tx = store.write().await.unwrap();
+    let other = SessionRow { identity: Sha256Digest::of(b"z"), ..session(51, 100) };
+    for row in [session(50, 100), other, session(52, 100)] {
+        assert!(tx.insert_session(&row).await.unwrap());
+    }
+    for nonce in [50, 51] {
+        assert!(tx.set_session_grants(&Nonce([nonce; 32]), &[5]).await.unwrap());
+    }
+    assert_eq!(tx.forget_session_grants(&Sha256Digest::of(b"a")).await.unwrap(), 1);
+    let mut grants = Vec::new();
+    for nonce in [50, 51, 52] {
+        grants.push(tx.session(&Nonce([nonce; 32])).await.unwrap().unwrap().grants);
+    }
+    assert_eq!(grants, [Some(vec![]), Some(vec![5]), None], "it was granted, and nobody knows what");
+    let sealed = tx.sealed().await.unwrap();
+    assert!(!sealed.iter().any(|row| row.value.is_empty()), "nothing is sealed there any more");
 }
 
 async fn a_dropped_transaction_never_was(store: &impl Store) {
@@ -296,6 +345,8 @@ async fn contract(store: &impl Store) {
     nodes_of_one_boot_go_and_their_release_stays(store).await;
     last_evidence_is_replaced_and_goes_with_its_node(store).await;
     a_swap_wants_the_very_version(store).await;
+    a_next_key_lies_beside_the_current_one(store).await;
+    what_sessions_were_granted_is_forgotten(store).await;
     resources_go_with_their_node_or_pool(store).await;
     reference_values_are_replaced_by_name(store).await;
     a_dropped_transaction_never_was(store).await;

@@ -6,15 +6,15 @@ mod rows;
 mod sqlite;
 
 pub use rows::{
-    AllowanceRow, AllowanceUsed, AuditEntry, EvidenceRow, GrantKind, GrantRow, Machine, NodeRow, Once,
+    AllowanceRow, AllowanceUsed, AuditEntry, EvidenceRow, GrantKind, GrantRow, Machine, NextKey, NodeRow, Once,
     PoolRow, ProposalRow, RefusalRow, ResourceRow, Sealed, SealedAt, Seen, SessionRow, SessionVerdict,
-    StockAccepted, Tuple, VolumeRow,
+    StockAccepted, Tuple, VolumeRow, VolumeVersion,
 };
 pub use sqlite::SqliteStore;
 
 use crate::config::Keep;
 use ccnode_evidence::{ImageTuple, Nonce, PlatformTuple, Sha256Digest};
-use ccnode_protocol::admin::{AuditFilter, AuditRow, EkRoot, NodeFilter, Pair, RefusalFilter, VolumeState};
+use ccnode_protocol::admin::{AuditFilter, AuditRow, EkRoot, NodeFilter, Pair, RefusalFilter};
 use ccnode_protocol::{NodeName, PoolName, ResourceUri};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -147,10 +147,10 @@ pub trait Tx: Send {
     fn volumes(&mut self, identity: &Sha256Digest) -> impl Future<Output = Result<Vec<VolumeRow>>> + Send;
     fn volume(&mut self, id: &str) -> impl Future<Output = Result<Option<VolumeRow>>> + Send;
     fn insert_volume(&mut self, row: &VolumeRow) -> impl Future<Output = Result<bool>> + Send;
-    /// Compare-and-swap: writes `row` only where state and generation are still those of `from`.
+    /// Compare-and-swap: writes `row` only where the volume is still of the version `from`.
     fn swap_volume(
         &mut self,
-        from: (VolumeState, u64),
+        from: VolumeVersion,
         row: &VolumeRow,
     ) -> impl Future<Output = Result<bool>> + Send;
 
@@ -170,9 +170,9 @@ pub trait Tx: Send {
         nonce: &Nonce,
         grants: &[u8],
     ) -> impl Future<Output = Result<bool>> + Send;
-
-    /// Empties what was released to an identity, which stays released; answers of how many sessions.
+    /// Empties what sessions of this node were granted, for there is a key in it; answers how many there were.
     fn forget_session_grants(&mut self, identity: &Sha256Digest) -> impl Future<Output = Result<u64>> + Send;
+
 
     fn grant(&mut self, id: &str) -> impl Future<Output = Result<Option<GrantRow>>> + Send;
     fn insert_grant(&mut self, row: &GrantRow) -> impl Future<Output = Result<bool>> + Send;

@@ -3,7 +3,7 @@
 use ccnode_appraise::HardwarePolicy;
 use ccnode_evidence::{Code, EvidenceKind, Layout, Nonce, Sha256Digest};
 use ccnode_protocol::admin::{
-    AllowOnce, Counters, HardwareRecord, NodeState, OnUnknown, Pinned, ProposalAction, RefusalRecord, Rule,
+    AllowOnce, Counters, HardwareRecord, NodeState, OnUnknown, Pinned, ProposalAction, RefusalRecord, RotationState, Rule,
     TrustLevel, VolumeRecord, VolumeState,
 };
 use ccnode_protocol::grants::{Cluster, OnForeignDisk};
@@ -112,7 +112,21 @@ pub struct VolumeRow {
     pub record: VolumeRecord,
     /// Sealed for [`VolumeRow::place`]; none once retired.
     pub unlock_key: Option<Vec<u8>>,
+    /// The key that is to take its place.
+    pub next: Option<NextKey>,
 }
+
+/// A key that is to take the place of a volume's.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NextKey {
+    /// Sealed for [`VolumeRow::next_place`].
+    pub key: Vec<u8>,
+    /// Digest of the header under it that a node has put on record, and may have written.
+    pub digest: Option<Sha256Digest>,
+}
+
+/// What a swap of a volume compares: state, generation, and the header on record beside the current one.
+pub type VolumeVersion = (VolumeState, u64, Option<Sha256Digest>);
 
 impl VolumeRow {
     /// The additional data of its sealed key: moved to another node's row or another volume's, it does not open.
@@ -120,9 +134,23 @@ impl VolumeRow {
         format!("nodes/{identity}/volumes/{id}/unlock-key")
     }
 
-    /// State and generation, which a swap compares.
-    pub fn version(&self) -> (VolumeState, u64) {
-        (self.record.state, self.record.generation)
+    /// The same of its next key.
+    pub fn next_place(identity: &Sha256Digest, id: &str) -> String {
+        format!("nodes/{identity}/volumes/{id}/next-key")
+    }
+
+    /// What a swap compares.
+    pub fn version(&self) -> VolumeVersion {
+        (self.record.state, self.record.generation, self.next.as_ref().and_then(|next| next.digest))
+    }
+
+    /// What an administrator sees, the change of its key in it.
+    pub fn shown(self) -> VolumeRecord {
+        let rotation = self.next.map(|next| match next.digest {
+            None => RotationState::Asked,
+            Some(_) => RotationState::Pending,
+        });
+        VolumeRecord { rotation, ..self.record }
     }
 }
 
@@ -261,6 +289,8 @@ pub struct Sealed {
 pub enum SealedAt {
     /// The unlock key of the volume of this id.
     Volume(String),
+    /// The next key of the volume of this id.
+    NextKey(String),
     /// The grants of the session of this nonce.
     Session(String),
     /// The content of the resource of this name.
@@ -273,6 +303,8 @@ pub enum SealedAt {
 pub enum GrantKind {
     /// Format and fill one volume.
     Format,
+    /// Put one volume's next key in force.
+    Rotate,
     /// One certificate.
     Certificate,
 }
@@ -290,9 +322,9 @@ pub struct GrantRow {
     pub identity: Sha256Digest,
     /// The session that was granted; None in grants of earlier versions.
     pub session: Option<Nonce>,
-    /// The volume of a format grant.
+    /// The volume of a grant to format or to rotate.
     pub volume: Option<String>,
-    /// The generation of a format grant.
+    /// The generation of a format grant; of a rotation's the one that comes.
     pub generation: Option<u64>,
     /// What a volume of the attested image is filled from: [`Layout::populated_from`].
     pub populated_from: Sha256Digest,

@@ -45,6 +45,7 @@ const SCHEMA: &[&str] = &[
     include_str!("../../migrations/0007_grants_by_session.sql"),
     include_str!("../../migrations/0008_evidence_logs.sql"),
     include_str!("../../migrations/0009_proposals.sql"),
+    include_str!("../../migrations/0010_next_keys.sql"),
 ];
 
 /// A database file.
@@ -227,7 +228,7 @@ forward! {
         volumes(identity: &Sha256Digest) -> Vec<VolumeRow>;
         volume(id: &str) -> Option<VolumeRow>;
         insert_volume(row: &VolumeRow) -> bool;
-        swap_volume(from: (VolumeState, u64), row: &VolumeRow) -> bool;
+        swap_volume(from: VolumeVersion, row: &VolumeRow) -> bool;
         move_volume(from: &Sha256Digest, row: &VolumeRow) -> bool;
         insert_session(row: &SessionRow) -> bool;
         session(nonce: &Nonce) -> Option<SessionRow>;

@@ -4,11 +4,14 @@ use ccnode_evidence::{Code, Nonce, Secret, Sha256Digest};
 use ccnode_protocol::admin::{
     self, EkRootAdd, NodeRecord, OnUnknown, Pair, Pool, PoolCreate, RefusalRecord, Rule, TrustLevel,
 };
-use ccnode_protocol::grants::{Certificate, CertificateRequest, Formatted, Grants, Ready, VolumeAction};
+use ccnode_protocol::grants::{
+    Certificate, CertificateRequest, Committed, Formatted, Grant, Grants, Ready, Rotated, Rotation,
+    VolumeAction,
+};
 use ccnode_protocol::jwe::{EphemeralKey, Jwe};
 use ccnode_protocol::{
-    ATTEST, AUTH, Activation, Asks, AttestResponse, Attestation, AuthRequest, CERTIFICATE, COOKIE, Challenge,
-    FORMATTED, GRANTS, NodeName, PoolName, Problem, READY,
+    ATTEST, AUTH, Activation, Asks, AttestResponse, Attestation, AuthRequest, CERTIFICATE, COMMITTED, COOKIE,
+    Challenge, FORMATTED, GRANTS, NodeName, PoolName, Problem, READY, ROTATED,
 };
 use ccnode_server::pki;
 use ccnode_testkit::{Answer, Boot, MakerCa, Seat, SoftTpm, attest, auth_request, kubelet_csr};
@@ -279,6 +282,28 @@ impl Granted {
             VolumeAction::Format { grant, .. } => (grant.id.clone(), grant.secret.clone()),
             VolumeAction::Open { .. } => panic!("no format grant"),
         }
+    }
+
+    /// The change of key that it was granted.
+    pub(crate) fn rotation(&self) -> Option<Rotation> {
+        match &self.grants.volume()?.action {
+            VolumeAction::Open { rotation, .. } => rotation.as_deref().cloned(),
+            VolumeAction::Format { .. } => None,
+        }
+    }
+
+    /// Says that a header under the next key is about to be written, in place of what the grant said was.
+    pub(crate) async fn rotated(&self, header_digest: Sha256Digest) -> Answered<()> {
+        let Rotation { grant: Grant { id: grant, secret, .. }, pending: replaces, .. } =
+            self.rotation().unwrap();
+        let generation = self.grants.volume().unwrap().generation + 1;
+        self.session.post(ROTATED, &Rotated { grant, secret, generation, header_digest, replaces }).await
+    }
+
+    pub(crate) async fn committed(&self, header_digest: Sha256Digest) -> Answered<()> {
+        let Rotation { grant: Grant { id: grant, secret, .. }, .. } = self.rotation().unwrap();
+        let generation = self.grants.volume().unwrap().generation + 1;
+        self.session.post(COMMITTED, &Committed { grant, secret, generation, header_digest }).await
     }
 
     pub(crate) async fn formatted(&self, header_digest: Sha256Digest) -> Answered<()> {

@@ -35,6 +35,16 @@ pub(crate) enum Said {
         generation: u64,
         done: bool,
     },
+    Rotated {
+        generation: u64,
+        header: Sha256Digest,
+        done: bool,
+    },
+    Committed {
+        generation: u64,
+        header: Sha256Digest,
+        done: bool,
+    },
     Certified {
         grant: String,
         bound: bool,
@@ -49,7 +59,10 @@ impl Said {
             Self::Nothing | Self::Challenged(_) => false,
             Self::Attested { accepted, .. } => *accepted,
             Self::Granted { grants, .. } => grants.is_some(),
-            Self::Formatted { done, .. } | Self::Ready { done, .. } => *done,
+            Self::Formatted { done, .. }
+            | Self::Ready { done, .. }
+            | Self::Rotated { done, .. }
+            | Self::Committed { done, .. } => *done,
             Self::Certified { chain, .. } => chain.is_some(),
         }
     }
@@ -84,11 +97,43 @@ struct Node {
     readied: usize,
     /// Whether an administrator had the volume made anew: the next key is another one.
     regranted: bool,
+    /// What the change of its key has come to, where one was asked for.
+    rotation: Option<Rotating>,
+    /// Headers under a next key that were put on record, and those that took the place of others.
+    rotated: usize,
+    committed: usize,
     /// Sessions with a release, by boot.
     releases: BTreeMap<u32, u32>,
 }
 
+/// A key that is to change.
+#[derive(Default)]
+struct Rotating {
+    /// The next one, once it was given.
+    key: Option<Secret<32>>,
+    /// The header under it that is on record.
+    pending: Option<Sha256Digest>,
+}
+
 impl History {
+    /// What is released opens what is on the disk.
+    pub(crate) fn opens(grants: &Grants, disk: Option<Sha256Digest>) {
+        if let VolumeAction::Open { header_digest, rotation, .. } = &grants.volume().unwrap().action {
+            let pending = rotation.as_ref().and_then(|rotation| rotation.pending);
+            assert!(disk == Some(*header_digest) || (disk.is_some() && disk == pending), "the disk is lost");
+        }
+    }
+
+    pub(crate) fn asked(&mut self, node: usize) {
+        let node = &mut self.nodes[node];
+        assert!(node.ready.is_some(), "there is no key to change");
+        node.rotation.get_or_insert_default();
+    }
+
+    pub(crate) fn is_rotating(&self, node: usize) -> bool {
+        self.nodes[node].rotation.is_some()
+    }
+
     pub(crate) fn named(&mut self, node: usize, name: NodeName) {
         let before = self.nodes[node].name.replace(name.clone());
         assert!(before.is_none_or(|before| before == name), "another name");
@@ -107,6 +152,7 @@ impl History {
         for volume in &record.volumes {
             assert!(volume.state == VolumeState::None && volume.generation > node.generation);
             (node.generation, node.ready, node.regranted) = (volume.generation, None, true);
+            node.rotation = None;
         }
     }
 
@@ -139,6 +185,13 @@ impl History {
                 assert!(node.formatted.contains_key(generation), "ready before formatted");
                 node.readied += usize::from(node.ready.replace(*generation).is_none());
             }
+            Said::Rotated { generation, header, .. } => {
+                let node = &mut self.nodes[at];
+                assert_eq!(*generation, node.generation + 1, "a grant of another generation was used");
+                let rotation = node.rotation.as_mut().expect("nobody asked for another key");
+                node.rotated += usize::from(rotation.pending.replace(*header) != Some(*header));
+            }
+            Said::Committed { generation, header, .. } => self.nodes[at].commits(*generation, *header),
             Said::Certified { grant, bound, chain } => {
                 assert!(bound, "a certificate for a request that was not bound");
                 let chain = chain.clone().unwrap();
@@ -169,6 +222,7 @@ impl History {
         }
         node.regranted = false;
         node.keys.push(volume.unlock_key.clone());
+        node.rotates(volume);
         node.acts(volume, true);
         self.granted.insert(nonce.0, grants.clone());
     }
@@ -183,13 +237,61 @@ impl History {
         assert_eq!(count("session.granted"), self.granted.len());
         assert_eq!(count("session.repeated"), self.repeated);
         let formatted = self.nodes.iter().map(|node| node.formatted.len()).sum::<usize>();
-        assert_eq!(count("volume.formatted"), formatted);
+        assert_eq!(count("volume.formatted") + count("volume.committed"), formatted);
         assert_eq!(count("volume.ready"), self.nodes.iter().map(|node| node.readied).sum::<usize>());
         assert_eq!(count("certificate.issued"), self.certificates.len());
+        assert_eq!(count("volume.rotated"), self.nodes.iter().map(|node| node.rotated).sum::<usize>());
+        assert_eq!(count("volume.committed"), self.nodes.iter().map(|node| node.committed).sum::<usize>());
+        for node in &self.nodes {
+            node.is_all_that_is_kept(service).await;
+        }
     }
 }
 
 impl Node {
+    /// A release gives the next key where one was asked for, always the same, and what is on record.
+    fn rotates(&mut self, volume: &VolumeGrant) {
+        let VolumeAction::Open { rotation: given, .. } = &volume.action else { return };
+        assert_eq!(given.is_some(), self.rotation.is_some(), "a next key, and nobody asked; or the reverse");
+        let Some((given, rotation)) = given.as_ref().zip(self.rotation.as_mut()) else { return };
+        assert_eq!(given.pending, rotation.pending, "another header is on record");
+        assert!(!self.keys.contains(&given.next_key), "a key once more");
+        let first = rotation.key.get_or_insert_with(|| given.next_key.clone());
+        assert!(*first == given.next_key, "another next key");
+    }
+
+    /// The next key is the one, with the header that was on record.
+    fn commits(&mut self, generation: u64, header: Sha256Digest) {
+        if self.generation == generation {
+            assert_eq!(self.formatted.get(&generation), Some(&header), "one rotation ended in two ways");
+            return;
+        }
+        assert_eq!(generation, self.generation + 1, "a grant of another generation was used");
+        let rotation = self.rotation.take().expect("nobody asked for another key");
+        assert_eq!(rotation.pending, Some(header), "in force, and never on record");
+        self.keys.push(rotation.key.expect("in force, and never given"));
+        self.formatted.insert(generation, header);
+        (self.generation, self.ready) = (generation, Some(generation));
+        self.committed += 1;
+    }
+
+    /// Of all keys that it ever had, one is left.
+    async fn is_all_that_is_kept(&self, service: &Service<SqliteStore>) {
+        let Some(name) = &self.name else { return };
+        let id = format!("{name}/root");
+        let volume = service.store.read().await.unwrap().volume(&id).await.unwrap().unwrap();
+        assert_eq!(service.unlock_key(&volume).unwrap().as_ref(), self.keys.last());
+        assert!(volume.next.is_none());
+        let mut tx = service.store.read().await.unwrap();
+        for row in tx.sealed().await.unwrap() {
+            let plain = service.at_rest.open(&row.place, &row.value).unwrap();
+            let Ok(grants) = serde_json::from_slice::<Grants>(&plain) else { continue };
+            if grants.volume().is_some_and(|granted| granted.id == id) {
+                assert_eq!(Some(&grants.volume().unwrap().unlock_key), self.keys.last(), "kept in a session");
+            }
+        }
+    }
+
     /// Before `ready` only formatting, after it only opening, with the header that was formatted.
     fn acts(&mut self, volume: &VolumeGrant, fresh: bool) {
         match &volume.action {
@@ -198,7 +300,7 @@ impl Node {
                 assert!(!fresh || volume.generation > self.generation, "a generation was granted twice");
                 assert!(!self.formatted.contains_key(&volume.generation), "formatted already");
             }
-            VolumeAction::Open { header_digest, populated_from } => {
+            VolumeAction::Open { header_digest, populated_from, .. } => {
                 assert_eq!(Some(volume.generation), self.ready, "opened, and not ready");
                 assert_eq!(Some(header_digest), self.formatted.get(&volume.generation), "another header");
                 assert_eq!(*populated_from, verity());

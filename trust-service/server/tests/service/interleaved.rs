@@ -35,11 +35,24 @@ enum Step {
     Grants,
     Formatted,
     Ready,
+    Rotated,
+    /// On the node alone: what is on record is written to the disk.
+    Write,
+    Committed,
     Certificate,
 }
 
-const STEPS: [Step; 6] =
-    [Step::Auth, Step::Attest, Step::Grants, Step::Formatted, Step::Ready, Step::Certificate];
+const STEPS: [Step; 9] = [
+    Step::Auth,
+    Step::Attest,
+    Step::Grants,
+    Step::Formatted,
+    Step::Ready,
+    Step::Rotated,
+    Step::Write,
+    Step::Committed,
+    Step::Certificate,
+];
 
 /// A node and one of its sessions.
 type Who = (usize, usize);
@@ -61,6 +74,7 @@ enum Op {
     Approve(usize),
     Revoke(usize),
     Regrant(usize),
+    RotateKey(usize),
     Forbid,
     Allow,
     Restart,
@@ -80,6 +94,7 @@ fn op() -> impl Strategy<Value = Op> {
         2 => (0..2usize).prop_map(Op::Approve),
         1 => (0..2usize).prop_map(Op::Revoke),
         1 => (0..2usize).prop_map(Op::Regrant),
+        3 => (0..2usize).prop_map(Op::RotateKey),
         1 => Just(Op::Forbid),
         2 => Just(Op::Allow),
         1 => Just(Op::Restart),
@@ -93,6 +108,8 @@ struct Session {
     /// Made once: a repeat is the same message.
     sent: Option<Sent>,
     grants: Option<ccnode_protocol::grants::Grants>,
+    /// The header under the next key that this session has put on record, and whether it wrote it.
+    recorded: Option<(Sha256Digest, bool)>,
     next: usize,
 }
 
@@ -107,6 +124,10 @@ struct Machine {
     tpm: SoftTpm,
     capped: bool,
     boot: u32,
+    /// The header on its disk.
+    disk: Option<Sha256Digest>,
+    /// The session that this boot goes on with: the last one with grants.
+    active: Option<usize>,
     sessions: [Option<Session>; 2],
 }
 
@@ -133,7 +154,13 @@ impl World {
 
     /// What is needed for a step, made beforehand, so that repeats at the same time are alike.
     fn prepare(&mut self, (node, slot): Who, step: Step) {
-        let Machine { tpm, capped, boot, sessions } = &mut self.machines[node];
+        let Machine { tpm, capped, boot, disk, active, sessions } = &mut self.machines[node];
+        if let (Step::Write, Some(session)) = (step, &mut sessions[slot])
+            && let Some((header, written)) = &mut session.recorded
+            && *active == Some(slot)
+        {
+            (*disk, *written) = (Some(*header), true);
+        }
         if let (Step::Attest, Some(session)) = (step, &mut sessions[slot])
             && session.sent.is_none()
         {
@@ -149,12 +176,12 @@ impl World {
         if step == Step::Auth {
             return Said::Challenged(Box::new(challenge(&self.trust, &machine.tpm).await));
         }
-        let Some(Session { session, sent, grants, .. }) = &machine.sessions[slot] else {
+        let Some(Session { session, sent, grants, recorded, .. }) = &machine.sessions[slot] else {
             return Said::Nothing;
         };
         let Some(sent) = sent else { return Said::Nothing };
         match step {
-            Step::Auth => Said::Nothing,
+            Step::Auth | Step::Write => Said::Nothing,
             Step::Attest => Said::Attested {
                 nonce: session.nonce,
                 capped: sent.capped,
@@ -165,6 +192,11 @@ impl World {
                 boot: sent.boot,
                 grants: session.grants().await.ok().map(Box::new),
             },
+            Step::Rotated | Step::Committed => {
+                let Some(grants) = grants else { return Said::Nothing };
+                let (disk, recorded) = (machine.disk, *recorded);
+                Rotating { session, grants, disk, recorded }.spend(step, other).await
+            }
             Step::Formatted | Step::Ready | Step::Certificate => {
                 let Some(grants) = grants else { return Said::Nothing };
                 let csr = sent.csr.clone();
@@ -176,12 +208,27 @@ impl World {
 
     fn hear(&mut self, (node, slot): Who, said: Said) {
         self.history.hear(node, &said);
-        let place = &mut self.machines[node].sessions[slot];
+        let Machine { boot: now, disk, active, sessions, .. } = &mut self.machines[node];
+        let place = &mut sessions[slot];
         match (said, place) {
             (Said::Challenged(session), place) => {
-                *place = Some(Session { session: *session, sent: None, grants: None, next: 1 });
+                let (sent, grants, recorded) = (None, None, None);
+                *place = Some(Session { session: *session, sent, grants, recorded, next: 1 });
+                if *active == Some(slot) {
+                    *active = None;
+                }
             }
-            (Said::Granted { grants: Some(grants), .. }, Some(session)) => session.grants = Some(*grants),
+            (Said::Granted { boot, grants: Some(grants), .. }, Some(session)) => {
+                History::opens(&grants, *disk);
+                session.grants = Some(*grants);
+                if boot == *now {
+                    *active = Some(slot);
+                }
+            }
+            (Said::Formatted { header, done: true, .. }, _) => *disk = Some(header),
+            (Said::Rotated { header, done: true, .. }, Some(session)) => {
+                session.recorded.get_or_insert((header, false));
+            }
             _ => {}
         }
     }
@@ -265,6 +312,11 @@ impl World {
                     self.history.regranted(node, &record);
                 }
             }
+            Op::RotateKey(node) => {
+                if self.act(admin::NODE_ROTATE_KEY, node).await.is_some() {
+                    self.history.asked(node);
+                }
+            }
             Op::Forbid => {
                 let path = admin::path(admin::PAIR, &[&POOL, &self.pair.platform, &self.pair.image]);
                 if self.trust.admin().delete(&path).await.is_ok() {
@@ -311,19 +363,60 @@ impl World {
                 assert!(session.grants.is_some(), "node {node} does not join any more");
             }
             assert!(self.history.is_ready(node), "node {node} made no volume");
+            assert!(!self.history.is_rotating(node), "node {node} does not get its next key");
         }
     }
 }
 
 impl Machine {
     fn new(maker: &MakerCa, seat: Seat) -> Self {
-        Self { tpm: tpm(maker, seat), capped: false, boot: 0, sessions: [None, None] }
+        let (disk, active) = (None, None);
+        Self { tpm: tpm(maker, seat), capped: false, boot: 0, disk, active, sessions: [None, None] }
     }
 
     fn reboot(&mut self) {
         self.tpm.reboot(Boot::standard());
-        self.capped = false;
+        (self.capped, self.active) = (false, None);
         self.boot += 1;
+    }
+}
+
+/// What a session says of a key that is to change.
+struct Rotating<'a> {
+    session: &'a Challenged,
+    grants: &'a ccnode_protocol::grants::Grants,
+    disk: Option<Sha256Digest>,
+    recorded: Option<(Sha256Digest, bool)>,
+}
+
+impl Rotating<'_> {
+    async fn spend(&self, step: Step, other: bool) -> Said {
+        use ccnode_protocol::grants::{Committed, Rotated, VolumeAction};
+        let volume = self.grants.volume().unwrap();
+        let VolumeAction::Open { rotation: Some(rotation), .. } = &volume.action else {
+            return Said::Nothing;
+        };
+        let (grant, secret) = (rotation.grant.id.clone(), rotation.grant.secret.clone());
+        let generation = volume.generation + 1;
+        let found = self.disk.filter(|disk| Some(*disk) == rotation.pending);
+        if step == Step::Rotated {
+            // The disk holds it already: there is nothing to begin.
+            if found.is_some() {
+                return Said::Nothing;
+            }
+            let header = Sha256Digest::of(format!("{grant} {other}").as_bytes());
+            let replaces = rotation.pending;
+            let request = Rotated { grant, secret, generation, header_digest: header, replaces };
+            let done = self.session.post::<()>(ccnode_protocol::ROTATED, &request).await.is_ok();
+            return Said::Rotated { generation, header, done };
+        }
+        let written = self.recorded.filter(|(_, written)| *written).map(|(header, _)| header);
+        // Nobody has put the other one on record.
+        let header = if other { Some(Sha256Digest::of(grant.as_bytes())) } else { found.or(written) };
+        let Some(header) = header else { return Said::Nothing };
+        let request = Committed { grant, secret, generation, header_digest: header };
+        let done = self.session.post::<()>(ccnode_protocol::COMMITTED, &request).await.is_ok();
+        Said::Committed { generation, header, done }
     }
 }
 

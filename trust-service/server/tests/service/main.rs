@@ -64,6 +64,8 @@ mod rebind;
 #[cfg(test)]
 mod refusals;
 #[cfg(test)]
+mod rekey;
+#[cfg(test)]
 mod release;
 #[cfg(test)]
 mod rotation;

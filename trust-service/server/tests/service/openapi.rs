@@ -218,7 +218,7 @@ impl Desk<'_> {
 async fn every_operation_answers_as_described() {
     let trust = Trust::with(|config| {
         stock_config(config);
-        config.limits.sessions_per_minute_per_address = 4;
+        config.limits.sessions_per_minute_per_address = 5;
     })
     .await;
     let page = Page::read();
@@ -258,6 +258,8 @@ async fn every_operation_answers_as_described() {
     // A node's whole way, and one that is refused.
     let a = tpm(&maker, Seat::A);
     let name = walk(&trust, &page, &a).await;
+    desk.call(Method::POST, admin::NODE_ROTATE_KEY, &[&name], Some(json!({"reason": "test"}))).await;
+    rotate_key(&trust, &page, &a).await;
     a.cap();
     let session = challenge(&trust, &a).await;
     let (attestation, ..) = session.answer(&a);
@@ -413,6 +415,28 @@ impl Challenged {
     async fn send(&self, page: &Page, path: &str, method: Method, body: Option<Value>) -> Value {
         let request = self.client.request(method.clone(), format!("{}{path}", self.base));
         page.send(path, &method, request.header("cookie", &self.cookie), body.as_ref()).await
+    }
+}
+
+/// A session that puts the next unlock key in force.
+async fn rotate_key(trust: &Trust, page: &Page, tpm: &ccnode_testkit::SoftTpm) {
+    use ccnode_protocol::{COMMITTED, ROTATED};
+    let granted = boot(trust, tpm).await.unwrap();
+    let rotation = granted.rotation().unwrap();
+    let body = |member: Option<&str>| {
+        let mut body = json!({
+            "grant": rotation.grant.id, "secret": json_of(&rotation.grant.secret), "generation": 2,
+            "header-digest": json_of(&verity()),
+        });
+        if let Some(member) = member {
+            body[member] = json_of(&header());
+        }
+        Some(body)
+    };
+    let other = granted.session.send(page, ROTATED, Method::POST, body(Some("replaces"))).await;
+    assert_eq!(other["code"], "generation-stale");
+    for path in [ROTATED, COMMITTED] {
+        granted.session.send(page, path, Method::POST, body(None)).await;
     }
 }
 

@@ -48,7 +48,8 @@ async fn first_boot_formats_and_second_boot_opens() {
     assert_eq!(second.grants.volume().unwrap().unlock_key, first.grants.volume().unwrap().unlock_key);
     assert_eq!(second.grants.volume().unwrap().uuid, first.grants.volume().unwrap().uuid);
     assert_eq!(second.grants.volume().unwrap().generation, 1);
-    let VolumeAction::Open { header_digest, populated_from } = second.grants.volume().unwrap().action else {
+    let VolumeAction::Open { header_digest, populated_from, .. } = second.grants.volume().unwrap().action
+    else {
         panic!()
     };
     assert_eq!((header_digest, populated_from), (header(), verity()));

@@ -97,8 +97,9 @@ async fn run(tx: &mut Tx, statement: Statement) -> Result<(), StoreError> {
                 generation: 0,
                 header_digest: None,
                 populated_from: None,
+                rotation: None,
             };
-            let row = VolumeRow { identity: Sha256Digest::ZERO, record, unlock_key: None };
+            let row = VolumeRow { identity: Sha256Digest::ZERO, record, unlock_key: None, next: None };
             tx.insert_volume(&row).await.map(drop)
         }
     }

@@ -174,7 +174,7 @@ impl Node {
                 client.ready(&ready, deadline, |_| ()).await?;
                 walk.ready = true;
             }
-            VolumeAction::Open { header_digest, populated_from } => {
+            VolumeAction::Open { header_digest, populated_from, .. } => {
                 let disk = self.disk.as_ref().expect("opened before it was formatted");
                 assert!(disk.filled, "opened half-made");
                 assert_eq!((*header_digest, *populated_from), (disk.header, verity()));

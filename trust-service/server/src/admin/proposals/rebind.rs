@@ -156,7 +156,8 @@ pub(super) async fn go_over<S: Store>(
         let key = service.unlock_key(&volume).map_err(Refusal::internal)?.ok_or_else(gone)?;
         let place = VolumeRow::place(&pinned.to, &volume.record.id);
         let sealed = service.at_rest.seal(&place, key.expose()).map_err(Refusal::internal)?;
-        let row = VolumeRow { identity: pinned.to, unlock_key: Some(sealed), ..volume };
+        let next = rekey::moved(service, &volume, &pinned.to)?;
+        let row = VolumeRow { identity: pinned.to, unlock_key: Some(sealed), next, ..volume };
         done(tx.move_volume(&pinned.from, &row).await?)?;
     }
     tx.move_readers(&pinned.from, &pinned.to).await?;

@@ -2,10 +2,10 @@
 
 use super::columns::{Cols, Columns as _, json_or_null, number, word, word_or_null};
 use super::query::query;
-use super::{EvidenceRow, GrantRow, NodeRow, Result, SessionRow, VolumeRow};
+use super::{EvidenceRow, GrantRow, NextKey, NodeRow, Result, SessionRow, VolumeRow, VolumeVersion};
 use ccnode_evidence::{EvidenceKind, Nonce, Sha256Digest};
 use ccnode_protocol::NodeName;
-use ccnode_protocol::admin::{NodeFilter, VolumeRecord, VolumeState};
+use ccnode_protocol::admin::{NodeFilter, VolumeRecord};
 use rusqlite::Connection;
 
 const DAY: u64 = 24 * 3600;
@@ -149,8 +149,13 @@ fn volume_row(row: &Cols<'_, '_>) -> Result<VolumeRow> {
             generation: row.number("generation")?,
             header_digest: row.parse_or_null("header_digest")?,
             populated_from: row.parse_or_null("populated_from")?,
+            rotation: None,
         },
         unlock_key: row.bytes_or_null("unlock_key")?,
+        next: match row.bytes_or_null("next_key")? {
+            Some(key) => Some(NextKey { key, digest: row.parse_or_null("next_digest")? }),
+            None => None,
+        },
     })
 }
 
@@ -163,8 +168,9 @@ pub(super) fn volume(db: &Connection, id: &str) -> Result<Option<VolumeRow>> {
 }
 
 pub(super) fn insert_volume(db: &Connection, row: &VolumeRow) -> Result<bool> {
-    let text = "INSERT INTO volumes (id, identity, uuid, state, generation, header_digest, populated_from, unlock_key)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING";
+    let text = "INSERT INTO volumes (id, identity, uuid, state, generation, header_digest, populated_from, unlock_key,
+            next_key, next_digest)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING";
     query(text)
         .bind(&row.record.id)
         .bind(row.identity.hex())
@@ -174,14 +180,16 @@ pub(super) fn insert_volume(db: &Connection, row: &VolumeRow) -> Result<bool> {
         .bind(word_or_null("header_digest", &row.record.header_digest)?)
         .bind(word_or_null("populated_from", &row.record.populated_from)?)
         .bind(&row.unlock_key)
+        .bind(row.next.as_ref().map(|next| next.key.as_slice()))
+        .bind(word_or_null("next_digest", &row.next.as_ref().and_then(|next| next.digest))?)
         .one(db)
 }
 
-pub(super) fn swap_volume(db: &Connection, from: (VolumeState, u64), row: &VolumeRow) -> Result<bool> {
+pub(super) fn swap_volume(db: &Connection, from: VolumeVersion, row: &VolumeRow) -> Result<bool> {
     let text =
         "UPDATE volumes SET uuid = ?, state = ?, generation = ?, header_digest = ?, populated_from = ?,
-            unlock_key = ?
-        WHERE id = ? AND state = ? AND generation = ?";
+            unlock_key = ?, next_key = ?, next_digest = ?
+        WHERE id = ? AND state = ? AND generation = ? AND next_digest IS ?";
     query(text)
         .bind(&row.record.uuid)
         .bind(word("state", &row.record.state)?)
@@ -189,22 +197,28 @@ pub(super) fn swap_volume(db: &Connection, from: (VolumeState, u64), row: &Volum
         .bind(word_or_null("header_digest", &row.record.header_digest)?)
         .bind(word_or_null("populated_from", &row.record.populated_from)?)
         .bind(&row.unlock_key)
+        .bind(row.next.as_ref().map(|next| next.key.as_slice()))
+        .bind(word_or_null("next_digest", &row.next.as_ref().and_then(|next| next.digest))?)
         .bind(&row.record.id)
         .bind(word("state", &from.0)?)
         .bind(number("generation", from.1)?)
+        .bind(word_or_null("next_digest", &from.2)?)
         .one(db)
 }
 
 pub(super) fn move_volume(db: &Connection, from: &Sha256Digest, row: &VolumeRow) -> Result<bool> {
-    let (state, generation) = row.version();
-    let text = "UPDATE volumes SET identity = ?, unlock_key = ? WHERE id = ? AND identity = ? AND state = ? AND generation = ?";
+    let (state, generation, digest) = row.version();
+    let text = "UPDATE volumes SET identity = ?, unlock_key = ?, next_key = ?
+        WHERE id = ? AND identity = ? AND state = ? AND generation = ? AND next_digest IS ?";
     query(text)
         .bind(row.identity.hex())
         .bind(&row.unlock_key)
+        .bind(row.next.as_ref().map(|next| next.key.as_slice()))
         .bind(&row.record.id)
         .bind(from.hex())
         .bind(word("state", &state)?)
         .bind(number("generation", generation)?)
+        .bind(word_or_null("next_digest", &digest)?)
         .one(db)
 }
 
@@ -241,7 +255,7 @@ pub(super) fn set_session_grants(db: &Connection, nonce: &Nonce, grants: &[u8]) 
 }
 
 pub(super) fn forget_session_grants(db: &Connection, identity: &Sha256Digest) -> Result<u64> {
-    let text = "UPDATE sessions SET grants = x'' WHERE identity = ? AND length(grants) > 0";
+    let text = "UPDATE sessions SET grants = x'' WHERE identity = ? AND grants IS NOT NULL AND length(grants) > 0";
     Ok(query(text).bind(identity.hex()).run(db)? as u64)
 }
 
