@@ -8,10 +8,14 @@ use crate::retry::{Deadline, Retry};
 use crate::session::{Attested, Challenged, Peer};
 use crate::tls::{ClockAtLeast, PinError};
 use ccnode_evidence::{EventLogs, EvidenceSource, Identity};
-use ccnode_protocol::grants::{Certificate, CertificateRequest, Formatted, Grants, Ready};
+use ccnode_protocol::grants::{
+    Certificate, CertificateRequest, Committed, Formatted, Grants, Ready, Rotated,
+};
 use ccnode_protocol::init_data::Proxy;
 use ccnode_protocol::jwe::EphemeralKey;
-use ccnode_protocol::{CERTIFICATE, FORMATTED, NodeName, NodeRefusal, PoolName, READY, REFUSALS};
+use ccnode_protocol::{
+    CERTIFICATE, COMMITTED, FORMATTED, NodeName, NodeRefusal, PoolName, READY, REFUSALS, ROTATED,
+};
 use kbs_types::InitData;
 use serde::Serialize;
 use std::time::Duration;
@@ -192,6 +196,26 @@ impl Client {
         progress: impl FnMut(Retry),
     ) -> Result<(), ClientError> {
         self.spend(READY, message, deadline, progress).await.map(drop)
+    }
+
+    /// Reports the header under a volume's next key before it is written; repeated until it is answered.
+    pub async fn rotated(
+        &mut self,
+        message: &Rotated,
+        deadline: Deadline,
+        progress: impl FnMut(Retry),
+    ) -> Result<(), ClientError> {
+        self.spend(ROTATED, message, deadline, progress).await.map(drop)
+    }
+
+    /// Reports that this header is on the disk; repeated until it is answered.
+    pub async fn committed(
+        &mut self,
+        message: &Committed,
+        deadline: Deadline,
+        progress: impl FnMut(Retry),
+    ) -> Result<(), ClientError> {
+        self.spend(COMMITTED, message, deadline, progress).await.map(drop)
     }
 
     /// Trades the certificate grant and request for a certificate; repeated until it is answered.

@@ -42,6 +42,7 @@ mod layout;
 mod machine;
 mod provision;
 mod refuse;
+mod rotate;
 mod stock;
 mod swap;
 mod unlock;

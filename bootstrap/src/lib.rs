@@ -22,6 +22,7 @@ pub mod pid1;
 pub mod prover;
 pub mod provision;
 pub mod refusal;
+pub mod rotation;
 pub mod state;
 pub mod status;
 pub mod stock;

@@ -7,7 +7,7 @@ use crate::disk::{Partitions, Places};
 use crate::handover::SYSROOT;
 use crate::provision::KubeletKey;
 use crate::refusal::Refusal;
-use crate::{fill, modules, unlock};
+use crate::{fill, modules, rotation, unlock};
 use ccnode_attest_client::{Client, ClientError, Outcome, Retry};
 use ccnode_evidence::{Code, Layout, PcrIndex, SecretBytes, Sha256Digest};
 use ccnode_luks_header::Expected;
@@ -15,7 +15,7 @@ use ccnode_luks_header::verity::RootHash;
 use ccnode_luks_volume::{Name, Opened, UnlockKey};
 use ccnode_protocol::NodeName;
 use ccnode_protocol::grants::{
-    Certificate, CertificateRequest, Cluster, RootGrant, VolumeAction, VolumeGrant,
+    Certificate, CertificateRequest, Cluster, RootGrant, Rotation, VolumeAction, VolumeGrant,
 };
 use ccnode_tpm_device::DeviceHandle;
 use std::path::Path;
@@ -113,7 +113,7 @@ impl Boot {
     ) -> Result<(), Refusal> {
         let since = Instant::now();
         match &volume.action {
-            VolumeAction::Open { header_digest, populated_from } => {
+            VolumeAction::Open { header_digest, populated_from, rotation } => {
                 if *populated_from != root.populated_from() {
                     let (hash, layout) = (root.hash, root.layout);
                     let detail = format!(
@@ -121,7 +121,12 @@ impl Boot {
                     );
                     return Err(Refusal::new(Code::PopulatedFromOther, detail));
                 }
-                self.open_again(root, volume, *header_digest).await?;
+                let rotation = rotation.as_deref();
+                let (opened, header) = self.open_again(root, volume, *header_digest, rotation).await?;
+                if let Some(rotation) = rotation {
+                    self.rotate(config, client, root, volume, rotation, header).await?;
+                }
+                self.mount(root.at(), &opened).await?;
                 self.done(Step::Unlock, since, "the volume as it is on record");
                 Ok(())
             }
@@ -142,11 +147,14 @@ impl Boot {
         root: &Root,
         volume: &VolumeGrant,
         digest: Sha256Digest,
-    ) -> Result<(), Refusal> {
+        rotation: Option<&Rotation>,
+    ) -> Result<(Opened, Expected), Refusal> {
         let since = Instant::now();
         let path = root.partitions.root.clone();
+        let pending = rotation.and_then(|rotation| rotation.pending);
+        let registered: Vec<_> = std::iter::once(digest).chain(pending).collect();
         let found = blocking(move || {
-            let found = unlock::read_header(&unlock::open_partition(&path, false)?, &[digest])?;
+            let found = unlock::read_header(&unlock::open_partition(&path, false)?, &registered)?;
             let mended = match found.mend() {
                 Some(_) => unlock::mend(&unlock::open_partition(&path, true)?, &found)?,
                 None => None,
@@ -161,8 +169,8 @@ impl Boot {
             );
         }
         self.status.sums.luks_ms += millis(since);
-        let opened = self.open(root, header, &unlock_key(volume)).await?;
-        self.mount(root.at(), &opened).await
+        let key = rotation::key_of(&header, volume, rotation);
+        Ok((self.open(root, header.clone(), &key).await?, header))
     }
 
     /// Maps the volume, and measures it before one byte of it is read, where there is a TPM to measure it into.

@@ -65,6 +65,30 @@ pub(crate) fn t03_formatted_by_somebody_else(story: &Story) -> Result<()> {
     node.boot(story, "boot", &trust, &cluster)?.refused("disk-not-blank")
 }
 
+/// The unlock key is changed by one boot; the header of before is refused from then on, and the new one opens the same root.
+pub(crate) fn t05_old_header_restored(story: &Story) -> Result<()> {
+    let (mut node, trust, cluster, name) = Stage::get()?.ready(story)?;
+    let root = node.disk.partition("root")?;
+    let header = |node: &Node| node.disk.read_at(&root, 0, 2 * COPY as usize);
+    let old = header(&node)?;
+    let asked = trust.cli(&["node", "rotate-key", &name])?;
+    ensure!(asked.pointer("/volumes/0/rotation").and_then(|r| r.as_str()) == Some("asked"), "{asked}");
+    let outcome = node.boot(story, "rotates", &trust, &cluster)?;
+    outcome.joined(&name)?;
+    outcome.shows("another unlock key, generation 2")?;
+    let after = trust.cli(&["node", "show", &name])?;
+    let volume = after.pointer("/volumes/0").context("no volume")?;
+    ensure!(volume.get("rotation").is_none(), "the change is not over: {volume}");
+    ensure!(volume.get("generation").and_then(|g| g.as_u64()) == Some(2), "{volume}");
+    let new = header(&node)?;
+    ensure!(new != old, "the header is the one of before");
+    node.disk.patch(&root, 0, &old)?;
+    node.boot(story, "old", &trust, &cluster)?.refused("header-digest")?;
+    ensure!(header(&node)? == old, "a refused header was written over");
+    node.disk.patch(&root, 0, &new)?;
+    node.boot(story, "new", &trust, &cluster)?.joined(&name)
+}
+
 /// No network, and somebody who types, before the refusal and after it: nobody answers, nobody waits, and the machine is off.
 pub(crate) fn t13_no_shell_ever(story: &Story) -> Result<()> {
     const TYPED: [&str; 7] = ["", "root", "id", "\u{3}", "\u{4}", "b", "reboot"];

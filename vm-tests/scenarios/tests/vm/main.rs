@@ -29,6 +29,7 @@ fn main() -> ExitCode {
         scenario!("t02_second_disk_with_the_same_labels", attacks::t02_second_disk_with_the_same_labels),
         scenario!("t02_plain_ext4_in_place_of_luks", attacks::t02_plain_ext4_in_place_of_luks),
         scenario!("t03_formatted_by_somebody_else", attacks::t03_formatted_by_somebody_else),
+        scenario!("t05_old_header_restored", attacks::t05_old_header_restored),
         scenario!("t13_no_shell_ever", attacks::t13_no_shell_ever),
         scenario!("t13_corrupt_source", attacks::t13_corrupt_source),
         scenario!("t14_init_in_the_uki", attacks::t14_init_in_the_uki),
