@@ -183,6 +183,8 @@ pub(crate) enum Node {
     Approve(OnNode),
     /// Take a node's rights; it gets no key and no certificate any more
     Revoke(OnNode),
+    /// Change the disk's unlock key at the next boot; its content stays
+    RotateKey(OnNode),
     /// Have the root made anew at the next boot; what is on it is LOST
     Regrant {
         #[command(flatten)]

@@ -8,7 +8,9 @@ use crate::output::{self, or_dash, short, time, word};
 use crate::proposal;
 use anyhow::{Context as _, Result};
 use ccnode_protocol::NodeName;
-use ccnode_protocol::admin::{self, LastEvidence, NodeAction, NodeFilter, NodeRecord, ProposalAction};
+use ccnode_protocol::admin::{
+    self, LastEvidence, NodeAction, NodeFilter, NodeRecord, ProposalAction, RotationState, VolumeRecord,
+};
 use std::path::PathBuf;
 
 pub(crate) async fn run(global: &Global, command: Node) -> Result<()> {
@@ -20,6 +22,7 @@ pub(crate) async fn run(global: &Global, command: Node) -> Result<()> {
         Node::LastEvidence { name, output } => last_evidence(global, &client, &name, output).await,
         Node::Approve(on) => act(global, &client, admin::NODE_APPROVE, on).await,
         Node::Revoke(on) => act(global, &client, admin::NODE_REVOKE, on).await,
+        Node::RotateKey(on) => act(global, &client, admin::NODE_ROTATE_KEY, on).await,
         Node::Regrant { on, .. } => act(global, &client, admin::NODE_REGRANT, on).await,
         Node::Retire { on, .. } => act(global, &client, admin::NODE_RETIRE, on).await,
         Node::AllowOnce { name, refusal, reason } => {
@@ -67,7 +70,7 @@ async fn list(global: &Global, client: &Client, filter: &NodeFilter) -> Result<(
                 node.pool.to_string(),
                 state(node),
                 node.level.as_ref().map_or_else(|| "-".into(), word),
-                node.volumes.first().map_or_else(|| "-".into(), |volume| word(&volume.state)),
+                node.volumes.first().map_or_else(|| "-".into(), root),
                 or_dash(node.attested.map(time)),
             ]
         })
@@ -79,6 +82,16 @@ async fn list(global: &Global, client: &Client, filter: &NodeFilter) -> Result<(
 fn state(node: &NodeRecord) -> String {
     let let_through = node.allowed_once.as_ref().is_some_and(|once| once.this_boot);
     format!("{}{}", word(&node.state), if let_through { ", let through once" } else { "" })
+}
+
+/// Where a volume stands, and the change of its key.
+fn root(volume: &VolumeRecord) -> String {
+    let change = match volume.rotation {
+        None => "",
+        Some(RotationState::Asked) => ", key change asked",
+        Some(RotationState::Pending) => ", key change pending",
+    };
+    format!("{}{change}", word(&volume.state))
 }
 
 async fn last_evidence(
@@ -169,9 +182,27 @@ fn shown(global: &Global, node: &NodeRecord) -> Result<()> {
     }
     for volume in &node.volumes {
         let from = or_dash(volume.populated_from.as_ref().map(short));
-        let text =
-            format!("{}  {}  generation {}  from {from}", volume.id, word(&volume.state), volume.generation);
+        let text = format!("{}  {}  generation {}  from {from}", volume.id, root(volume), volume.generation);
         fields.push(("volume", text));
     }
     output::fields(&fields)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use ccnode_protocol::admin::VolumeState;
+
+    #[test]
+    fn a_change_of_key_is_said_beside_the_state() {
+        let shown = |rotation| {
+            let (id, uuid) = (String::new(), String::new());
+            let (header_digest, populated_from) = (None, None);
+            let state = VolumeState::Ready;
+            root(&VolumeRecord { id, uuid, state, generation: 1, header_digest, populated_from, rotation })
+        };
+        assert_eq!(shown(None), "ready");
+        assert_eq!(shown(Some(RotationState::Asked)), "ready, key change asked");
+        assert_eq!(shown(Some(RotationState::Pending)), "ready, key change pending");
+    }
 }

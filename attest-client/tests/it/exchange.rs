@@ -3,8 +3,10 @@
 use crate::server::{Ca, NAME, Reply, Server, attest, challenge, client, grants, problem, service};
 use ccnode_attest_client::{Deadline, InitData};
 use ccnode_evidence::{Code, Secret, Sha256Digest};
-use ccnode_protocol::grants::{CertificateRequest, Formatted, Ready};
-use ccnode_protocol::{ATTEST, AUTH, CERTIFICATE, FORMATTED, GRANTS, NodeRefusal, READY, REFUSALS};
+use ccnode_protocol::grants::{CertificateRequest, Committed, Formatted, Ready, Rotated};
+use ccnode_protocol::{
+    ATTEST, AUTH, CERTIFICATE, COMMITTED, FORMATTED, GRANTS, NodeRefusal, READY, REFUSALS, ROTATED,
+};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -130,9 +132,9 @@ async fn the_url_that_answers_is_kept() {
 #[tokio::test]
 async fn grants_are_spent_until_they_are_answered() {
     let ca = Ca::new();
-    let script = service(|r, n| {
-        (n == 1 && [FORMATTED, READY, CERTIFICATE].contains(&r.path.as_str())).then(|| Reply::Raw(Vec::new()))
-    });
+    let grants = [FORMATTED, READY, ROTATED, COMMITTED, CERTIFICATE];
+    let script =
+        service(move |r, n| (n == 1 && grants.contains(&r.path.as_str())).then(|| Reply::Raw(Vec::new())));
     let server = Server::start(ca.server((2020, 2098), "127.0.0.1"), script).await;
     let mut client = client(&[&server.url], &ca, 0);
     attest(&mut client, FAR).await.0.unwrap();
@@ -143,11 +145,19 @@ async fn grants_are_spent_until_they_are_answered() {
     client.formatted(&formatted, soon(), |_| ()).await.unwrap();
     let ready = Ready { grant: grant.clone(), secret: secret.clone(), generation: 7, populated_from: digest };
     client.ready(&ready, soon(), |_| ()).await.unwrap();
+    let (id, key) = (grant.clone(), secret.clone());
+    let rotated =
+        Rotated { grant: id, secret: key, generation: 8, header_digest: digest, replaces: Some(digest) };
+    client.rotated(&rotated, soon(), |_| ()).await.unwrap();
+    let (id, key) = (grant.clone(), secret.clone());
+    let committed = Committed { grant: id, secret: key, generation: 8, header_digest: digest };
+    client.committed(&committed, soon(), |_| ()).await.unwrap();
     let request = CertificateRequest { grant, secret, csr: b"csr".to_vec().into() };
     assert_eq!(client.certificate(&request, soon(), |_| ()).await.unwrap().chain, "pem");
-    assert_eq!(server.paths()[3..], [FORMATTED, FORMATTED, READY, READY, CERTIFICATE, CERTIFICATE]);
-    let bodies = server.requests();
-    assert_eq!(bodies[3].body, bodies[4].body, "the repeat has equal values");
+    assert_eq!(server.paths()[3..], grants.map(|path| [path; 2]).concat());
+    for repeated in server.requests()[3..].chunks(2) {
+        assert_eq!(repeated[0].body, repeated[1].body, "the repeat has equal values");
+    }
 }
 
 #[tokio::test]

@@ -121,11 +121,10 @@ async fn boot(disk: &mut [u8], service: &mut Service, cut: Cut) {
 
 #[tokio::test]
 async fn a_power_cut_anywhere_loses_nothing_and_the_next_boot_goes_on() {
+    let old = formatted(&key(7));
     let cuts = [Cut::BeforeRecorded, Cut::BeforeCommitted, Cut::Never];
     for cut in cuts.into_iter().chain((0..SECTORS).map(Cut::Writing)) {
         for again in [Cut::BeforeRecorded, Cut::Writing(40), Cut::BeforeCommitted, Cut::Never] {
-            let (old, new) = (formatted(&key(7)), rewrap(&formatted(&key(7)), &key(7), &key(8)).unwrap());
-            // Headers differ by chance from one format to another: rotate the very one.
             let mut service = Service::of(&old, key(7), key(8));
             let mut disk = old.bytes().to_vec();
             boot(&mut disk, &mut service, cut).await;
@@ -134,7 +133,6 @@ async fn a_power_cut_anywhere_loses_nothing_and_the_next_boot_goes_on() {
             boot(&mut disk, &mut service, Cut::Never).await;
             assert_eq!((service.generation, &*service.current.1), (4, &*key(8)), "{cut:?} {again:?}");
             assert!(service.next.is_none());
-            assert_eq!(new.token().generation, 4);
             // T05: what was there before is not the registered header any more, and its key is not the registered one.
             let registered = [HeaderDigest(service.current.0.0)];
             let put_back = find(old.bytes().to_vec(), &Allowlist::VOLUME, &registered).unwrap_err();

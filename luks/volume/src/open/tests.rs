@@ -303,3 +303,24 @@ fn a_partition_must_hold_whole_sectors() {
         assert!(matches!(len(wrong), Err(OpenError::Length { .. })), "{wrong}");
     }
 }
+
+#[test]
+fn a_volume_under_another_unlock_key_is_the_same_volume() {
+    let (header, next) = (formatted(), Zeroizing::new([5; 32]));
+    let rotated = crate::rewrap(&header, &unlock_key(), &next).unwrap();
+    assert_eq!((rotated.uuid(), rotated.token().generation), (UUID, 8));
+    assert_eq!((&rotated.token().volume, rotated.segment()), (&header.token().volume, header.segment()));
+    assert_eq!(VolumeKey::unwrap(&rotated.token().wrapped, &next).unwrap().expose(), volume_key().expose());
+    assert!(VolumeKey::unwrap(&rotated.token().wrapped, &unlock_key()).is_none());
+    // What was begun and cut short is begun again alike.
+    assert_eq!(crate::rewrap(&header, &unlock_key(), &next).unwrap().bytes(), rotated.bytes());
+    assert!(crate::rewrap(&header, &next, &next).is_err());
+    // And cryptsetup takes it for the volume that it was, and our volume key for its.
+    let file = partition(rotated.bytes());
+    let theirs = cryptsetup(&["luksDump", "--dump-json-metadata"], file.path()).stdout;
+    let ours = Header::parse(rotated.bytes(), 2 << 20).unwrap().metadata();
+    let json = |text: &[u8]| serde_json::from_slice::<serde_json::Value>(text).unwrap();
+    assert_eq!(json(&theirs), json(ours.as_bytes()));
+    let (_memory, mut crypt) = load(&Target::from(&rotated), None).unwrap();
+    assert!(crypt.volume_key_handle().verify(volume_key().expose()).is_ok());
+}

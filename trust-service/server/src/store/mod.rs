@@ -6,8 +6,8 @@ mod rows;
 mod sqlite;
 
 pub use rows::{
-    AllowanceRow, AllowanceUsed, AuditEntry, EvidenceRow, GrantKind, GrantRow, Machine, NextKey, NodeRow, Once,
-    PoolRow, ProposalRow, RefusalRow, ResourceRow, Sealed, SealedAt, Seen, SessionRow, SessionVerdict,
+    AllowanceRow, AllowanceUsed, AuditEntry, EvidenceRow, GrantKind, GrantRow, Machine, NextKey, NodeRow,
+    Once, PoolRow, ProposalRow, RefusalRow, ResourceRow, Sealed, SealedAt, Seen, SessionRow, SessionVerdict,
     StockAccepted, Tuple, VolumeRow, VolumeVersion,
 };
 pub use sqlite::SqliteStore;

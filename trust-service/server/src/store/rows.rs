@@ -3,8 +3,8 @@
 use ccnode_appraise::HardwarePolicy;
 use ccnode_evidence::{Code, EvidenceKind, Layout, Nonce, Sha256Digest};
 use ccnode_protocol::admin::{
-    AllowOnce, Counters, HardwareRecord, NodeState, OnUnknown, Pinned, ProposalAction, RefusalRecord, RotationState, Rule,
-    TrustLevel, VolumeRecord, VolumeState,
+    AllowOnce, Counters, HardwareRecord, NodeState, OnUnknown, Pinned, ProposalAction, RefusalRecord,
+    RotationState, Rule, TrustLevel, VolumeRecord, VolumeState,
 };
 use ccnode_protocol::grants::{Cluster, OnForeignDisk};
 use ccnode_protocol::{NodeName, PoolName, ResourceUri, TeePubKey};

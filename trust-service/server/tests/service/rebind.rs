@@ -203,3 +203,22 @@ async fn what_changed_since_is_not_handed_over() {
     assert_eq!(code(grace.second(made.id).await), Code::Conflict, "a node of its own by now");
     assert_eq!(state(&trust, &name).await, NodeState::Active);
 }
+
+#[tokio::test]
+async fn a_change_of_key_that_was_begun_goes_along() {
+    let (trust, maker) = ready().await;
+    let (old, name, new, waiting) = moved(&trust, &maker).await;
+    act(&trust, admin::NODE_ROTATE_KEY, &name).await.unwrap();
+    old.reboot(Boot::standard());
+    let before = boot(&trust, &old).await.unwrap();
+    before.rotated(verity()).await.unwrap();
+    let made = trust.admin().propose(rebind(&name, &waiting)).await.unwrap();
+    grace(&trust).second(made.id).await.unwrap();
+    assert_eq!(code(before.committed(verity()).await), Code::NodeRetired);
+    let after = boot(&trust, &new).await.unwrap();
+    let (was, is) = (before.rotation().unwrap(), after.rotation().unwrap());
+    assert_eq!((is.pending, &is.next_key), (Some(verity()), &was.next_key));
+    after.committed(verity()).await.unwrap();
+    new.reboot(Boot::standard());
+    assert_eq!(boot(&trust, &new).await.unwrap().grants.volume().unwrap().unlock_key, was.next_key);
+}

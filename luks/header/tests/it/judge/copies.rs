@@ -4,7 +4,7 @@ use super::{ALLOW, changed, good, refusal};
 use crate::common::{Liar, Parts, metadata, patch, reseal};
 use ccnode_luks_header::{
     Allowlist, CopyError, HEADER_LEN, HeaderDigest, Kind, METADATA_SIZE, Refusal, Role, Rule, examine, judge,
-    read, rebuild_secondary,
+    read, rebuild_secondary, retoken,
 };
 use serde_json::json;
 use std::io::Read;
@@ -162,4 +162,22 @@ fn a_leftover_secondary_under_something_else_is_no_header() {
     let mut bytes = good();
     bytes[..METADATA_SIZE as usize].fill(0x5a);
     assert_eq!(refusal(bytes), Refusal::NotLuks2);
+}
+
+#[test]
+fn another_token_changes_the_token_and_the_sequence_number_alone() {
+    let header = judge(good(), &ALLOW).unwrap();
+    let digest = header.digest();
+    let header = header.require_digest(&digest).unwrap();
+    let token = ccnode_luks_header::Token { generation: 9, wrapped: [7; 72], ..header.token().clone() };
+    let made = retoken(&header, &token).unwrap();
+    assert_eq!(made.token(), &token);
+    let mut json = metadata();
+    json["tokens"]["0"] = token.to_json();
+    let parsed = ccnode_luks_header::Header::parse(made.bytes(), u64::MAX).unwrap();
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&parsed.metadata()).unwrap(), json);
+    let before = ccnode_luks_header::Header::parse(header.bytes(), u64::MAX).unwrap().binary;
+    assert_eq!(parsed.binary, ccnode_luks_header::BinaryHeader { seqid: before.seqid + 1, ..before });
+    assert_eq!(retoken(&header, &token).unwrap().bytes(), made.bytes());
+    assert!(retoken(&header, &ccnode_luks_header::Token { generation: 0, ..token }).is_err(), "judged, too");
 }

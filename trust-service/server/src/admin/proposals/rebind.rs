@@ -6,7 +6,7 @@ use crate::enrol::registered;
 use crate::problem::Refusal;
 use crate::service::Service;
 use crate::store::{Machine, NodeRow, Store, Tx, VolumeRow};
-use crate::{admin, last};
+use crate::{admin, last, rekey};
 use ccnode_evidence::Code;
 use ccnode_protocol::admin::{NodeState, Rebind, RefusalFilter, RefusedBy, TrustLevel};
 use ccnode_protocol::{NodeName, PoolName};
@@ -160,6 +160,7 @@ pub(super) async fn go_over<S: Store>(
         let row = VolumeRow { identity: pinned.to, unlock_key: Some(sealed), next, ..volume };
         done(tx.move_volume(&pinned.from, &row).await?)?;
     }
+    tx.forget_session_grants(&pinned.from).await?;
     tx.move_readers(&pinned.from, &pinned.to).await?;
     Ok(())
 }
