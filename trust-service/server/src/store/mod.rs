@@ -173,7 +173,6 @@ pub trait Tx: Send {
     /// Empties what sessions of this node were granted, for there is a key in it; answers how many there were.
     fn forget_session_grants(&mut self, identity: &Sha256Digest) -> impl Future<Output = Result<u64>> + Send;
 
-
     fn grant(&mut self, id: &str) -> impl Future<Output = Result<Option<GrantRow>>> + Send;
     fn insert_grant(&mut self, row: &GrantRow) -> impl Future<Output = Result<bool>> + Send;
     fn set_grant_certificate(&mut self, id: &str, pem: &str) -> impl Future<Output = Result<bool>> + Send;

@@ -255,7 +255,8 @@ pub(super) fn set_session_grants(db: &Connection, nonce: &Nonce, grants: &[u8]) 
 }
 
 pub(super) fn forget_session_grants(db: &Connection, identity: &Sha256Digest) -> Result<u64> {
-    let text = "UPDATE sessions SET grants = x'' WHERE identity = ? AND grants IS NOT NULL AND length(grants) > 0";
+    let text =
+        "UPDATE sessions SET grants = x'' WHERE identity = ? AND grants IS NOT NULL AND length(grants) > 0";
     Ok(query(text).bind(identity.hex()).run(db)? as u64)
 }
 
