@@ -21,15 +21,33 @@ pub struct WriteLog {
     entries: Vec<Entry>,
 }
 
+/// The least that a disk writes whole, bytes.
+pub const SECTOR: u64 = 512;
+
+/// One entry of the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Entry {
+pub struct Entry {
     /// Place on the disk, in bytes.
-    at: u64,
-    /// Size in bytes.
-    len: u64,
+    pub at: u64,
+    /// Size in bytes; a flush has none.
+    pub len: u64,
     flags: u64,
     /// Place of the data in the log.
     data: u64,
+}
+
+impl Entry {
+    /// Whether it is a flush.
+    #[must_use]
+    pub fn is_flush(&self) -> bool {
+        self.flags & FLUSH != 0
+    }
+
+    /// Whether it changes bytes of the disk.
+    #[must_use]
+    pub fn is_write(&self) -> bool {
+        self.flags & MARK == 0 && self.len > 0
+    }
 }
 
 impl WriteLog {
@@ -79,31 +97,55 @@ impl WriteLog {
         self.entries.is_empty()
     }
 
+    /// The entries, in the order in which they were finished.
+    #[must_use]
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
     /// Indices of the flushes. What is written before one survives any later cut.
     #[must_use]
     pub fn flushes(&self) -> Vec<usize> {
-        let flushes = self.entries.iter().enumerate().filter(|(_, e)| e.flags & FLUSH != 0);
+        let flushes = self.entries.iter().enumerate().filter(|(_, e)| e.is_flush());
         flushes.map(|(index, _)| index).collect()
     }
 
+    /// Whether a power cut after `cut` entries leaves an entry on the disk whole: a flush came after it, or it was forced.
+    #[must_use]
+    pub fn is_safe(&self, index: usize, cut: usize) -> bool {
+        let entry = self.entries.get(index).filter(|_| index < cut);
+        let forced = entry.is_some_and(|e| e.flags & FUA != 0);
+        // A flush that carries data is done before its data is.
+        let after = self.entries.get(index + 1..cut).unwrap_or_default();
+        forced || (entry.is_some() && after.iter().any(Entry::is_flush))
+    }
+
     /// Brings `image`, as it was when the log began, to where a power cut after `cut` entries may leave it: with all that
-    /// was written before the last flush or was forced to the medium, and with those later writes for which `survives` is true.
+    /// was written before the last flush or was forced to the medium, and with those sectors of later writes for which
+    /// `survives` is true, told the index of the write and the number of the sector in it.
     ///
     /// # Errors
     /// When log or image cannot be read or written.
-    pub fn replay(&self, image: &Image, cut: usize, mut survives: impl FnMut(usize) -> bool) -> Result<()> {
+    pub fn replay(
+        &self,
+        image: &Image,
+        cut: usize,
+        mut survives: impl FnMut(usize, u64) -> bool,
+    ) -> Result<()> {
         let last = self.flushes().into_iter().take_while(|&f| f < cut).last();
-        for (index, entry) in self.entries.iter().enumerate().take(cut) {
-            // A flush that carries data is done before its data is.
-            let safe = last.is_some_and(|last| index < last) || entry.flags & FUA != 0;
-            if entry.flags & MARK != 0 || entry.len == 0 || !(safe || survives(index)) {
-                continue;
-            }
+        for (index, entry) in self.entries.iter().enumerate().take(cut).filter(|(_, e)| e.is_write()) {
             let mut bytes = vec![0; usize::try_from(entry.len)?];
             if entry.flags & DISCARD == 0 {
                 self.file.read_exact_at(&mut bytes, entry.data)?;
             }
-            image.patch_raw(entry.at, &bytes)?;
+            if last.is_some_and(|last| index < last) || entry.flags & FUA != 0 {
+                image.patch_raw(entry.at, &bytes)?;
+                continue;
+            }
+            let sectors = bytes.chunks(usize::try_from(SECTOR)?).zip(0..);
+            for (sector, number) in sectors.filter(|(_, number)| survives(index, *number)) {
+                image.patch_raw(entry.at + number * SECTOR, sector)?;
+            }
         }
         Ok(())
     }
@@ -152,17 +194,30 @@ mod tests {
         fs::write(&path, log(&entries)).unwrap();
         let log = WriteLog::open(&path).unwrap();
         assert_eq!((log.len(), log.flushes()), (5, vec![1]));
-        let after = |cut, survives: fn(usize) -> bool| {
+        let after = |cut, survives: fn(usize, u64) -> bool| {
             let disk = dir.path().join("disk");
             fs::write(&disk, [0; 2048]).unwrap();
             log.replay(&Image::at(&disk), cut, survives).unwrap();
             fs::read(&disk).unwrap().chunks(512).map(|sector| sector[0]).collect::<Vec<_>>()
         };
-        assert_eq!(after(1, |_| false), [0, 0, 0, 0]);
-        assert_eq!(after(1, |_| true), [1, 0, 0, 0]);
-        assert_eq!(after(5, |_| false), [1, 0, 3, 0]);
-        assert_eq!(after(5, |index| index == 4), [1, 0, 3, 4]);
-        assert_eq!(after(4, |_| true), [1, 2, 3, 0]);
+        assert_eq!(after(1, |_, _| false), [0, 0, 0, 0]);
+        assert_eq!(after(1, |_, _| true), [1, 0, 0, 0]);
+        assert_eq!(after(5, |_, _| false), [1, 0, 3, 0]);
+        assert_eq!(after(5, |index, _| index == 4), [1, 0, 3, 4]);
+        assert_eq!(after(4, |_, _| true), [1, 2, 3, 0]);
+        let safe = |cut| (0..6).filter(|index| log.is_safe(*index, cut)).collect::<Vec<_>>();
+        assert_eq!((safe(1), safe(2), safe(5)), (vec![], vec![0], vec![0, 3]));
+    }
+
+    #[test]
+    fn a_write_may_be_torn_between_its_sectors() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, disk) = (dir.path().join("log"), dir.path().join("disk"));
+        fs::write(&path, log(&[entry(1, 0, &[1; 1536])])).unwrap();
+        fs::write(&disk, [0; 2048]).unwrap();
+        WriteLog::open(&path).unwrap().replay(&Image::at(&disk), 1, |_, sector| sector != 1).unwrap();
+        let left: Vec<u8> = fs::read(&disk).unwrap().chunks(512).map(|sector| sector[0]).collect();
+        assert_eq!(left, [0, 1, 0, 1]);
     }
 
     #[test]

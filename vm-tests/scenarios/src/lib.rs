@@ -2,10 +2,12 @@
 
 pub mod confidential;
 pub mod console;
+pub mod crash;
 pub mod init_data;
 pub mod layouts;
 pub mod node;
 pub mod secrets;
+pub mod small;
 pub mod stage;
 pub mod stock;
 pub mod tamper;

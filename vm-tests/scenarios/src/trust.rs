@@ -83,6 +83,22 @@ impl TrustDir {
         Ok(command.arg("--context").arg(self.0.join("admin")).arg("--json").args(args).output()?)
     }
 
+    /// Runs `ccnode --json …` against the service that runs on it and reads what it prints.
+    ///
+    /// # Errors
+    /// When the tool fails; its words are in the error.
+    pub fn cli<S: AsRef<OsStr>>(&self, args: &[S]) -> Result<Value> {
+        let output = self.run_cli(args)?;
+        let shown: Vec<_> = args.iter().map(|a| a.as_ref().to_string_lossy()).collect();
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "ccnode {}: {said}", shown.join(" "));
+        if output.stdout.is_empty() {
+            return Ok(Value::Null);
+        }
+        serde_json::from_slice(&output.stdout)
+            .with_context(|| format!("output of ccnode {}", shown.join(" ")))
+    }
+
     /// Runs `ccnode --json …`, which must fail: its exit status, and the member `error` of what it says.
     ///
     /// # Errors
@@ -166,15 +182,7 @@ impl Trust {
     /// # Errors
     /// When the tool fails; its words are in the error.
     pub fn cli<S: AsRef<OsStr>>(&self, args: &[S]) -> Result<Value> {
-        let output = self.dir.run_cli(args)?;
-        let shown: Vec<_> = args.iter().map(|a| a.as_ref().to_string_lossy()).collect();
-        let said = String::from_utf8_lossy(&output.stderr);
-        ensure!(output.status.success(), "ccnode {}: {said}", shown.join(" "));
-        if output.stdout.is_empty() {
-            return Ok(Value::Null);
-        }
-        serde_json::from_slice(&output.stdout)
-            .with_context(|| format!("output of ccnode {}", shown.join(" ")))
+        self.dir.cli(args)
     }
 
     /// The newest refusal on record, whole.

@@ -3,6 +3,7 @@
 mod attacks;
 mod bad_input;
 mod confidential;
+mod crash;
 mod init_data;
 mod layouts;
 mod life;
@@ -20,6 +21,7 @@ fn main() -> ExitCode {
         scenario!("power_cut_mid_format", life::power_cut_mid_format),
         scenario!("power_cut_mid_copy", life::power_cut_mid_copy),
         scenario!("power_cut_before_ready", life::power_cut_before_ready),
+        scenario!("power_cut_anywhere_in_a_first_boot", crash::power_cut_anywhere_in_a_first_boot),
         scenario!("service_killed_after_grants", life::service_killed_after_grants),
         scenario!("refusal_reaches_the_service", life::refusal_reaches_the_service),
         scenario!("hygiene_after_hand_over", life::hygiene_after_hand_over),
