@@ -15,6 +15,8 @@ use std::process::{Command, ExitCode};
 const BOOTS: usize = 3;
 /// What is left of ours, as a share of `cryptsetup open`.
 const OWN_GOAL: f64 = 0.3;
+/// Judging the header and opening the volume as a share of `cryptsetup open`.
+const OPEN_GOAL: f64 = 0.5;
 /// Attest-to-unlock as a share of systemd-cryptsetup's local unseal.
 const UNLOCK_GOAL: f64 = 0.75;
 
@@ -84,6 +86,9 @@ fn ratios(peers: &[Figure], own: &[Figure]) -> Section {
     let unlock = find(ours::ATTEST_TO_UNLOCK);
     let figures = vec![
         find(ours::OWN).over(&cryptsetup, "ours-left-over-cryptsetup").at_most(OWN_GOAL),
+        find(ours::LUKS)
+            .over(&cryptsetup, "header-judged-and-opened-over-cryptsetup-open")
+            .at_most(OPEN_GOAL),
         unlock.over(&systemd, "attest-to-unlock-over-systemd-cryptsetup").at_most(UNLOCK_GOAL),
         unlock.over(&cryptsetup, "attest-to-unlock-over-cryptsetup"),
     ];

@@ -16,6 +16,8 @@ use crate::figures::{Figure, Section};
 pub const OWN: &str = "ours-left";
 /// Name of the figure from the exec of `/init` to the mapping, less modules and lease.
 pub const ATTEST_TO_UNLOCK: &str = "attest-to-unlock";
+/// Name of the figure of reading and judging the header and opening the volume from it.
+pub const LUKS: &str = "ours-sum-luks";
 /// How often the guest's helper is asked before it is given up; it may not have been started yet.
 const ASKED: usize = 12;
 /// How long a node may take to stop its services and switch itself off.
@@ -180,7 +182,7 @@ pub fn section(runs: &[Run], failures: &[String]) -> Section {
         figures.push(median("ours-sum-reports", &|run| ms(run.status.sums.report_ms)));
         figures.push(median("ours-sum-modules", &|run| ms(run.status.sums.modules_ms)));
         figures.push(median("ours-sum-lease", &|run| ms(run.status.sums.lease_ms)));
-        figures.push(median("ours-sum-luks", &|run| ms(run.status.sums.luks_ms)));
+        figures.push(median(LUKS, &|run| ms(run.status.sums.luks_ms)));
         figures.push(median("ours-sum-random", &|run| ms(run.status.sums.random_ms)));
     }
     figures.push(median(OWN, &Run::own));
