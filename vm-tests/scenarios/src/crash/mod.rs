@@ -130,7 +130,7 @@ impl Recorded {
         ensure!(found.blocks == Small::BLOCKS, "the root was not grown: {}", after());
         let is = |member: &str, value: serde_json::Value| volume.get(member) == Some(&value);
         ensure!(is("state", "ready".into()), "the volume is not ready: {}", after());
-        let opened = console.contains("the root as it is on record");
+        let opened = console.contains("as it is on record");
         ensure!(anew != opened && anew == (heard.state != "ready"), "the wrong way: {}", after());
         ensure!(is("generation", if anew { 2 } else { 1 }.into()), "the wrong generation: {}", after());
         ensure!(!(anew && found.boots > 0), "a root made anew had booted before: {}", after());
