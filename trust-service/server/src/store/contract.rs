@@ -375,6 +375,7 @@ async fn sqlite_is_durable_and_not_made_by_accident() {
     assert_eq!(store.pragma("journal_mode").await, "wal");
     assert_eq!(store.pragma("synchronous").await, "2");
     assert_eq!(store.pragma("foreign_keys").await, "1");
+    assert_eq!(store.pragma("secure_delete").await, "1", "what is deleted is overwritten");
     store.close().await;
 }
 

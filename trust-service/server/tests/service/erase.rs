@@ -133,12 +133,14 @@ async fn a_crash_before_the_files_are_clean_is_made_good() {
     let (mut trust, maker) = ready().await;
     let name = first_boot(&trust, &tpm(&maker, Seat::A)).await.grants.node;
     let keys = sealed(&trust, &name).await;
+    // Killed as a process: what ends well folds the log in by itself.
+    trust.run(program(&trust.dir())).await;
     sql(
         &trust.dir(),
         "PRAGMA secure_delete = ON; UPDATE volumes SET unlock_key = NULL; UPDATE sessions SET grants = x''",
     )
     .await;
-    assert!(keys.iter().any(|bytes| holders(&trust.dir(), bytes) == ["db.sqlite-wal"]));
+    assert!(keys.iter().all(|bytes| !holders(&trust.dir(), bytes).is_empty()), "overwritten too early");
     trust.crash().await;
     for bytes in &keys {
         assert_eq!(holders(&trust.dir(), bytes), Vec::<String>::new());
