@@ -37,6 +37,7 @@ pub mod release;
 pub mod renew;
 pub mod rotate;
 pub mod rotation;
+pub mod routes;
 pub mod serve;
 pub mod service;
 pub mod shares;

@@ -6,20 +6,17 @@ use crate::finish::{self, Side, finish};
 use crate::problem::Refusal;
 use crate::rotate::{NEXT_CA, OLD_CA};
 use crate::rotation::{self, RotationError};
+use crate::routes::{ELSEWHERE, routes};
 use crate::service::{OpenError, Service, read};
 use crate::shares::network;
 use crate::store::{SqliteStore, Store};
 use crate::tls::{self, Client, Material, Peer, TlsError};
-use crate::{admin, attest, audit, kbs, node_api, probes, rekey, release, stock};
+use crate::{admin, audit, stock};
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::middleware::from_fn_with_state;
-use axum::routing::{MethodRouter, any, get, post, put};
+use axum::routing::any;
 use ccnode_evidence::{Code, UnixTime};
-use ccnode_protocol::{
-    ATTEST, ATTESTATION_POLICY, AUTH, CERTIFICATE, COMMITTED, FORMATTED, GRANTS, READY, REFERENCE_VALUE,
-    REFUSALS, REGISTER_AK, RESOURCE_POLICY, ROTATED,
-};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use rustls::ServerConfig;
 use std::collections::HashMap;
@@ -182,37 +179,6 @@ fn tls_of(dir: &Path) -> Result<(Arc<ServerConfig>, Arc<ServerConfig>), ServeErr
     let cas: Vec<_> = ["tls/ca.pem"].into_iter().chain(others).map(file).collect::<Result<_, _>>()?;
     let material = Material { cert: &cert, key: &key, cas: &cas };
     Ok((tls::node(&material).map_err(ServeError::Tls)?, tls::admin(&material).map_err(ServeError::Tls)?))
-}
-
-/// Every route of the nodes' listener; `body` is the most of an attestation's bytes. The router is made of this table, and so are the
-/// tests of what is documented.
-pub fn routes<S: Store>(body: usize) -> Vec<(&'static str, MethodRouter<Arc<Service<S>>>)> {
-    vec![
-        (AUTH, post(kbs::auth::<S>)),
-        (ATTEST, post(attest::attest::<S>).layer(DefaultBodyLimit::max(body))),
-        ("/kbs/v0/resource/{*path}", any(stock::resources::resource::<S>)),
-        (REGISTER_AK, put(stock::register::register::<S>)),
-        (GRANTS, get(release::grants::<S>)),
-        (FORMATTED, post(node_api::formatted::<S>)),
-        (READY, post(node_api::ready::<S>)),
-        (ROTATED, post(rekey::rotated::<S>)),
-        (COMMITTED, post(rekey::committed::<S>)),
-        (CERTIFICATE, post(node_api::certificate::<S>)),
-        (REFUSALS, post(node_api::refusals::<S>)),
-        (probes::LIVE, get(probes::live)),
-        (probes::READY, get(probes::ready::<S>)),
-        (probes::JWKS, get(probes::jwks::<S>)),
-    ]
-}
-
-/// Paths of administrators, who have a listener of their own: the nodes' one says so.
-pub const ELSEWHERE: [&str; 4] =
-    [REFERENCE_VALUE, "/kbs/v0/reference-value/{*name}", RESOURCE_POLICY, ATTESTATION_POLICY];
-
-/// The templates of all routes of both listeners.
-pub fn templates() -> Vec<&'static str> {
-    let tables = [routes::<SqliteStore>(0), admin::routes(), admin::stock::routes()];
-    tables.into_iter().flatten().map(|(path, _)| path).chain(ELSEWHERE).collect()
 }
 
 fn node_router<S: Store>(service: &Arc<Service<S>>) -> Router {

@@ -159,7 +159,7 @@ impl Service<SqliteStore> {
             None => None,
         };
         let attestations = Shares::new(config.limits.attestations, config.limits.attestations_per_address);
-        let metrics = Metrics::new(crate::serve::templates(), &store, &attestations);
+        let metrics = Metrics::new(crate::routes::templates(), &store, &attestations);
         Ok(Self {
             store,
             at_rest,

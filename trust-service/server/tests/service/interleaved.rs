@@ -1,11 +1,14 @@
 //! Random interleavings of two nodes with two sessions each, administrators, crashes and repeats, held to what must never happen.
 
+mod asks;
+
 use crate::fixture::*;
 use crate::history::{History, Said};
+use asks::{AskOf, Rotating};
 use ccnode_evidence::Sha256Digest;
 use ccnode_protocol::Attestation;
 use ccnode_protocol::admin::{self, NodeRecord, Pair, Pool};
-use ccnode_testkit::{Boot, MakerCa, Seat, SoftTpm, kubelet_csr};
+use ccnode_testkit::{Boot, MakerCa, Seat, SoftTpm};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use reqwest::Method;
@@ -378,86 +381,6 @@ impl Machine {
         self.tpm.reboot(Boot::standard());
         (self.capped, self.active) = (false, None);
         self.boot += 1;
-    }
-}
-
-/// What a session says of a key that is to change.
-struct Rotating<'a> {
-    session: &'a Challenged,
-    grants: &'a ccnode_protocol::grants::Grants,
-    disk: Option<Sha256Digest>,
-    recorded: Option<(Sha256Digest, bool)>,
-}
-
-impl Rotating<'_> {
-    async fn spend(&self, step: Step, other: bool) -> Said {
-        use ccnode_protocol::grants::{Committed, Rotated, VolumeAction};
-        let volume = self.grants.volume().unwrap();
-        let VolumeAction::Open { rotation: Some(rotation), .. } = &volume.action else {
-            return Said::Nothing;
-        };
-        let (grant, secret) = (rotation.grant.id.clone(), rotation.grant.secret.clone());
-        let generation = volume.generation + 1;
-        let found = self.disk.filter(|disk| Some(*disk) == rotation.pending);
-        if step == Step::Rotated {
-            // The disk holds it already: there is nothing to begin.
-            if found.is_some() {
-                return Said::Nothing;
-            }
-            let header = Sha256Digest::of(format!("{grant} {other}").as_bytes());
-            let replaces = rotation.pending;
-            let request = Rotated { grant, secret, generation, header_digest: header, replaces };
-            let done = self.session.post::<()>(ccnode_protocol::ROTATED, &request).await.is_ok();
-            return Said::Rotated { generation, header, done };
-        }
-        let written = self.recorded.filter(|(_, written)| *written).map(|(header, _)| header);
-        // Nobody has put the other one on record.
-        let header = if other { Some(Sha256Digest::of(grant.as_bytes())) } else { found.or(written) };
-        let Some(header) = header else { return Said::Nothing };
-        let request = Committed { grant, secret, generation, header_digest: header };
-        let done = self.session.post::<()>(ccnode_protocol::COMMITTED, &request).await.is_ok();
-        Said::Committed { generation, header, done }
-    }
-}
-
-/// What a session with grants asks.
-struct AskOf<'a> {
-    session: &'a Challenged,
-    grants: &'a ccnode_protocol::grants::Grants,
-    csr: Vec<u8>,
-}
-
-impl AskOf<'_> {
-    async fn spend(&self, step: Step, other: bool) -> Said {
-        use ccnode_protocol::grants::{Certificate, CertificateRequest, Formatted, Ready, VolumeAction};
-        let volume = self.grants.volume().unwrap();
-        let generation = volume.generation;
-        if step == Step::Certificate {
-            let csr = if other { kubelet_csr(&self.grants.node).0 } else { self.csr.clone() };
-            let grant = &self.grants.certificate;
-            let request =
-                CertificateRequest { grant: grant.id.clone(), secret: grant.secret.clone(), csr: csr.into() };
-            let answer: Answered<Certificate> =
-                self.session.post(ccnode_protocol::CERTIFICATE, &request).await;
-            return Said::Certified {
-                grant: grant.id.clone(),
-                bound: !other,
-                chain: answer.ok().map(|c| c.chain),
-            };
-        }
-        let VolumeAction::Format { grant, .. } = &volume.action else { return Said::Nothing };
-        let (grant, secret) = (grant.id.clone(), grant.secret.clone());
-        if step == Step::Formatted {
-            let header = Sha256Digest::of(format!("{grant} {other}").as_bytes());
-            let request = Formatted { grant, secret, generation, header_digest: header };
-            let done = self.session.post::<()>(ccnode_protocol::FORMATTED, &request).await.is_ok();
-            return Said::Formatted { generation, header, done };
-        }
-        let request = Ready { grant, secret, generation, populated_from: verity() };
-        Said::Ready {
-            generation,
-            done: self.session.post::<()>(ccnode_protocol::READY, &request).await.is_ok(),
-        }
     }
 }
 

@@ -72,7 +72,7 @@ async fn t21_the_log_tells_of_every_request_and_holds_no_secret() {
     {
         assert!(routes.contains(route), "{route} in {routes:?}");
     }
-    let templates = ccnode_server::serve::templates();
+    let templates = ccnode_server::routes::templates();
     let mut ids = BTreeSet::new();
     for line in &lines {
         let (fields, span) = (&line["fields"], &line["span"]);

@@ -113,7 +113,7 @@ async fn t21_labels_hold_neither_names_nor_paths_nor_keys() {
     let _: Vec<Value> = trust.admin().get(admin::NODES).await;
     let _ = trust.admin().try_get("/ccnode/v1/admin/nodes/some-node").await;
     let page = page(&trust, &reader).await;
-    let templates = ccnode_server::serve::templates();
+    let templates = ccnode_server::routes::templates();
     let codes: Vec<&str> = Code::ALL.iter().map(|code| code.as_str()).collect();
     let kinds: Vec<&str> = ccnode_evidence::EvidenceKind::ALL.iter().map(|kind| kind.as_str()).collect();
     let mut seen = BTreeSet::new();

@@ -1,5 +1,7 @@
 //! docs/openapi.yaml against the running service: every route is described, and every description is how the service answers.
 
+mod page;
+
 use crate::bounds::short;
 use crate::fixture::*;
 use crate::stock_clients::{soft, stock_config};
@@ -7,112 +9,18 @@ use base64::Engine as _;
 use ccnode_protocol::admin::{self, AuditRow, OnUnknown, Pair, Rule, TrustLevel};
 use ccnode_protocol::{NodeName, REFERENCE_VALUE, REGISTER_AK};
 use ccnode_server::store::SqliteStore;
-use ccnode_server::{metrics, pki, serve};
+use ccnode_server::{metrics, pki, routes};
 use ccnode_testkit::{Boot, MakerCa, Seat, auth_request};
 use futures_util::{StreamExt as _, stream};
 use http_body_util::StreamBody;
 use hyper::body::Frame;
-use reqwest::{Client, Method, RequestBuilder};
+use page::{Page, described};
+use reqwest::{Client, Method};
 use serde::Serialize;
 use serde_json::{Value, json};
-use std::cell::RefCell;
 use std::collections::BTreeSet;
 
 const METHODS: [Method; 5] = [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE];
-
-/// The page, and which of its answers were seen: path, method, status.
-struct Page {
-    page: Value,
-    seen: RefCell<BTreeSet<(String, String, String)>>,
-}
-
-/// A route's template as the page has it: its parts have names there.
-fn described(path: &str) -> String {
-    path.replace("{*path}", "{repository}/{type}/{tag}").replace("{*", "{")
-}
-
-impl Page {
-    fn read() -> Self {
-        let text = include_str!("../../../../docs/openapi.yaml");
-        Self { page: serde_yaml_ng::from_str(text).unwrap(), seen: RefCell::default() }
-    }
-
-    fn operation(&self, path: &str, method: &Method) -> Option<&Value> {
-        self.page["paths"].get(described(path))?.get(method.as_str().to_lowercase())
-    }
-
-    fn resolve<'a>(&'a self, value: &'a Value) -> &'a Value {
-        match value["$ref"].as_str() {
-            Some(name) => self.page.pointer(name.trim_start_matches('#')).unwrap(),
-            None => value,
-        }
-    }
-
-    fn hold(&self, schema: &Value, value: &Value, what: &str) {
-        let mut whole = schema.clone();
-        whole["components"] = self.page["components"].clone();
-        let validator = jsonschema::draft202012::new(&whole).unwrap();
-        let errors: Vec<String> =
-            validator.iter_errors(value).map(|e| format!("{}: {e}", e.instance_path())).collect();
-        assert!(errors.is_empty(), "{what}: {errors:#?}");
-    }
-
-    /// Sends a request whose body is as described, and holds the answer to its description.
-    async fn send(
-        &self,
-        path: &str,
-        method: &Method,
-        request: RequestBuilder,
-        body: Option<&Value>,
-    ) -> Value {
-        if let Some(body) = body {
-            let due = &self.operation(path, method).unwrap()["requestBody"]["content"];
-            let (_, due) = due.as_object().unwrap().iter().next().unwrap();
-            self.hold(&due["schema"], body, &format!("what {method} {path} is sent"));
-        }
-        let request = body.into_iter().fold(request, |request, body| request.json(body));
-        self.answer(path, method, request.send().await.unwrap()).await
-    }
-
-    async fn answer(&self, path: &str, method: &Method, answer: reqwest::Response) -> Value {
-        let status = answer.status().as_str().to_owned();
-        let what = format!("{method} {path} {status}");
-        let operation = self.operation(path, method).unwrap_or_else(|| panic!("{what}: not described"));
-        let due = self
-            .resolve(operation["responses"].get(&status).unwrap_or_else(|| panic!("{what}: not described")));
-        self.seen.borrow_mut().insert((described(path), method.as_str().to_lowercase(), status));
-        for (name, _) in due["headers"].as_object().into_iter().flatten() {
-            assert!(answer.headers().contains_key(name), "{what}: no {name}");
-        }
-        let kind = answer.headers().get("content-type").map(|kind| kind.to_str().unwrap().to_owned());
-        let bytes = answer.bytes().await.unwrap();
-        let Some(contents) = due["content"].as_object() else {
-            assert!(bytes.is_empty() && kind.is_none(), "{what}: a body");
-            return Value::Null;
-        };
-        let kind = kind.unwrap_or_else(|| panic!("{what}: no content type"));
-        let content = contents.get(&kind).unwrap_or_else(|| panic!("{what}: {kind} is not described"));
-        let body = match kind.as_str() {
-            "application/json" => serde_json::from_slice(&bytes).unwrap(),
-            _ => Value::String(String::from_utf8(bytes.to_vec()).unwrap()),
-        };
-        self.hold(&content["schema"], &body, &what);
-        body
-    }
-
-    fn saw(&self, path: &str, method: &str, status: &str) -> bool {
-        self.seen.borrow().contains(&(path.to_owned(), method.to_owned(), status.to_owned()))
-    }
-
-    /// Every operation with its path and its method.
-    fn operations(&self) -> impl Iterator<Item = (&String, &String, &Value)> {
-        let paths = self.page["paths"].as_object().unwrap().iter();
-        let all = paths.flat_map(|(path, item)| {
-            item.as_object().unwrap().iter().map(move |(method, operation)| (path, method, operation))
-        });
-        all.filter(|(_, method, _)| *method != "parameters")
-    }
-}
 
 /// A path on which nothing is found, though it can be read.
 fn filled(path: &str) -> String {
@@ -145,8 +53,8 @@ async fn every_route_is_described_and_nothing_else() {
     let page = Page::read();
     let (admin, reader) = (client_of(&trust, pki::CLUSTER_ADMIN), client_of(&trust, pki::METRICS));
     let base = format!("https://{}", trust.admin_address());
-    let nodes = serve::routes::<SqliteStore>(0).into_iter().map(|(path, _)| (path, false));
-    let nodes = nodes.chain(serve::ELSEWHERE.map(|path| (path, false)));
+    let nodes = routes::routes::<SqliteStore>(0).into_iter().map(|(path, _)| (path, false));
+    let nodes = nodes.chain(routes::ELSEWHERE.map(|path| (path, false)));
     let admins = [ccnode_server::admin::routes::<SqliteStore>(), ccnode_server::admin::stock::routes()];
     let admins = admins.into_iter().flatten().map(|(path, _)| (path, true));
     let mut routes = BTreeSet::new();
