@@ -20,7 +20,7 @@ use ccnode_evidence::{Code, Secret, Sha256Digest, UnixTime};
 use ccnode_protocol::NodeRefusal;
 use ccnode_protocol::admin::{RefusedBy, VolumeRecord, VolumeState};
 use ccnode_protocol::grants::{Certificate, CertificateRequest, Cluster, Formatted, Ready};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::sync::Arc;
 use subtle::ConstantTimeEq as _;
 use time::OffsetDateTime;
@@ -146,32 +146,35 @@ async fn volume<T: Tx>(tx: &mut T, grant: &GrantRow, generation: u64) -> Result<
     }
 }
 
-/// One transition by compare-and-swap, with its audit row.
-async fn advance<S: Store>(
+/// One transition by compare-and-swap, with its audit row; commits.
+pub(crate) async fn advance<S: Store>(
     service: &Service<S>,
     mut tx: S::Tx,
-    id: &str,
     node: &NodeRow,
-    from: &VolumeRow,
-    record: VolumeRecord,
+    (from, to): (&VolumeRow, &VolumeRow),
+    (action, detail, id): (&'static str, Value, &str),
 ) -> Result<StatusCode, Refusal> {
-    let entry = AuditEntry {
-        actor: format!("node:{}", node.name),
-        action: if record.state == VolumeState::Ready { "volume.ready" } else { "volume.formatted" },
-        object: record.id.clone(),
-        detail: json!({
-            "generation": record.generation, "header-digest": record.header_digest,
-            "populated-from": record.populated_from,
-        }),
-        correlation_id: id,
-    };
-    let to = VolumeRow { record, ..from.clone() };
-    if !tx.swap_volume(from.version(), &to).await? {
+    if !tx.swap_volume(from.version(), to).await? {
         return Err(Refusal::new(Code::GenerationStale, format!("{} moved on", to.record.id)));
     }
+    let entry = AuditEntry {
+        actor: format!("node:{}", node.name),
+        action,
+        object: to.record.id.clone(),
+        detail,
+        correlation_id: id,
+    };
     audit::append(&mut tx, service.now(), entry).await?;
     tx.commit().await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// What the audit log says of a volume that is made.
+fn made(record: &VolumeRecord) -> Value {
+    json!({
+        "generation": record.generation, "header-digest": record.header_digest,
+        "populated-from": record.populated_from,
+    })
 }
 
 /// `POST /ccnode/v1/volumes/formatted`: granted → formatted.
@@ -193,12 +196,14 @@ pub async fn formatted<S: Store>(
         return Err(about(Refusal::new(Code::GrantSpent, text)));
     }
     unexpired(&grant, service.now()).map_err(about)?;
-    let to = VolumeRecord {
+    let record = VolumeRecord {
         state: VolumeState::Formatted,
         header_digest: Some(request.header_digest),
         ..record.clone()
     };
-    advance(&service, tx, &id, &node, &from, to).await.map_err(about)
+    let what = ("volume.formatted", made(&record), id.as_str());
+    let to = VolumeRow { record, ..from.clone() };
+    advance(&service, tx, &node, (&from, &to), what).await.map_err(about)
 }
 
 /// `POST /ccnode/v1/volumes/ready`: formatted → ready.
@@ -228,12 +233,14 @@ pub async fn ready<S: Store>(
         }
     }
     unexpired(&grant, service.now()).map_err(about)?;
-    let to = VolumeRecord {
+    let record = VolumeRecord {
         state: VolumeState::Ready,
         populated_from: Some(request.populated_from),
         ..record.clone()
     };
-    advance(&service, tx, &id, &node, &from, to).await.map_err(about)
+    let what = ("volume.ready", made(&record), id.as_str());
+    let to = VolumeRow { record, ..from.clone() };
+    advance(&service, tx, &node, (&from, &to), what).await.map_err(about)
 }
 
 /// Whether the pool still takes what the grant's session attested.

@@ -1,15 +1,14 @@
 //! Another unlock key for a volume: made beside the current one, given to the node with it, and in force once the node has the header
 //! under it on its disk.
 
-use crate::audit;
 use crate::erase::{self, DestroyedKey};
 use crate::extract::Json;
 use crate::finish::CorrelationId;
 use crate::keys::random;
-use crate::node_api::{Spent, granted, unexpired};
+use crate::node_api::{Spent, advance, granted, unexpired};
 use crate::problem::Refusal;
 use crate::service::Service;
-use crate::store::{AuditEntry, GrantKind, GrantRow, NextKey, Store, Tx, VolumeRow};
+use crate::store::{GrantKind, GrantRow, NextKey, Store, Tx, VolumeRow};
 use axum::extract::State;
 use axum::http::StatusCode;
 use ccnode_evidence::{Code, Secret, Sha256Digest};
@@ -104,21 +103,11 @@ pub async fn rotated<S: Store>(
     unexpired(&grant, service.now()).map_err(about)?;
     let next = NextKey { key: next.key.clone(), digest: Some(request.header_digest) };
     let to = VolumeRow { next: Some(next), ..from.clone() };
-    if !tx.swap_volume(from.version(), &to).await? {
-        return Err(about(stale(&from, "it moved on")));
-    }
-    let entry = AuditEntry {
-        actor: format!("node:{}", node.name),
-        action: "volume.rotated",
-        object: to.record.id.clone(),
-        detail: json!({
-            "generation": request.generation, "header-digest": request.header_digest, "replaces": request.replaces,
-        }),
-        correlation_id: &id,
-    };
-    audit::append(&mut tx, service.now(), entry).await?;
-    tx.commit().await?;
-    Ok(StatusCode::NO_CONTENT)
+    let detail = json!({
+        "generation": request.generation, "header-digest": request.header_digest, "replaces": request.replaces,
+    });
+    let what = ("volume.rotated", detail, id.as_str());
+    advance(&service, tx, &node, (&from, &to), what).await.map_err(about)
 }
 
 /// `POST /ccnode/v1/volumes/committed`: the header on record is on the disk. Its key and digest are the volume's from now on, and the key
@@ -154,23 +143,14 @@ pub async fn committed<S: Store>(
         next: None,
         ..from.clone()
     };
-    if !tx.swap_volume(from.version(), &to).await? {
-        return Err(about(stale(&from, "it moved on")));
-    }
     // What sessions were granted before has the old key in it.
     tx.forget_session_grants(&from.identity).await?;
-    let entry = AuditEntry {
-        actor: format!("node:{}", node.name),
-        action: "volume.committed",
-        object: to.record.id.clone(),
-        detail: json!({
-            "generation": request.generation, "header-digest": request.header_digest,
-            "before": record.header_digest, erase::MEMBER: DestroyedKey::of(&from).as_slice(),
-        }),
-        correlation_id: &id,
-    };
-    audit::append(&mut tx, service.now(), entry).await?;
-    tx.commit().await?;
+    let detail = json!({
+        "generation": request.generation, "header-digest": request.header_digest,
+        "before": record.header_digest, erase::MEMBER: DestroyedKey::of(&from).as_slice(),
+    });
+    let what = ("volume.committed", detail, id.as_str());
+    let answer = advance(&service, tx, &node, (&from, &to), what).await.map_err(about)?;
     erase::scrub(&service).await;
-    Ok(StatusCode::NO_CONTENT)
+    Ok(answer)
 }

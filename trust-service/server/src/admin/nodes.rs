@@ -114,10 +114,7 @@ pub(super) async fn regrant<S: Store>(
 ) -> Answer {
     let reason = reason(action)?;
     let mut tx = service.store.write().await?;
-    let row = find(&mut tx, &name).await?;
-    if row.state == NodeState::Retired {
-        return Err(conflict(format!("node `{name}` is retired")));
-    }
+    let row = unretired(&mut tx, &name).await?;
     let volumes = tx.volumes(&row.identity).await?;
     let destroyed: Vec<_> = volumes.iter().filter_map(DestroyedKey::of).collect();
     for volume in volumes {
@@ -143,10 +140,7 @@ pub(super) async fn retire<S: Store>(
 ) -> Answer {
     let reason = reason(action)?;
     let mut tx = service.store.write().await?;
-    let row = find(&mut tx, &name).await?;
-    if row.state == NodeState::Retired {
-        return Err(conflict(format!("node `{name}` is retired")));
-    }
+    let row = unretired(&mut tx, &name).await?;
     let (row, detail) = destroy(&mut tx, row, reason).await?;
     let answer = done(&service, tx, row, admin.entry("node.retire", &name, detail)).await?;
     erase::scrub(&service).await;
@@ -226,6 +220,15 @@ pub(super) fn word(state: NodeState) -> &'static str {
 
 pub(super) async fn find<T: Tx>(tx: &mut T, name: &NodeName) -> Result<NodeRow, Refusal> {
     tx.node_named(name).await?.ok_or_else(|| absent("node", name))
+}
+
+/// One whose keys can still be asked for.
+pub(super) async fn unretired<T: Tx>(tx: &mut T, name: &NodeName) -> Result<NodeRow, Refusal> {
+    let row = find(tx, name).await?;
+    match row.state {
+        NodeState::Retired => Err(conflict(format!("node `{name}` is retired"))),
+        _ => Ok(row),
+    }
 }
 
 pub(super) async fn done<S: Store>(

@@ -1,6 +1,6 @@
 //! A node's volumes are to have other unlock keys.
 
-use super::nodes::{Answer, assemble, done, find, reason, swap};
+use super::nodes::{Answer, assemble, done, reason, swap, unretired};
 use super::{Admin, conflict};
 use crate::extract::{Json, Part};
 use crate::rekey::next_key;
@@ -22,7 +22,7 @@ pub(super) async fn rotate_key<S: Store>(
 ) -> Answer {
     let reason = reason(action)?;
     let mut tx = service.store.write().await?;
-    let row = find(&mut tx, &name).await?;
+    let row = unretired(&mut tx, &name).await?;
     let mut ready = tx.volumes(&row.identity).await?;
     ready.retain(|volume| volume.record.state == VolumeState::Ready);
     if ready.is_empty() {
