@@ -34,5 +34,5 @@ pub use measure::{MeasureError, SecureBoot, measure_uki};
 pub use platform::{PlatformError, platform_tuple_from_log};
 pub use recipe::{Platform, Recipe, RecipeError};
 pub use rootfs::RootfsError;
-pub use source::SourceError;
+pub use source::{Source, SourceError, root_source};
 pub use tool::ToolError;

@@ -33,13 +33,18 @@ pub enum SourceError {
 
 /// A root source as it lies in its partition.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Source {
+pub struct Source {
     /// The partition's content.
-    pub(crate) path: PathBuf,
+    pub path: PathBuf,
     /// Its length in MiB.
-    pub(crate) mib: u64,
+    pub mib: u64,
     /// The root hash of its tree.
-    pub(crate) root_hash: Sha256Digest,
+    pub root_hash: Sha256Digest,
+}
+
+/// Makes the ext4 image at `path` a root source of its own. Salt and UUID follow from `name`.
+pub fn root_source(path: &Path, name: &str) -> Result<Source, SourceError> {
+    make(path, &Key::new(name))
 }
 
 /// Appends tree and trailer to the ext4 image at `path`. Salt and UUID follow from `key`.

@@ -4,15 +4,14 @@
 use anyhow::{Context as _, Result, ensure};
 use ccnode_evidence::{EventLogs, IMAGE_PCRS, ImageTuple, PcrIndex, PcrValues, Sha256Digest, TupleEvent};
 use ccnode_images::uki::Uki;
-use ccnode_images::{SecureBoot, cmdline, elf, initramfs, measure_uki};
-use ccnode_luks_header::{MARK_OFFSET, mark, verity};
+use ccnode_images::{SecureBoot, cmdline, elf, initramfs, measure_uki, root_source};
+use ccnode_luks_header::{MARK_OFFSET, mark};
 use ccnode_tpm_eventlog::EventLog;
 use ccnode_vm_harness::image::{TYPE_ESP, TYPE_LINUX};
 use ccnode_vm_harness::machine::{Firmware, Qemu, Start};
 use ccnode_vm_harness::{Image, Story, TpmState};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -187,20 +186,7 @@ fn source_of(tree: &Path, source: &Path) -> Result<Sha256Digest> {
         .arg("lazy_itable_init=0,lazy_journal_init=0,root_owner=0:0,nodiscard")
         .arg("-d")
         .args([tree, source]))?;
-    let output = Command::new("veritysetup")
-        .args(["format", "--data-block-size=4096", "--hash-block-size=4096"])
-        .arg(format!("--hash-offset={}", Small::SOURCE))
-        .arg(format!("--data-blocks={}", Small::SOURCE / 4096))
-        .args([source, source])
-        .output()
-        .context("running veritysetup (Debian package cryptsetup-bin)")?;
-    let said = String::from_utf8_lossy(&output.stdout);
-    let hash = said.lines().find_map(|line| line.strip_prefix("Root hash:")).context("no root hash")?;
-    let file = File::options().read(true).write(true).open(source)?;
-    let len = (file.metadata()?.len() + 4096).next_multiple_of(1 << 20);
-    file.set_len(len)?;
-    file.write_all_at(&verity::trailer(Small::SOURCE), len - 4096)?;
-    Ok(hash.trim().parse()?)
+    Ok(root_source(source, "small")?.root_hash)
 }
 
 fn run(command: &mut Command) -> Result<()> {
