@@ -3,7 +3,7 @@
 use crate::unlock::{UnlockError, open_partition};
 use ccnode_evidence::Secret;
 use ccnode_luks_header::mark::{self, Mark};
-use ccnode_luks_header::{DATA_OFFSET, Expected, MARK_OFFSET};
+use ccnode_luks_header::{DATA_OFFSET, Expected, Integrity, MARK_OFFSET};
 use ccnode_luks_volume::{FormatSpec, Sources, UnlockKey, VolumeKey, format};
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
@@ -65,7 +65,8 @@ pub fn make(_usable: Usable, sources: &Sources) -> Result<Made, UnlockError> {
         volume: &"ephemeral".parse()?,
         generation: 1,
         unlock_key: &unlock_key,
-        volume_key: &VolumeKey::generate(sources),
+        volume_key: &VolumeKey::generate(sources, Integrity::None),
+        tags: None,
     })?;
     Ok(Made { header, unlock_key })
 }

@@ -5,8 +5,8 @@ use ccnode_evidence::{Code, Secret, Sha256Digest};
 use ccnode_luks_header::mark::{self, Journal, Mark};
 use ccnode_luks_header::verity::RootHash;
 use ccnode_luks_header::{
-    Allowlist, DATA_OFFSET, Expected, Found, HeaderDigest, MARK_OFFSET, Refusal as HeaderRefusal, Role,
-    VolumeId, find, read,
+    Allowlist, DATA_OFFSET, Expected, Found, HeaderDigest, Integrity, MARK_OFFSET, Refusal as HeaderRefusal,
+    Role, VolumeId, find, read,
 };
 use ccnode_luks_volume::verity::{self, OpenedVerity, VerityOpenError};
 use ccnode_luks_volume::{
@@ -78,7 +78,7 @@ impl Coded for UnlockError {
             Self::Open(
                 OpenError::UnlockKeyWrong | OpenError::VolumeKeyWrong | OpenError::PassphraseWrong,
             ) => Code::UnlockKeyWrong,
-            Self::Open(OpenError::Table(_)) => Code::HeaderRefused,
+            Self::Open(OpenError::Table(_) | OpenError::Tags(_)) => Code::HeaderRefused,
             Self::Open(OpenError::Length { .. }) => Code::PartitionTable,
             Self::Open(_) => Code::DiskFailed,
             Self::Format(FormatError::Uuid(_)) => Code::ServiceGarbage,
@@ -161,13 +161,14 @@ pub fn write_format(
     unlock_key: &UnlockKey,
     sources: &Sources,
 ) -> Result<Expected, UnlockError> {
-    let volume_key = VolumeKey::generate(sources);
+    let volume_key = VolumeKey::generate(sources, Integrity::None);
     let header = format(&FormatSpec {
         uuid: &begun.0.uuid,
         volume: &begun.0.volume,
         generation: begun.0.generation,
         unlock_key,
         volume_key: &volume_key,
+        tags: None,
     })?;
     root.write_all_at(header.bytes(), 0)
         .and_then(|()| root.sync_all())

@@ -5,6 +5,7 @@ use crate::error::Unreadable;
 use crate::explain::layout::{Page, Style};
 use crate::output;
 use anyhow::{Context as _, Result};
+use ccnode_luks_header::Integrity;
 use ccnode_luks_header::inspect::{Branch, By, Health, Inspection, inspect};
 use ccnode_luks_header::passphrase::{self, OpenedBy};
 use clap::{Subcommand, ValueEnum};
@@ -29,6 +30,9 @@ pub(crate) enum Disk {
         /// The volumes by whose rules it is judged
         #[arg(long = "as", value_name = "KIND", default_value = "own")]
         kind: Kind,
+        /// The integrity protection that the nodes' configuration asks for
+        #[arg(long, value_name = "NAME", default_value = "none")]
+        integrity: Integrity,
     },
 }
 
@@ -43,9 +47,9 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    fn rules(self) -> By {
+    fn rules(self, integrity: Integrity) -> By {
         match self {
-            Self::Own => By::Own,
+            Self::Own => By::Own(integrity),
             Self::Passphrase => By::Foreign(OpenedBy::Passphrase),
             Self::Clevis => By::Foreign(OpenedBy::Clevis),
         }
@@ -66,9 +70,9 @@ const REFUSED: u8 = 3;
 const SHORTEST: u64 = 4096;
 
 pub(crate) fn run(global: &Global, command: &Disk) -> Result<ExitCode> {
-    let Disk::Inspect { file, kind } = command;
+    let Disk::Inspect { file, kind, integrity } = command;
     let (bytes, len) = read(file)?;
-    let found = inspect(&bytes, len, kind.rules());
+    let found = inspect(&bytes, len, kind.rules(*integrity));
     match global.json {
         true => output::json(&document(&found))?,
         false => output::line(render(&found, *kind, Page::of_stdout()).trim_end())?,
@@ -171,7 +175,7 @@ mod tests {
 
     #[test]
     fn json_has_a_reason_each_with_code_path_and_value() {
-        let found = inspect(&NOTHING, NOTHING.len() as u64, By::Own);
+        let found = inspect(&NOTHING, NOTHING.len() as u64, By::Own(Integrity::None));
         assert_eq!(
             serde_json::to_string(&document(&found)).unwrap(),
             r#"{"header":"not-luks2","verdict":"refused","reasons":[{"code":"luks-not-luks2","path":null,"value":null}]}"#
@@ -180,7 +184,7 @@ mod tests {
 
     #[test]
     fn colours_mark_what_is_refused() {
-        let found = inspect(&NOTHING, NOTHING.len() as u64, By::Own);
+        let found = inspect(&NOTHING, NOTHING.len() as u64, By::Own(Integrity::None));
         let text = render(&found, Kind::Own, Page::terminal(80, true));
         assert!(text.contains("\u{1b}[1;31mrefused: luks-not-luks2: no LUKS2 header\u{1b}[0m"), "{text:?}");
         assert!(!render(&found, Kind::Own, Page::PLAIN).contains('\u{1b}'));

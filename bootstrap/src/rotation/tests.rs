@@ -4,7 +4,7 @@ use super::*;
 use crate::refusal::Coded as _;
 use crate::unlock::read_header;
 use ccnode_evidence::{Code, Secret};
-use ccnode_luks_header::{Allowlist, HEADER_LEN, HeaderDigest, find};
+use ccnode_luks_header::{Allowlist, HEADER_LEN, HeaderDigest, Integrity, find};
 use ccnode_luks_volume::{FormatSpec, Sources, VolumeKey, format};
 use ccnode_protocol::grants::Grant;
 
@@ -18,9 +18,10 @@ fn key(n: u8) -> UnlockKey {
 fn formatted(current: &UnlockKey) -> Expected {
     let (volume, random) = ("n/root".parse().unwrap(), |n| Zeroizing::new([n; 32]));
     let sources = Sources { kernel: Zeroizing::new([1; 64]), service: random(2), tpm: random(3) };
-    let volume_key = &VolumeKey::generate(&sources);
+    let volume_key = &VolumeKey::generate(&sources, Integrity::None);
     let uuid = "28632274-8c8a-493f-835b-da802e1c576b";
-    format(&FormatSpec { uuid, volume: &volume, generation: 3, unlock_key: current, volume_key }).unwrap()
+    format(&FormatSpec { uuid, volume: &volume, generation: 3, unlock_key: current, volume_key, tags: None })
+        .unwrap()
 }
 
 /// What the service has on record of one volume.

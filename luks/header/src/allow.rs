@@ -2,20 +2,20 @@
 
 use std::ops::RangeInclusive;
 
+use crate::integrity::Integrity;
+
 /// The only header that [`crate::judge`] lets pass; everything that is not named here is refused: requirements, flags,
 /// re-encryption, backup segments and tokens of others have no place here.
 ///
 /// Sizes and offsets are in bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Allowlist {
-    /// `encryption` of the one segment.
-    pub cipher: &'static str,
+    /// `encryption` and `integrity` of the one segment, and with them the length of the wrapped key.
+    pub integrity: Integrity,
     /// `sector_size` of the segment.
     pub sector_size: u32,
     /// `offset` of the segment.
     pub data_offset: u64,
-    /// `integrity.type` values of the segment; none means that the member must be absent.
-    pub integrity: &'static [&'static str],
     /// Size of one metadata copy.
     pub metadata_size: u64,
     /// `keyslots_size`.
@@ -29,18 +29,22 @@ pub struct Allowlist {
 }
 
 impl Allowlist {
-    /// Volumes that this product formats: the volume key in our token, no keyslot, no integrity.
-    pub const VOLUME: Self = Self {
-        cipher: "aes-xts-plain64",
-        sector_size: crate::SECTOR_SIZE,
-        data_offset: crate::DATA_OFFSET,
-        integrity: &[],
-        metadata_size: crate::METADATA_SIZE,
-        keyslots_size: crate::KEYSLOTS_SIZE,
-        keyslots: None,
-        digest_hash: "sha256",
-        digest_iterations: 1000..=1000,
-    };
+    /// Volumes that this product formats where nothing else is asked for: the volume key in our token, no keyslot, no integrity.
+    pub const VOLUME: Self = Self::volume(Integrity::None);
+
+    /// Volumes that this product formats with that integrity protection.
+    pub const fn volume(integrity: Integrity) -> Self {
+        Self {
+            integrity,
+            sector_size: crate::SECTOR_SIZE,
+            data_offset: crate::DATA_OFFSET,
+            metadata_size: crate::METADATA_SIZE,
+            keyslots_size: crate::KEYSLOTS_SIZE,
+            keyslots: None,
+            digest_hash: "sha256",
+            digest_iterations: 1000..=1000,
+        }
+    }
 
     /// Bytes that a header under this list takes: both copies and the keyslots area.
     pub fn header_len(&self) -> u64 {

@@ -4,6 +4,7 @@ use crate::allow::Allowlist;
 use crate::binary::{BinaryHeader, CopyError, Role};
 use crate::copies::{Header, ParseError, binaries};
 use crate::escape::escape;
+use crate::integrity::Integrity;
 use crate::json::Json;
 use crate::passphrase::{self, OpenedBy};
 use crate::refusal::Refusal;
@@ -14,8 +15,8 @@ const MAX_SHOWN: usize = 64;
 /// By what a header is judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum By {
-    /// [`Allowlist::VOLUME`].
-    Own,
+    /// [`Allowlist::volume`] of that integrity protection.
+    Own(Integrity),
     /// The allowlist of foreign volumes that are opened so.
     Foreign(OpenedBy),
 }
@@ -63,7 +64,7 @@ pub fn inspect(bytes: &[u8], device_len: u64, by: By) -> Inspection {
         Err(ParseError::Damaged { .. } | ParseError::Truncated { .. }) => Health::Invalid,
     };
     let reasons = match by {
-        By::Own => own(bytes, parsed.as_ref().ok()),
+        By::Own(integrity) => own(bytes, parsed.as_ref().ok(), integrity),
         By::Foreign(by) => passphrase::examine(bytes, by),
     };
     let mut tree = Branch::new("", "header".to_owned());
@@ -90,8 +91,8 @@ pub fn inspect(bytes: &[u8], device_len: u64, by: By) -> Inspection {
 
 /// The reasons of our own allowlist: against as many bytes as it reads, or as this header takes where that is more, so that
 /// a larger header is told from a damaged one.
-fn own(bytes: &[u8], header: Option<&Header>) -> Vec<Refusal> {
-    let allow = &Allowlist::VOLUME;
+fn own(bytes: &[u8], header: Option<&Header>, integrity: Integrity) -> Vec<Refusal> {
+    let allow = &Allowlist::volume(integrity);
     let len = allow.header_len().max(header.map_or(0, Header::end));
     let start = usize::try_from(len).ok().and_then(|len| bytes.get(..len)).unwrap_or(bytes);
     crate::judge::examine(start, allow)

@@ -11,11 +11,12 @@ use crate::allow::Allowlist;
 use crate::binary::BinaryHeader;
 use crate::copies::Header;
 use crate::escape::escape;
+use crate::integrity::Integrity;
 use crate::json::Json;
 use crate::keyslots::{self, Keyslot, within};
 use crate::reasons::Reasons;
 use crate::refusal::{Refusal, Rule};
-use crate::token::{TOKEN_TYPE, Token};
+use crate::token::{TOKEN_TYPE, Token, TokenError, WRAP};
 
 /// SHA-256 over the whole header: both copies and the keyslots area.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -43,8 +44,8 @@ impl fmt::Debug for HeaderDigest {
 /// The one segment of a judged header; offset and sector size in bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Segment {
-    /// dm-crypt's cipher specification.
-    pub cipher: &'static str,
+    /// Cipher and integrity protection.
+    pub integrity: Integrity,
     /// Where the ciphertext begins on the device.
     pub offset: u64,
     /// The encryption sector.
@@ -242,7 +243,7 @@ impl Court<'_> {
         let allow = self.allow;
         let text = |text: &str| Json::Text(text.to_owned());
         self.reasons.require(segment, path, "type", &text("crypt"), Rule::SegmentType);
-        self.reasons.require(segment, path, "encryption", &text(allow.cipher), Rule::Cipher);
+        self.reasons.require(segment, path, "encryption", &text(allow.integrity.encryption()), Rule::Cipher);
         self.reasons.require(
             segment,
             path,
@@ -260,19 +261,23 @@ impl Court<'_> {
             path,
             &["type", "encryption", "offset", "size", "iv_tweak", "sector_size", "integrity", "flags"],
         );
-        Some(Segment { cipher: allow.cipher, offset: allow.data_offset, sector_size: allow.sector_size })
+        Some(Segment {
+            integrity: allow.integrity,
+            offset: allow.data_offset,
+            sector_size: allow.sector_size,
+        })
     }
 
     fn integrity(&mut self, segment: &Json) {
         let path = "/segments/0/integrity";
+        let wanted = self.allow.integrity.kind();
         let Some(integrity) = segment.get("integrity") else {
-            if !self.allow.integrity.is_empty() {
+            if wanted.is_some() {
                 self.reasons.push(Refusal::Missing(path.to_owned()));
             }
             return;
         };
-        let kind = integrity.get("type").and_then(Json::as_str).unwrap_or_default();
-        if !self.allow.integrity.contains(&kind) {
+        if wanted.is_none() || integrity.get("type").and_then(Json::as_str) != wanted {
             return self.reasons.forbid(Rule::Integrity, path, integrity);
         }
         for key in ["journal_encryption", "journal_integrity"] {
@@ -324,7 +329,13 @@ impl Court<'_> {
             }
         }
         let token = self.reasons.single(tokens, "/tokens", Rule::TokenCount)?;
-        match Token::from_json(&token.to_string()) {
+        let length = self.allow.integrity.key_len() + WRAP;
+        let read =
+            Token::from_json(&token.to_string()).and_then(|token| match token.wrapped.len() == length {
+                true => Ok(token),
+                false => Err(TokenError::WrappedKey),
+            });
+        match read {
             Ok(token) => Some(token),
             Err(error) => {
                 self.reasons.forbid(Rule::Token, "/tokens/0", &error);

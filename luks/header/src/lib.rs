@@ -20,6 +20,7 @@ mod copies;
 mod escape;
 mod find;
 pub mod inspect;
+pub mod integrity;
 mod json;
 mod judge;
 mod keyslots;
@@ -37,11 +38,12 @@ pub use allow::{Allowlist, Argon2, Foreign, Keyslots};
 pub use binary::{BinaryHeader, CopyError, Role};
 pub use copies::{Copies, Header, ParseError, rebuild_secondary};
 pub use find::{Found, find};
+pub use integrity::Integrity;
 pub use judge::{Expected, HeaderDigest, Judged, Segment, examine, judge, read};
 pub use metadata::{Invalid, Problem};
 pub use refusal::{Kind, Refusal, Rule};
 pub use retoken::retoken;
-pub use token::{TOKEN_TYPE, Token, TokenError, VolumeId, VolumeIdError, WRAPPED_LEN};
+pub use token::{TOKEN_TYPE, Token, TokenError, VolumeId, VolumeIdError, WRAP};
 
 /// Size in bytes of one metadata copy (binary header and JSON area).
 pub const METADATA_SIZE: u64 = 0x4000;
@@ -55,7 +57,7 @@ pub const MARK_OFFSET: u64 = DATA_OFFSET - mark::LEN as u64;
 pub const DATA_OFFSET: u64 = 0x10_0000;
 /// Encryption sector in bytes; the partition's length must be a multiple of it.
 pub const SECTOR_SIZE: u32 = 4096;
-/// Length in bytes of the volume key: two AES-256 keys of XTS.
+/// Length in bytes of the volume key where nothing is authenticated: two AES-256 keys of XTS.
 pub const VOLUME_KEY_LEN: usize = 64;
 
 const _: () = assert!(HEADER_LEN as u64 == 2 * METADATA_SIZE + KEYSLOTS_SIZE);

@@ -12,6 +12,7 @@ use crate::allow::Foreign;
 use crate::binary::BinaryHeader;
 use crate::copies::Header;
 use crate::escape::escape;
+use crate::integrity::Integrity;
 use crate::json::Json;
 use crate::judge::{Segment, is_uuid};
 use crate::keyslots::{self, Keyslot, within};
@@ -198,7 +199,7 @@ impl Court {
         if sector.is_none() {
             self.reasons.forbid(Rule::SectorSize, "/segments/0/sector_size", &shown("sector_size"));
         }
-        Some(Segment { cipher: self.allow.cipher, offset: offset?, sector_size: sector? })
+        Some(Segment { integrity: Integrity::None, offset: offset?, sector_size: sector? })
     }
 
     fn digest(&mut self, digests: Option<&Json>, keyslots: &[Keyslot]) {

@@ -13,7 +13,7 @@ use crate::token::Token;
 ///
 /// What is returned holds the bytes that must be written and the digest that must be registered, as a new header does.
 pub fn retoken(header: &Expected, token: &Token) -> Result<Expected, Refusal> {
-    let allow = Allowlist::VOLUME;
+    let allow = Allowlist::volume(header.segment().integrity);
     let mut bytes = header.bytes().to_vec();
     let Header { mut json, binary, .. } = Header::parse(&bytes, u64::MAX)?;
     let place = json.at_mut(&["tokens", "0"]).ok_or_else(|| Refusal::Missing("/tokens/0".to_owned()))?;

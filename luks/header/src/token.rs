@@ -4,10 +4,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
 
+use crate::integrity::Integrity;
+
 /// The LUKS2 token type that is ours.
 pub const TOKEN_TYPE: &str = "ccnode";
-/// Length in bytes of the wrapped volume key: RFC 3394 adds 8.
-pub const WRAPPED_LEN: usize = crate::VOLUME_KEY_LEN + 8;
+/// Bytes that key wrap (RFC 3394) adds to a key.
+pub const WRAP: usize = 8;
 /// The version of the token that this crate writes and reads.
 const VERSION: u32 = 1;
 /// JSON numbers are exact up to here.
@@ -72,8 +74,8 @@ pub struct Token {
     pub volume: VolumeId,
     /// Counts format grants and rotations of this volume, from 1.
     pub generation: u64,
-    /// The volume key, wrapped by the unlock key.
-    pub wrapped: [u8; WRAPPED_LEN],
+    /// The volume key, wrapped by the unlock key: [`WRAP`] bytes longer than that.
+    pub wrapped: Vec<u8>,
 }
 
 /// A token of our type that does not follow the schema.
@@ -94,8 +96,8 @@ pub enum TokenError {
     /// Generations run from 1 to 2^53 - 1.
     #[error("generation {0}")]
     Generation(u64),
-    /// The wrapped key is not canonical base64 of 72 bytes.
-    #[error("the wrapped key is not base64 of 72 bytes")]
+    /// The wrapped key is not canonical base64, or has not the length that its cipher's key has.
+    #[error("the wrapped key is not base64 of a key of the cipher's length")]
     WrappedKey,
 }
 
@@ -119,7 +121,7 @@ impl Token {
             "version": VERSION,
             "volume": self.volume,
             "generation": self.generation,
-            "wrapped-key": STANDARD.encode(self.wrapped),
+            "wrapped-key": STANDARD.encode(&self.wrapped),
         })
     }
 
@@ -140,7 +142,9 @@ impl Token {
             return Err(TokenError::Generation(wire.generation));
         }
         let wrapped = STANDARD.decode(&wire.wrapped_key).map_err(|_| TokenError::WrappedKey)?;
-        let wrapped = wrapped.try_into().map_err(|_| TokenError::WrappedKey)?;
+        if !Integrity::ALL.iter().any(|one| wrapped.len() == one.key_len() + WRAP) {
+            return Err(TokenError::WrappedKey);
+        }
         Ok(Self { volume: wire.volume, generation: wire.generation, wrapped })
     }
 }
@@ -150,7 +154,11 @@ mod tests {
     use super::*;
 
     fn token() -> Token {
-        Token { volume: "n-abc/root".parse().unwrap(), generation: 3, wrapped: [7; WRAPPED_LEN] }
+        Token {
+            volume: "n-abc/root".parse().unwrap(),
+            generation: 3,
+            wrapped: vec![7; crate::VOLUME_KEY_LEN + WRAP],
+        }
     }
 
     fn with(key: &str, value: serde_json::Value) -> Result<Token, TokenError> {
@@ -179,6 +187,14 @@ mod tests {
         assert_eq!(with("generation", json!(1u64 << 53)), Err(TokenError::Generation(1 << 53)));
         assert_eq!(with("wrapped-key", json!("AAAA")), Err(TokenError::WrappedKey));
         assert_eq!(with("wrapped-key", json!("*")), Err(TokenError::WrappedKey));
+    }
+
+    #[test]
+    fn a_wrapped_key_has_the_length_of_some_cipher() {
+        for len in 0..=128 {
+            let good = [24, 40, 72, 104].contains(&len);
+            assert_eq!(with("wrapped-key", STANDARD.encode(vec![7; len]).into()).is_ok(), good, "{len}");
+        }
     }
 
     #[test]

@@ -102,6 +102,13 @@ impl Device {
         Ok(Self { path: path.to_owned(), number, len })
     }
 
+    /// The number of the mapped device `name`.
+    pub(crate) fn number_of(name: &Name) -> Result<(u64, u64), DmError> {
+        let path = name.path();
+        let meta = std::fs::metadata(&path).map_err(|source| DmError::Device { path, source })?;
+        Ok((nix::sys::stat::major(meta.rdev()), nix::sys::stat::minor(meta.rdev())))
+    }
+
     pub(crate) fn number_text(&self) -> String {
         format!("{}:{}", self.number.0, self.number.1)
     }

@@ -2,10 +2,11 @@
 
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 
 use ccnode_luks_header::{
-    Allowlist, CopyError, DATA_OFFSET, Expected, HEADER_LEN, HeaderDigest, KEYSLOTS_SIZE, METADATA_SIZE,
-    Refusal, SECTOR_SIZE, Token, VolumeId, judge, rebuild_secondary,
+    Allowlist, CopyError, DATA_OFFSET, Expected, HEADER_LEN, HeaderDigest, Integrity, KEYSLOTS_SIZE,
+    METADATA_SIZE, Refusal, SECTOR_SIZE, Token, VolumeId, judge, rebuild_secondary,
 };
 use libcryptsetup_rs::consts::flags::CryptPbkdf;
 use libcryptsetup_rs::consts::vals::{CryptKdf, EncryptionFormat, KeyslotsSize, MetadataSize};
@@ -25,11 +26,28 @@ pub struct FormatSpec<'a> {
     pub generation: u64,
     /// Wraps the volume key.
     pub unlock_key: &'a UnlockKey,
-    /// A fresh key.
+    /// A fresh key, of the length that the cipher takes.
     pub volume_key: &'a VolumeKey,
+    /// Where the tags go; nothing is authenticated without.
+    pub tags: Option<Tags<'a>>,
 }
 
-/// A volume could not be formatted. Nothing was written to any disk.
+/// Authenticated encryption, whose tags lie between the ciphertext.
+#[derive(Debug, Clone, Copy)]
+pub struct Tags<'a> {
+    /// Which; [`Integrity::None`] is as no tags at all.
+    pub integrity: Integrity,
+    /// The partition of the volume: the kernel lays the tags out on it, from [`DATA_OFFSET`] on.
+    pub partition: &'a Path,
+}
+
+impl FormatSpec<'_> {
+    fn integrity(&self) -> Integrity {
+        self.tags.map_or(Integrity::None, |tags| tags.integrity)
+    }
+}
+
+/// A volume could not be formatted. Nothing was written to any disk but what lays out tags.
 #[derive(Debug, thiserror::Error)]
 pub enum FormatError {
     /// The grant's UUID is none.
@@ -53,7 +71,8 @@ pub enum FormatError {
 ///
 /// What is returned holds the bytes that must be written to the start of the partition
 /// ([`ccnode_luks_header::Judged::bytes`]) and the digest that must be registered; they are never read
-/// back from the disk.
+/// back from the disk. With tags the superblock of those is on the partition afterwards, and each of its sectors is unreadable
+/// until it is first written.
 pub fn format(spec: &FormatSpec<'_>) -> Result<Expected, FormatError> {
     let uuid = uuid::Uuid::parse_str(spec.uuid).ok().filter(|uuid| uuid.to_string() == spec.uuid);
     let uuid = uuid.ok_or_else(|| FormatError::Uuid(spec.uuid.chars().take(64).collect()))?;
@@ -65,12 +84,14 @@ pub fn format(spec: &FormatSpec<'_>) -> Result<Expected, FormatError> {
     // The keyslots area stays zero: libcryptsetup's random filling would be bytes that nobody can judge.
     rebuild_secondary(&mut bytes).map_err(FormatError::Copy)?;
     let digest = HeaderDigest::of(&bytes);
-    let judged = judge(bytes, &Allowlist::VOLUME).map_err(FormatError::Refused)?;
+    let judged = judge(bytes, &Allowlist::volume(spec.integrity())).map_err(FormatError::Refused)?;
     judged.require_digest(&digest).map_err(FormatError::Refused)
 }
 
 fn make(memory: &HeaderFile, uuid: uuid::Uuid, spec: &FormatSpec<'_>) -> Result<(), CryptError> {
-    let mut device = memory.device(None)?;
+    let integrity = spec.integrity();
+    let partition = spec.tags.filter(|_| integrity.kind().is_some()).map(|tags| tags.partition);
+    let mut device = memory.device(partition)?;
     call("set the data offset", || device.set_data_offset(DATA_OFFSET / 512))?;
     call("set the metadata size", || {
         let sizes = (MetadataSize::try_from(METADATA_SIZE)?, KeyslotsSize::try_from(KEYSLOTS_SIZE)?);
@@ -89,7 +110,7 @@ fn make(memory: &HeaderFile, uuid: uuid::Uuid, spec: &FormatSpec<'_>) -> Result<
     call("set the key derivation", || device.settings_handle().set_pbkdf_type(&pbkdf))?;
     let params = CryptParamsLuks2 {
         pbkdf: None,
-        integrity: None,
+        integrity: integrity.kind().map(str::to_owned),
         integrity_params: None,
         data_alignment: 0,
         data_device: None,
@@ -99,8 +120,8 @@ fn make(memory: &HeaderFile, uuid: uuid::Uuid, spec: &FormatSpec<'_>) -> Result<
     };
     call("format", || {
         let mut params: CryptParamsLuks2Ref<'_> = (&params).try_into()?;
-        let key = Either::Left(spec.volume_key.expose().as_slice());
-        let cipher = ("aes", "xts-plain64");
+        let key = Either::Left(spec.volume_key.expose());
+        let cipher = integrity.cipher();
         device.context_handle().format(EncryptionFormat::Luks2, cipher, Some(uuid), key, Some(&mut params))
     })?;
     let token = Token {

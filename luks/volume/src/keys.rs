@@ -3,7 +3,7 @@
 use std::fmt;
 
 use aes_kw::KekAes256;
-use ccnode_luks_header::{VOLUME_KEY_LEN, WRAPPED_LEN};
+use ccnode_luks_header::{Integrity, WRAP};
 use hkdf::Hkdf;
 use hmac::{Hmac, Mac};
 use sha2::{Sha256, Sha512};
@@ -14,7 +14,7 @@ pub type UnlockKey = Zeroizing<[u8; 32]>;
 
 /// The key of the ciphertext: made on the node, never leaves it but wrapped.
 #[derive(Clone)]
-pub struct VolumeKey(Zeroizing<[u8; VOLUME_KEY_LEN]>);
+pub struct VolumeKey(Zeroizing<Vec<u8>>);
 
 /// Randomness from three independent makers. The host may know or choose one or two of them (it feeds virtio-rng,
 /// and on some platforms the TPM); any one that it does not know suffices.
@@ -42,48 +42,50 @@ impl fmt::Debug for Sources {
 
 impl VolumeKey {
     /// A new key: HKDF-SHA512 (RFC 5869) over the sources, each of fixed length and place.
-    pub fn generate(sources: &Sources) -> Self {
+    ///
+    /// As long as the cipher's key is, and for each cipher another.
+    pub fn generate(sources: &Sources, integrity: Integrity) -> Self {
         let mut input = Zeroizing::new([0; 128]);
         let parts = sources.kernel.iter().chain(&*sources.service).chain(&*sources.tpm);
         for (place, byte) in input.iter_mut().zip(parts) {
             *place = *byte;
         }
-        let mut key = Zeroizing::new([0; VOLUME_KEY_LEN]);
+        let mut key = Zeroizing::new(vec![0; integrity.key_len()]);
         let hkdf = Hkdf::<Sha512>::new(Some(b"ccnode volume key 1"), &*input);
-        #[expect(clippy::expect_used, reason = "64 bytes are one block of output, the limit is 255")]
-        hkdf.expand(b"aes-xts-plain64", &mut *key).expect("a block of output");
+        #[expect(clippy::expect_used, reason = "keys have at most two blocks of output, the limit is 255")]
+        hkdf.expand(integrity.dm_cipher().as_bytes(), &mut key).expect("two blocks of output");
         Self(key)
     }
 
     /// What goes into PCR 15 for this volume: HMAC-SHA256(volume key, `cryptsetup:<name>:<uuid>`).
     pub fn pcr15_digest(&self, name: &str, uuid: &str) -> [u8; 32] {
         #[expect(clippy::expect_used, reason = "HMAC takes keys of any length")]
-        let mut mac = Hmac::<Sha256>::new_from_slice(&*self.0).expect("any key length");
+        let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("any key length");
         mac.update(format!("cryptsetup:{name}:{uuid}").as_bytes());
         mac.finalize().into_bytes().into()
     }
 
     /// The key under AES-256 key wrap (RFC 3394).
-    pub(crate) fn wrap(&self, unlock_key: &UnlockKey) -> [u8; WRAPPED_LEN] {
-        let mut wrapped = [0; WRAPPED_LEN];
+    pub(crate) fn wrap(&self, unlock_key: &UnlockKey) -> Vec<u8> {
+        let mut wrapped = vec![0; self.0.len() + WRAP];
         #[expect(clippy::expect_used, reason = "both lengths are multiples of 8 and differ by 8")]
-        KekAes256::from(**unlock_key).wrap(&*self.0, &mut wrapped).expect("right lengths");
+        KekAes256::from(**unlock_key).wrap(&self.0, &mut wrapped).expect("right lengths");
         wrapped
     }
 
     /// The inverse of [`VolumeKey::wrap`]; none if the unlock key is another one.
-    pub(crate) fn unwrap(wrapped: &[u8; WRAPPED_LEN], unlock_key: &UnlockKey) -> Option<Self> {
-        let mut key = Zeroizing::new([0; VOLUME_KEY_LEN]);
-        KekAes256::from(**unlock_key).unwrap(wrapped, &mut *key).ok()?;
+    pub(crate) fn unwrap(wrapped: &[u8], unlock_key: &UnlockKey) -> Option<Self> {
+        let mut key = Zeroizing::new(vec![0; wrapped.len().checked_sub(WRAP)?]);
+        KekAes256::from(**unlock_key).unwrap(wrapped, &mut key).ok()?;
         Some(Self(key))
     }
 
     /// A key that a keyslot gave.
-    pub(crate) fn of(bytes: Zeroizing<[u8; VOLUME_KEY_LEN]>) -> Self {
+    pub(crate) fn of(bytes: Zeroizing<Vec<u8>>) -> Self {
         Self(bytes)
     }
 
-    pub(crate) fn expose(&self) -> &[u8; VOLUME_KEY_LEN] {
+    pub(crate) fn expose(&self) -> &[u8] {
         &self.0
     }
 }
@@ -100,8 +102,8 @@ mod tests {
         }
     }
 
-    fn key(kernel: u8, service: u8, tpm: u8) -> [u8; 64] {
-        *VolumeKey::generate(&sources(kernel, service, tpm)).expose()
+    fn key(kernel: u8, service: u8, tpm: u8) -> Vec<u8> {
+        VolumeKey::generate(&sources(kernel, service, tpm), Integrity::None).expose().to_vec()
     }
 
     #[test]
@@ -131,7 +133,7 @@ mod tests {
                 64..96 => changed.service[at - 64] = 1,
                 _ => changed.tpm[at - 96] = 1,
             }
-            assert_ne!(*VolumeKey::generate(&changed).expose(), base, "byte {at}");
+            assert_ne!(VolumeKey::generate(&changed, Integrity::None).expose(), base, "byte {at}");
         }
     }
 
@@ -143,28 +145,43 @@ mod tests {
 
     #[test]
     fn only_the_right_unlock_key_unwraps() {
-        let key = VolumeKey::generate(&sources(1, 2, 3));
+        let key = VolumeKey::generate(&sources(1, 2, 3), Integrity::None);
         let unlock = Zeroizing::new([4; 32]);
         let wrapped = key.wrap(&unlock);
         assert_eq!(VolumeKey::unwrap(&wrapped, &unlock).unwrap().expose(), key.expose());
         assert!(VolumeKey::unwrap(&wrapped, &Zeroizing::new([5; 32])).is_none());
-        for at in 0..WRAPPED_LEN {
-            let mut wrapped = wrapped;
+        for at in 0..wrapped.len() {
+            let mut wrapped = wrapped.clone();
             wrapped[at] ^= 1;
             assert!(VolumeKey::unwrap(&wrapped, &unlock).is_none(), "byte {at}");
         }
     }
 
     #[test]
+    fn each_cipher_has_a_key_of_its_own() {
+        let unlock = Zeroizing::new([4; 32]);
+        let mut starts = std::collections::BTreeSet::new();
+        for integrity in Integrity::ALL {
+            let key = VolumeKey::generate(&sources(1, 2, 3), integrity);
+            assert_eq!(key.expose().len(), integrity.key_len());
+            assert!(starts.insert(key.expose()[..16].to_vec()), "{integrity}");
+            assert_eq!(VolumeKey::unwrap(&key.wrap(&unlock), &unlock).unwrap().expose(), key.expose());
+        }
+        for len in 0..=16 {
+            assert!(VolumeKey::unwrap(&vec![1; len], &unlock).is_none(), "{len}");
+        }
+    }
+
+    #[test]
     fn keys_are_not_printed() {
-        let key = VolumeKey::generate(&sources(1, 2, 3));
+        let key = VolumeKey::generate(&sources(1, 2, 3), Integrity::None);
         assert_eq!(format!("{key:?} {:?}", sources(1, 2, 3)), "VolumeKey(…) Sources(…)");
     }
 
     #[test]
     fn the_measurement_is_an_hmac_over_name_and_uuid() {
         // openssl dgst -sha256 -mac HMAC -macopt hexkey:$(printf '07%.0s' {1..64})
-        let key = VolumeKey(Zeroizing::new([7; 64]));
+        let key = VolumeKey(Zeroizing::new(vec![7; 64]));
         let digest = key.pcr15_digest("root", "28632274-8c8a-493f-835b-da802e1c576b");
         let hex: String = digest.iter().map(|b| format!("{b:02x}")).collect();
         assert_eq!(hex, "c94e052151ab11010bcde3541b8238b43064b0c8f6916e0339ae84e6d740eeb8");

@@ -12,12 +12,13 @@ mod keys;
 mod name;
 mod open;
 mod rewrap;
+mod tags;
 pub mod verity;
 
 pub use cryptsetup::CryptError;
 pub use dm::{Device, DmError, TableError, close};
-pub use format::{FormatError, FormatSpec, format};
+pub use format::{FormatError, FormatSpec, Tags, format};
 pub use keys::{Sources, UnlockKey, VolumeKey};
 pub use name::{Name, NameError};
-pub use open::{Measurement, OpenError, Opened, open, open_by_passphrase};
+pub use open::{Measurement, OpenError, Opened, open, open_by_passphrase, open_unwritten};
 pub use rewrap::{RewrapError, rewrap};

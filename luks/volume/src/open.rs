@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 
 use ccnode_luks_header::passphrase::PassphraseHeader;
-use ccnode_luks_header::{Expected, Segment, VOLUME_KEY_LEN};
+use ccnode_luks_header::{Expected, Refusal, Segment, VOLUME_KEY_LEN};
 use libcryptsetup_rs::CryptDevice;
 use libcryptsetup_rs::consts::flags::CryptActivate;
 use libcryptsetup_rs::consts::vals::EncryptionFormat;
@@ -14,7 +14,8 @@ use zeroize::Zeroizing;
 use crate::cryptsetup::{CryptError, HeaderFile, call};
 use crate::dm::{Device, DmError, Table, TableError, close, same};
 use crate::keys::{UnlockKey, VolumeKey};
-use crate::name::Name;
+use crate::name::{Name, NameError};
+use crate::tags::{self, Laid};
 
 /// A volume could not be opened; nothing stays mapped.
 #[derive(Debug, thiserror::Error)]
@@ -38,12 +39,21 @@ pub enum OpenError {
         /// The encryption sector in bytes.
         sector: u32,
     },
+    /// The volume's name leaves no room for that of its tags.
+    #[error(transparent)]
+    Name(NameError),
     /// Memory for the header could not be had.
     #[error("the header's memory: {0}")]
     Memory(#[source] io::Error),
     /// libcryptsetup failed.
     #[error(transparent)]
     Crypt(#[from] CryptError),
+    /// The superblock of the tags is refused.
+    #[error("tags: {0}")]
+    Tags(#[from] Refusal),
+    /// The superblock of the tags can't be read.
+    #[error("reading the superblock of the tags: {0}")]
+    Superblock(#[source] io::Error),
     /// Device-mapper or the partition failed.
     #[error(transparent)]
     Dm(#[from] DmError),
@@ -56,6 +66,7 @@ pub enum OpenError {
 #[derive(Debug)]
 pub struct Opened {
     name: Name,
+    tags: Option<Name>,
     len: u64,
     measurement: Measurement,
 }
@@ -90,6 +101,12 @@ impl Opened {
         self.len == 0
     }
 
+    /// Unmaps the volume.
+    pub fn close(self) -> Result<(), DmError> {
+        close(&self.name)?;
+        self.tags.as_ref().map_or(Ok(()), close)
+    }
+
     /// What must go into PCR 15 before anything on the volume is used.
     pub fn measurement(&self) -> &Measurement {
         &self.measurement
@@ -107,7 +124,19 @@ pub fn open(
     name: &Name,
 ) -> Result<Opened, OpenError> {
     let key = VolumeKey::unwrap(&header.token().wrapped, unlock_key).ok_or(OpenError::UnlockKeyWrong)?;
-    map(&Target::from(header), device, &key, name)
+    map(&Target::from(header), device, &key, name, Writing::Journaled)
+}
+
+/// As [`open`], for a volume that nothing was written to yet: with tags, a power cut while it is open may leave sectors that can't be
+/// read, and writing goes twice as fast. Without tags there is no difference.
+pub fn open_unwritten(
+    header: &Expected,
+    device: &Path,
+    unlock_key: &UnlockKey,
+    name: &Name,
+) -> Result<Opened, OpenError> {
+    let key = VolumeKey::unwrap(&header.token().wrapped, unlock_key).ok_or(OpenError::UnlockKeyWrong)?;
+    map(&Target::from(header), device, &key, name, Writing::Direct)
 }
 
 /// Maps the volume on the partition `device`, whose header is `header`, by a passphrase of the keyslot that its token names, or of
@@ -120,13 +149,13 @@ pub fn open_by_passphrase(
 ) -> Result<Opened, OpenError> {
     let target = Target::from(header);
     let key = unlock(&target, header.clevis().map(|token| token.keyslot), passphrase)?;
-    map(&target, device, &key, name)
+    map(&target, device, &key, name, Writing::Journaled)
 }
 
 /// The volume key out of a keyslot, in memory alone; the digest has vouched for it.
 fn unlock(target: &Target<'_>, keyslot: Option<u32>, passphrase: &[u8]) -> Result<VolumeKey, OpenError> {
     let (_memory, mut crypt) = load(target, None)?;
-    let mut bytes = Zeroizing::new([0; VOLUME_KEY_LEN]);
+    let mut bytes = Zeroizing::new(vec![0; VOLUME_KEY_LEN]);
     let got = call("open a keyslot", || {
         crypt.volume_key_handle().get(keyslot, bytes.as_mut_slice(), Some(passphrase))
     });
@@ -159,28 +188,47 @@ impl<'h> From<&'h PassphraseHeader> for Target<'h> {
     }
 }
 
-fn map(target: &Target<'_>, device: &Path, key: &VolumeKey, name: &Name) -> Result<Opened, OpenError> {
+/// How sectors and their tags reach the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Writing {
+    /// Both or neither.
+    Journaled,
+    /// One after the other.
+    Direct,
+}
+
+fn map(
+    target: &Target<'_>,
+    device: &Path,
+    key: &VolumeKey,
+    name: &Name,
+    writing: Writing,
+) -> Result<Opened, OpenError> {
     let device = Device::at(device)?;
-    let len = data_len(target, &device)?;
+    let room = data_len(target, &device)?;
+    let laid = Laid::read(&device, target.segment, room)?;
+    let len = laid.as_ref().map_or(room, |laid| laid.len);
+    let tags = laid.as_ref().map(|_| tags::name(name)).transpose()?;
     let (_memory, mut crypt) = load(target, Some(&device.path))?;
     call("map the volume", || {
         // No discards: they would show the host which blocks are free.
-        let flags = CryptActivate::empty();
+        let flags = match (&laid, writing) {
+            (Some(_), Writing::Direct) => CryptActivate::NO_JOURNAL,
+            _ => CryptActivate::empty(),
+        };
         crypt.activate_handle().activate_by_volume_key(Some(name.as_str()), Some(key.expose()), flags)
     })
     .map_err(|e| if e.errno() == Some(nix::libc::EPERM) { OpenError::VolumeKeyWrong } else { e.into() })?;
-    let verdict = Table::read(name).map_err(OpenError::from).and_then(|table| {
-        compare(&table, target, &device, key)?;
-        Ok(())
-    });
+    let verdict = verify(target, &device, (laid.as_ref(), tags.as_ref()), writing, key, name);
     if let Err(error) = verdict {
         // The first error is the one to tell; what is left mapped dies with the power-off that follows.
         let _ = close(name);
+        let _ = tags.as_ref().map(close);
         return Err(error);
     }
     let text = format!("cryptsetup:{name}:{}", target.uuid);
     let digest = key.pcr15_digest(name.as_str(), target.uuid);
-    Ok(Opened { name: name.clone(), len, measurement: Measurement { digest, text } })
+    Ok(Opened { name: name.clone(), tags, len, measurement: Measurement { digest, text } })
 }
 
 /// The library's handle on the judged header; the memory must outlive it.
@@ -204,25 +252,56 @@ fn data_len(target: &Target<'_>, device: &Device) -> Result<u64, OpenError> {
     }
 }
 
+/// The live tables of the volume and, where it has tags, of the device below that keeps them.
+fn verify(
+    target: &Target<'_>,
+    device: &Device,
+    (laid, tags): (Option<&Laid>, Option<&Name>),
+    writing: Writing,
+    key: &VolumeKey,
+    name: &Name,
+) -> Result<(), OpenError> {
+    let table = Table::read(name)?;
+    let below = match (laid, tags) {
+        (Some(laid), Some(tags)) => {
+            laid.compare(&Table::read(tags)?, device, writing)?;
+            // What the volume lies on is that very device.
+            Device { number: Device::number_of(tags)?, len: laid.len, path: tags.path() }
+        }
+        _ => device.clone(),
+    };
+    compare(&table, target, &below, key)?;
+    Ok(())
+}
+
 /// dm-crypt's table line: cipher, key, IV offset, device, offset, then a count and that many options.
 fn compare(table: &Table, target: &Target<'_>, device: &Device, key: &VolumeKey) -> Result<(), TableError> {
     let segment = target.segment;
-    let data = device.len.saturating_sub(segment.offset);
+    // Where there are tags, the device below is the data alone.
+    let offset = if segment.integrity.kind().is_some() { 0 } else { segment.offset };
+    let data = device.len.saturating_sub(offset);
     same("target", &table.kind, "crypt")?;
     same("start", table.start, 0)?;
     same("length in sectors", table.sectors, data / 512)?;
     same("read-only", table.readonly, false)?;
     let (cipher, rest) = table.params.split_once(' ').unwrap_or((&table.params, ""));
     let (found, rest) = rest.split_once(' ').unwrap_or((rest, ""));
-    same("cipher", cipher, segment.cipher)?;
+    same("cipher", cipher, segment.integrity.dm_cipher())?;
     if !is_key(found, target.uuid, key) {
         // Whatever stands there may be a key: it is not shown.
         return Err(TableError { field: "key", have: "another".into(), want: "the volume key".into() });
     }
-    let mut want = format!("0 {} {}", device.number_text(), segment.offset / 512);
+    let mut options = Vec::new();
+    if let Some(len) = segment.integrity.tag_len() {
+        options.push(format!("integrity:{len}:aead"));
+    }
     // Sectors of 512 bytes are dm-crypt's own; it does not show what was not asked for.
     if segment.sector_size != 512 {
-        want.push_str(&format!(" 1 sector_size:{}", segment.sector_size));
+        options.push(format!("sector_size:{}", segment.sector_size));
+    }
+    let mut want = format!("0 {} {}", device.number_text(), offset / 512);
+    if !options.is_empty() {
+        want.push_str(&format!(" {} {}", options.len(), options.join(" ")));
     }
     same("mapping", rest, want)
 }

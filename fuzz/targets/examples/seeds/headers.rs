@@ -3,7 +3,7 @@
 use crate::{Corpora, Done, secrets};
 use ccnode_fuzz_targets::{BINARY, CONTENT, PASSPHRASE_KEYSLOTS, direct_key, sealed};
 use ccnode_luks_header::{
-    Allowlist, HEADER_LEN, METADATA_SIZE, Token, WRAPPED_LEN, judge, mark, passphrase, verity,
+    Allowlist, HEADER_LEN, METADATA_SIZE, Token, VOLUME_KEY_LEN, WRAP, judge, mark, passphrase, verity,
 };
 use ccnode_protocol::jwe::seal_direct;
 use serde_json::{Map, Value, json};
@@ -87,7 +87,8 @@ fn of(metadata: &Value) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
 }
 
 fn metadata() -> Result<Value, Box<dyn std::error::Error>> {
-    let token = Token { volume: "n-abc/root".parse()?, generation: 1, wrapped: [7; WRAPPED_LEN] };
+    let token =
+        Token { volume: "n-abc/root".parse()?, generation: 1, wrapped: vec![7; VOLUME_KEY_LEN + WRAP] };
     Ok(json!({
         "keyslots": {},
         "tokens": {"0": token.to_json()},

@@ -4,6 +4,7 @@
 //! header with a damaged copy is refused.
 
 use crate::common::{Parts, metadata, reseal};
+use ccnode_luks_header::Integrity;
 use ccnode_luks_header::inspect::{By, inspect};
 use ccnode_luks_header::passphrase::OpenedBy;
 use ccnode_luks_header::{Copies, CopyError, Header};
@@ -126,7 +127,8 @@ fn theirs(image: &[u8], at: &Path) -> Result<Reading, String> {
 }
 
 /// All that judge.
-const ALL: [By; 3] = [By::Own, By::Foreign(OpenedBy::Passphrase), By::Foreign(OpenedBy::Clevis)];
+const ALL: [By; 3] =
+    [By::Own(Integrity::None), By::Foreign(OpenedBy::Passphrase), By::Foreign(OpenedBy::Clevis)];
 
 /// Counts what became of each image.
 #[derive(Default)]

@@ -1,13 +1,14 @@
 //! The tree of an inspected header: complete, safe for a terminal, each reason at its member, and of one mind with the judge.
 
 use crate::common::{Parts, metadata, reseal};
+use ccnode_luks_header::Integrity;
 use ccnode_luks_header::inspect::{Branch, By, Health, Inspection, inspect};
 use ccnode_luks_header::passphrase::{self, OpenedBy};
 use ccnode_luks_header::{Allowlist, HEADER_LEN, METADATA_SIZE, judge, read};
 use serde_json::{Value, json};
 
 fn own(bytes: &[u8]) -> Inspection {
-    inspect(bytes, bytes.len() as u64, By::Own)
+    inspect(bytes, bytes.len() as u64, By::Own(Integrity::None))
 }
 
 fn changed(change: impl FnOnce(&mut Value)) -> Vec<u8> {
@@ -105,8 +106,8 @@ fn health_is_what_cryptsetup_would_say() {
     both[METADATA_SIZE as usize + 5000] = 1;
     assert_eq!(own(&both).health, Health::Invalid);
     // The keyslots area belongs to the header.
-    assert_eq!(inspect(&good[..0x8800], 0x8800, By::Own).health, Health::Invalid);
-    assert_eq!(inspect(&good[..0x8800], 0x9000, By::Own).health, Health::Valid);
+    assert_eq!(inspect(&good[..0x8800], 0x8800, By::Own(Integrity::None)).health, Health::Invalid);
+    assert_eq!(inspect(&good[..0x8800], 0x9000, By::Own(Integrity::None)).health, Health::Valid);
     assert_eq!(own(&[0; HEADER_LEN]).health, Health::NotLuks2);
     let mut luks1 = vec![0; HEADER_LEN];
     luks1[..8].copy_from_slice(b"LUKS\xba\xbe\0\x01");

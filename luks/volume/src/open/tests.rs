@@ -2,7 +2,7 @@
 
 use std::process::{Command, Output};
 
-use ccnode_luks_header::{Allowlist, HEADER_LEN, Header, HeaderDigest, judge};
+use ccnode_luks_header::{Allowlist, HEADER_LEN, Header, HeaderDigest, Integrity, judge};
 
 use super::*;
 use crate::dm::tests::table;
@@ -15,11 +15,14 @@ fn unlock_key() -> UnlockKey {
 }
 
 fn volume_key() -> VolumeKey {
-    VolumeKey::generate(&Sources {
-        kernel: Zeroizing::new([1; 64]),
-        service: Zeroizing::new([2; 32]),
-        tpm: Zeroizing::new([3; 32]),
-    })
+    VolumeKey::generate(
+        &Sources {
+            kernel: Zeroizing::new([1; 64]),
+            service: Zeroizing::new([2; 32]),
+            tpm: Zeroizing::new([3; 32]),
+        },
+        Integrity::None,
+    )
 }
 
 fn formatted() -> Expected {
@@ -31,6 +34,7 @@ fn formatted() -> Expected {
         generation: 7,
         unlock_key: &unlock_key,
         volume_key: &volume_key,
+        tags: None,
     };
     format(&spec).unwrap()
 }
@@ -156,6 +160,7 @@ fn formatting_refuses_other_uuids() {
             generation: 1,
             unlock_key: &unlock_key,
             volume_key: &volume_key,
+            tags: None,
         };
         assert!(matches!(format(&spec), Err(FormatError::Uuid(_))));
     }
@@ -165,6 +170,7 @@ fn formatting_refuses_other_uuids() {
         generation: 0,
         unlock_key: &unlock_key,
         volume_key: &volume_key,
+        tags: None,
     };
     assert!(matches!(format(&spec), Err(FormatError::Refused(_))));
 }
@@ -283,7 +289,7 @@ fn a_passphrase_opens_what_cryptsetup_formatted() {
 
 #[test]
 fn sectors_of_512_bytes_are_not_spelled_out() {
-    let segment = Segment { cipher: "aes-xts-plain64", offset: 1 << 20, sector_size: 512 };
+    let segment = Segment { integrity: Integrity::None, offset: 1 << 20, sector_size: 512 };
     let formatted = formatted();
     let target = Target { segment: &segment, ..Target::from(&formatted) };
     let with = |rest: &str| {

@@ -169,7 +169,7 @@ fn another_token_changes_the_token_and_the_sequence_number_alone() {
     let header = judge(good(), &ALLOW).unwrap();
     let digest = header.digest();
     let header = header.require_digest(&digest).unwrap();
-    let token = ccnode_luks_header::Token { generation: 9, wrapped: [7; 72], ..header.token().clone() };
+    let token = ccnode_luks_header::Token { generation: 9, wrapped: vec![7; 72], ..header.token().clone() };
     let made = retoken(&header, &token).unwrap();
     assert_eq!(made.token(), &token);
     let mut json = metadata();

@@ -2,7 +2,9 @@
 
 use super::{ALLOW, changed, forbids, good, refusal, set};
 use crate::common::{Parts, metadata};
-use ccnode_luks_header::{Allowlist, Refusal, Rule, examine, judge};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use ccnode_luks_header::{Allowlist, Integrity, Refusal, Rule, examine, judge};
 use serde_json::{Value, json};
 
 #[test]
@@ -44,10 +46,22 @@ fn every_pinned_value_of_the_segment_is_enforced() {
 
 #[test]
 fn integrity_is_pinned_where_the_allowlist_has_it() {
-    let allow = Allowlist { integrity: &["hmac(sha256)"], ..ALLOW };
-    let with = |integrity: Value| changed(|json| json["segments"]["0"]["integrity"] = integrity);
+    let allow = Allowlist::volume(Integrity::HmacSha256);
+    let with = |integrity: Value| {
+        changed(|json| {
+            json["segments"]["0"]["integrity"] = integrity;
+            json["tokens"]["0"]["wrapped-key"] = STANDARD.encode([7; 104]).into();
+        })
+    };
     let right = json!({"type": "hmac(sha256)", "journal_encryption": "none", "journal_integrity": "none"});
     assert!(judge(with(right.clone()), &allow).is_ok());
+    let short = changed(|json| json["segments"]["0"]["integrity"] = right.clone());
+    let refusal = judge(short, &allow).unwrap_err();
+    assert_eq!(
+        (refusal.code(), refusal.path()),
+        ("luks-token", Some("/tokens/0")),
+        "a key of another cipher"
+    );
     assert_eq!(judge(good(), &allow).unwrap_err(), Refusal::Missing("/segments/0/integrity".into()));
     for (key, code) in [
         ("type", "luks-integrity"),
