@@ -8,8 +8,8 @@ use ccnode_evidence::Sha256Digest;
 use ccnode_luks_header::inspect::{Branch, By, inspect};
 use ccnode_luks_header::passphrase::{self, OpenedBy};
 use ccnode_luks_header::{
-    Allowlist, HEADER_LEN, HeaderDigest, METADATA_SIZE, Refusal, examine, judge, mark, rebuild_secondary,
-    verity,
+    Allowlist, HEADER_LEN, HeaderDigest, Integrity, METADATA_SIZE, Refusal, examine, judge, mark,
+    rebuild_secondary, verity,
 };
 use ccnode_protocol::jwe::Direct;
 
@@ -60,7 +60,7 @@ pub(crate) fn own(bytes: &[u8]) {
 
 fn as_own(bytes: Vec<u8>) {
     let reasons = examine(&bytes, &Allowlist::VOLUME);
-    let shown = inspect(&bytes, bytes.len() as u64, By::Own);
+    let shown = inspect(&bytes, bytes.len() as u64, By::Own(Integrity::None));
     assert_eq!(shown.reasons.len(), lines(&shown.tree));
     reasons.iter().for_each(said);
     let digest = HeaderDigest::of(&bytes);
