@@ -32,7 +32,7 @@ pub use disk::{DiskError, MARK_OFFSET};
 pub use kernel::KernelError;
 pub use measure::{MeasureError, SecureBoot, measure_uki};
 pub use platform::{PlatformError, platform_tuple_from_log};
-pub use recipe::{Platform, Recipe, RecipeError};
+pub use recipe::{DataVolume, Platform, Recipe, RecipeError};
 pub use rootfs::RootfsError;
 pub use source::{Source, SourceError, root_source};
 pub use tool::ToolError;

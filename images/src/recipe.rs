@@ -1,5 +1,9 @@
 //! Recipes: what goes into a node image, read from TOML and checked before anything is built.
 
+mod data;
+
+pub use data::DataVolume;
+
 use crate::cmdline::{self, CmdlineError};
 use ccnode_evidence::Layout;
 use serde::Deserialize;
@@ -25,6 +29,8 @@ pub struct Recipe {
     pub certificates: Vec<String>,
     /// Sizes of partitions.
     pub disk: Disk,
+    /// Volumes for data, by name.
+    pub data: Vec<DataVolume>,
     /// The virtual machine that the image is made for.
     pub platform: Platform,
 }
@@ -248,6 +254,8 @@ struct RawDisk {
     esp: Option<String>,
     root: Option<String>,
     swap: Option<String>,
+    #[serde(default)]
+    data: BTreeMap<String, String>,
 }
 
 impl Raw {
@@ -279,6 +287,9 @@ impl Raw {
         let label = table.get("disk").and_then(|disk| disk.get("swap")).and_then(|label| label.as_str());
         let goes = label == self.disk.swap.as_ref().map(|_| "swap");
         refuse_unless(goes, "disk.swap", self.disk.swap.as_deref().unwrap_or_default(), SWAP)?;
+        let data = data::volumes(&table, &self.disk.data)?;
+        let one_boot = self.layout == Layout::Ephemeral && !data.is_empty();
+        refuse_unless(!one_boot, "disk.data", "", "none where nothing of a node outlives its boot")?;
         let mut packages = self.root.packages;
         packages.sort();
         packages.dedup();
@@ -312,6 +323,7 @@ impl Raw {
                 root: size("disk.root", self.disk.root)?,
                 swap: size("disk.swap", self.disk.swap)?,
             },
+            data,
             platform: self.platform,
         })
     }

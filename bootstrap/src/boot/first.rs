@@ -21,7 +21,7 @@ impl Boot {
         client: &mut Client,
         root: &Root,
         volume: &VolumeGrant,
-        random: Option<SecretBytes>,
+        random: Option<&SecretBytes>,
     ) -> Result<(), Refusal> {
         let VolumeAction::Format { entropy, on_foreign_disk, grant } = &volume.action else {
             return Err(Refusal::new(Code::NodeInternal, "no grant to format"));

@@ -94,9 +94,9 @@ fn what_is_wrong_is_named_with_its_line() {
         ("serial = \"ccnode-root\"", "", "[disk] needs serial or sysfs"),
         ("serial =", "sysfs = \"pci\"\nserial =", "[disk] needs serial or sysfs"),
         ("\"ccnode-root\"", "\"\"", "[disk] names no disk"),
-        ("\"root-source\"", "\"root\"", "two have the same label"),
-        ("root = \"root\"", "root = \"root\"\nswap = \"root\"", "two have the same label"),
-        ("root = \"root\"", "root = \"root\"\nswap = \"root-source\"", "two have the same label"),
+        ("\"root-source\"", "\"root\"", "[disk] names a label twice"),
+        ("root = \"root\"", "root = \"root\"\nswap = \"root\"", "[disk] names a label twice"),
+        ("root = \"root\"", "root = \"root\"\nswap = \"root-source\"", "[disk] names a label twice"),
         ("root = \"root\"", "root = \"root\"\nswap = \"\"", "[disk] has an empty label"),
         ("root = \"root\"", "root = \"\"", "[disk] has an empty label"),
         ("\"poweroff\"", "\"shell\"", "line 15: unknown variant `shell`"),
@@ -156,6 +156,42 @@ fn only_our_keys_of_the_command_line_are_read() {
         format!("ccnode.roothash={hash} ccnode.debug"),
     ] {
         assert_eq!(parse(&bad).unwrap_err().code(), Code::CmdlineMalformed, "{bad}");
+    }
+}
+
+#[test]
+fn volumes_for_data_are_those_that_the_command_line_names() {
+    let hash = "ab".repeat(32);
+    let line = |more: &str| Cmdline::parse(&format!("ccnode.roothash={hash} {more}"));
+    let of = |tables: &[&str]| {
+        let table = |text: &&str| {
+            let [name, label, mount] = text.split(' ').collect::<Vec<_>>()[..] else { panic!("three words") };
+            format!("[[disk.data]]\nname = \"{name}\"\nlabel = \"{label}\"\nmount = \"{mount}\"\n")
+        };
+        Config::parse(&format!("{GOOD}\n{}", tables.iter().map(table).collect::<String>()))
+    };
+    let two = of(&["work w /srv/work", "logs l /srv/logs"]).unwrap();
+    two.takes(&line("ccnode.data=logs,work").unwrap()).unwrap();
+    for other in ["", "ccnode.data=logs", "ccnode.data=logs,other"] {
+        assert_eq!(two.takes(&line(other).unwrap()).unwrap_err().code(), Code::CmdlineMalformed, "{other}");
+    }
+    for bad in ["ccnode.data=", "ccnode.data=b,a", "ccnode.data=a ccnode.data=a", "ccnode.data"] {
+        assert_eq!(line(bad).unwrap_err().code(), Code::CmdlineMalformed, "{bad}");
+    }
+    for (tables, want) in [
+        (vec!["a a /a", "a b /b"], "a name twice"),
+        (vec!["a a /a", "b a /b"], "a label twice"),
+        (vec!["a root /a"], "a label twice"),
+        (vec!["a a a"], "an absolute path"),
+        (vec!["a a /"], "an absolute path"),
+        (vec!["a a /b/../a"], "an absolute path"),
+        (vec!["a a /run/a"], "an absolute path"),
+        (vec!["a a /a", "b b /a/b"], "one is in the other"),
+        (vec!["a a /a", "b b /a"], "one is in the other"),
+        (vec!["A a /a"], "a volume's name is"),
+    ] {
+        let error = of(&tables).unwrap_err();
+        assert!(error.contains(want), "{tables:?}: {error}");
     }
 }
 

@@ -1,7 +1,7 @@
 //! The rows of a store, as the decisions see them.
 
 use ccnode_appraise::HardwarePolicy;
-use ccnode_evidence::{Code, EvidenceKind, Layout, Nonce, Sha256Digest};
+use ccnode_evidence::{Code, DataName, EvidenceKind, Layout, Nonce, Sha256Digest};
 use ccnode_protocol::admin::{
     AllowOnce, Counters, HardwareRecord, NodeState, OnUnknown, Pinned, ProposalAction, RefusalRecord,
     RotationState, Rule, TrustLevel, VolumeRecord, VolumeState,
@@ -180,6 +180,9 @@ pub struct SessionVerdict {
     /// How the attested image keeps its root.
     #[serde(default)]
     pub layout: Layout,
+    /// Volumes for data that the attested image has.
+    #[serde(default)]
+    pub data: Vec<DataName>,
     /// Digest of the bound certificate request.
     pub csr: Option<Sha256Digest>,
     /// What of the pool's demands the hardware was judged by, see [`crate::enrol::judged_by`]; absent in sessions of before it was kept,

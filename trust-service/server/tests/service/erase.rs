@@ -11,7 +11,7 @@ use ccnode_testkit::{Boot, Seat};
 use std::path::Path;
 
 /// Files of the folder that hold these bytes.
-fn holders(dir: &Path, bytes: &[u8]) -> Vec<String> {
+pub(crate) fn holders(dir: &Path, bytes: &[u8]) -> Vec<String> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
@@ -25,7 +25,7 @@ fn holders(dir: &Path, bytes: &[u8]) -> Vec<String> {
 }
 
 /// All that holds a node's keys, sealed.
-async fn sealed(trust: &Trust, name: &NodeName) -> Vec<Vec<u8>> {
+pub(crate) async fn sealed(trust: &Trust, name: &NodeName) -> Vec<Vec<u8>> {
     let mut tx = trust.service().store.read().await.unwrap();
     let node = tx.node_named(name).await.unwrap().unwrap();
     let mut all: Vec<Vec<u8>> = tx
@@ -44,7 +44,7 @@ async fn sealed(trust: &Trust, name: &NodeName) -> Vec<Vec<u8>> {
     all
 }
 
-async fn row(trust: &Trust, action: &str) -> (AuditRow, Vec<DestroyedKey>) {
+pub(crate) async fn row(trust: &Trust, action: &str) -> (AuditRow, Vec<DestroyedKey>) {
     let rows: Vec<AuditRow> = trust.admin().get(admin::AUDIT).await;
     let row = rows.into_iter().find(|row| row.action == action).unwrap();
     let keys = serde_json::from_value(row.detail[erase::MEMBER].clone()).unwrap();

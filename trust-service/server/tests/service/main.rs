@@ -20,6 +20,8 @@ mod client;
 #[cfg(test)]
 mod collateral;
 #[cfg(test)]
+mod data;
+#[cfg(test)]
 mod erase;
 #[cfg(test)]
 mod fixture;

@@ -14,12 +14,12 @@ use ccnode_testkit::{Boot, MakerCa, Seat, SoftTpm};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-fn rebind(from: &NodeName, to: &NodeName) -> ProposalAction {
+pub(crate) fn rebind(from: &NodeName, to: &NodeName) -> ProposalAction {
     ProposalAction::Rebind { from: from.clone(), to: to.clone() }
 }
 
 /// Edits what the pool does with TPMs that it does not know.
-async fn unknown(trust: &Trust, on_unknown: OnUnknown) {
+pub(crate) async fn unknown(trust: &Trust, on_unknown: OnUnknown) {
     let edit = PoolEdit { on_unknown: Some(on_unknown), ..PoolEdit::default() };
     let _: Pool =
         trust.admin().call(Method::PATCH, &admin::path(admin::POOL, &[&POOL]), &edit).await.unwrap();
