@@ -20,8 +20,6 @@ mod client;
 #[cfg(test)]
 mod collateral;
 #[cfg(test)]
-mod data;
-#[cfg(test)]
 mod erase;
 #[cfg(test)]
 mod fixture;
@@ -63,6 +61,8 @@ mod proposals;
 mod races;
 #[cfg(test)]
 mod rebind;
+#[cfg(test)]
+mod recovery;
 #[cfg(test)]
 mod refusals;
 #[cfg(test)]
