@@ -34,7 +34,6 @@
 mod attest;
 mod cap;
 mod content;
-mod data;
 mod discover;
 mod ephemeral;
 mod first;
