@@ -34,6 +34,7 @@
 mod attest;
 mod cap;
 mod content;
+mod data;
 mod discover;
 mod ephemeral;
 mod first;

@@ -1,15 +1,16 @@
 //! What the image measured for us to obey: `/etc/ccnode/node.toml`, the pinned CAs, and our kernel command line keys.
 
 mod cmdline;
+mod data;
 mod stock;
 
 pub use cmdline::Cmdline;
+pub use data::Data;
 pub use stock::{NotEnough, RUN, Requirement, Stock, StockFile, StockPlan, Wanted};
 
 use crate::refusal::Coded;
-use ccnode_evidence::{Code, LAYOUT_KEY, Layout};
+use ccnode_evidence::{Code, DATA_KEY, LAYOUT_KEY, Layout};
 use ccnode_protocol::PoolName;
-use ccnode_protocol::recovery::Custodians;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use std::collections::BTreeSet;
@@ -84,8 +85,6 @@ pub struct Config {
     pub init_data: InitDataRule,
     /// What of it is followed.
     pub hints: BTreeSet<Hint>,
-    /// Who recovers the volumes that this node makes; nobody where the table is absent.
-    pub recovery: Option<Custodians>,
 }
 
 /// A kind of hint that init-data may hold.
@@ -155,8 +154,6 @@ struct Wire {
     init_data: InitDataRule,
     #[serde(default)]
     hints: BTreeSet<Hint>,
-    #[serde(default)]
-    recovery: Option<Custodians>,
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -226,6 +223,17 @@ pub struct Disk {
     /// Label of the partition that memory is swapped to, under a key of each boot's own; no swap without it.
     #[serde(default)]
     pub swap: Option<String>,
+    /// Volumes for data.
+    #[serde(default)]
+    pub data: Vec<Data>,
+}
+
+impl Disk {
+    /// Every label, the root's first.
+    pub fn labels(&self) -> impl Iterator<Item = &String> {
+        let data = self.data.iter().map(|data| &data.label);
+        [Some(&self.root), self.source.as_ref(), self.swap.as_ref()].into_iter().flatten().chain(data)
+    }
 }
 
 /// `[refusal]`.
@@ -280,20 +288,20 @@ impl Config {
             format!("line {line}: {}", e.message())
         })?;
         let Wire { service, network, disk, .. } = &wire;
-        let twice =
-            disk.swap.is_some() && [Some(&disk.root), disk.source.as_ref()].contains(&disk.swap.as_ref());
-        let same = disk.source.as_ref() == Some(&disk.root) || twice;
-        let empty = [Some(&disk.root), disk.source.as_ref(), disk.swap.as_ref()];
-        let empty = empty.into_iter().flatten().any(String::is_empty);
+        let labels: BTreeSet<_> = disk.labels().collect();
+        let same = labels.len() != disk.labels().count();
+        let empty = disk.labels().any(String::is_empty);
+        if let Some(rule) = data::check(&disk.data) {
+            return Err(rule.to_owned());
+        }
         let rules = [
             (service.ca.is_empty(), "[service] ca is empty"),
-            (wire.stock.is_some() && disk.swap.is_some(), "[disk] swap is for mode = \"ccnode/1\""),
             (
-                wire.stock.is_some() && wire.recovery.is_some(),
-                "[recovery] is for mode = \"ccnode/1\": stock mode makes no volume",
+                wire.stock.is_some() && (disk.swap.is_some() || !disk.data.is_empty()),
+                "[disk] swap and data are for mode = \"ccnode/1\"",
             ),
             (disk.serial.is_some() == disk.sysfs.is_some(), "[disk] needs serial or sysfs, and not both"),
-            (same, "[disk] root, source and swap: two have the same label"),
+            (same, "[disk] names a label twice"),
             (empty, "[disk] has an empty label"),
             (disk.serial.as_deref() == Some("") || disk.sysfs.as_deref() == Some(""), "[disk] names no disk"),
             (network.gateway.is_some() && network.address.is_none(), "[network] gateway needs address"),
@@ -333,20 +341,22 @@ impl Config {
             handover: wire.handover,
             init_data: wire.init_data,
             hints: wire.hints,
-            recovery: wire.recovery,
         })
     }
 
-    /// Refuses a layout that this mode has not: a stock session opens a root that is there, and makes none. And where nothing persists,
-    /// custodians would have nothing to recover.
-    pub fn takes(&self, layout: Layout) -> Result<(), ConfigError> {
-        match (&self.mode, &self.recovery) {
-            (Mode::Stock(_), _) if layout != Layout::LuksRoot => {
+    /// Refuses a command line that declares what this mode has not, or other volumes than are configured: a stock session opens a root
+    /// that is there, and makes none.
+    pub fn takes(&self, cmdline: &Cmdline) -> Result<(), ConfigError> {
+        let mut names: Vec<_> = self.disk.data.iter().map(|data| &data.name).collect();
+        names.sort();
+        if !names.into_iter().eq(&cmdline.data) {
+            return Err(ConfigError::Cmdline(format!("{DATA_KEY}= and [disk] data name other volumes")));
+        }
+        match self.mode {
+            Mode::Stock(_) if cmdline.layout != Layout::LuksRoot => {
+                let layout = cmdline.layout;
                 Err(ConfigError::Cmdline(format!("{LAYOUT_KEY}={layout} is for mode = \"ccnode/1\"")))
             }
-            (_, Some(_)) if layout == Layout::Ephemeral => Err(ConfigError::Cmdline(format!(
-                "{LAYOUT_KEY}={layout} keeps nothing, and [recovery] names who recovers it"
-            ))),
             _ => Ok(()),
         }
     }

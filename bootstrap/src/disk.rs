@@ -97,7 +97,7 @@ impl Default for Places {
 }
 
 /// The partitions of this node.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Partitions {
     /// LUKS2, or yet to be.
     pub root: PathBuf,
@@ -107,6 +107,8 @@ pub struct Partitions {
     pub source: Option<PathBuf>,
     /// Where memory is swapped to, and its bytes, where the configuration names it.
     pub swap: Option<(PathBuf, u64)>,
+    /// Volumes for data with their bytes, in the configuration's order.
+    pub data: Vec<(PathBuf, u64)>,
 }
 
 impl Partitions {
@@ -137,15 +139,18 @@ impl Places {
         let root = one(disk, &table, &config.root)?;
         let source = config.source.as_ref().map(|label| one(disk, &table, label)).transpose()?;
         let swap = config.swap.as_ref().map(|label| one(disk, &table, label)).transpose()?;
-        let labels = [Some(&config.root), config.source.as_ref(), config.swap.as_ref()];
-        let labels: Vec<&String> = labels.into_iter().flatten().collect();
+        let data = config.data.iter().map(|data| one(disk, &table, &data.label));
+        let data: Vec<&Partition> = data.collect::<Result<_, _>>()?;
+        let labels: Vec<&String> = config.labels().collect();
         for other in disks.iter().filter(|other| other.name != disk.name) {
             self.refuse_twins(other, disk, &labels)?;
         }
         let (root_path, root_len) = (self.node(disk, root)?, root.len);
         let source = source.map(|source| self.node(disk, source)).transpose()?;
         let swap = swap.map(|swap| Ok::<_, DiskError>((self.node(disk, swap)?, swap.len))).transpose()?;
-        Ok(Partitions { root: root_path, root_len, source, swap })
+        let data = data.into_iter().map(|data| Ok((self.node(disk, data)?, data.len)));
+        let data = data.collect::<Result<_, DiskError>>()?;
+        Ok(Partitions { root: root_path, root_len, source, swap, data })
     }
 
     /// Waits until the named disk is there with its partitions; device-node events come by inotify, nothing is polled.

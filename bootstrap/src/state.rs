@@ -119,6 +119,19 @@ pub fn mount_root(device: &Path, at: &Path) -> Result<(), StateError> {
         .map_err(|e| failed("/tmp of the root")(e.into()))
 }
 
+/// Mounts the volume for data on `device` at `at`, a folder that is made where it is missing, and that no symbolic link is on the way to:
+/// it could lead out of the root.
+pub fn mount_data(device: &Path, at: &Path) -> Result<(), StateError> {
+    let failed = |source| StateError::Mount { what: "a volume for data", source };
+    let is = fs::create_dir_all(at).and_then(|()| fs::canonicalize(at)).map_err(failed)?;
+    if is != at {
+        let text = format!("{} is {}: a symbolic link is on the way", at.display(), is.display());
+        return Err(failed(io::Error::other(text)));
+    }
+    let (none, flags): (Option<&str>, _) = (None, MsFlags::MS_NOSUID | MsFlags::MS_NODEV);
+    mount(Some(device), at, Some("ext4"), flags, none).map_err(|e| failed(e.into()))
+}
+
 /// Moves what is mounted at `from` to `to`.
 pub fn move_mount(from: &Path, to: &Path) -> Result<(), StateError> {
     let none: Option<&str> = None;
@@ -179,6 +192,11 @@ mod tests {
         assert_eq!(populate(&file, dir.path(), || ()).unwrap_err().code(), Code::DiskFailed);
         let at = dir.path().join("at");
         assert_eq!(mount_root(&file, &at).unwrap_err().code(), Code::RootUnusable);
+        assert_eq!(mount_data(&file, &at).unwrap_err().code(), Code::RootUnusable);
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(&at, &link).unwrap();
+        let error = mount_data(&file, &link.join("data")).unwrap_err();
+        assert!(error.to_string().contains("symbolic link") && error.code() == Code::RootUnusable, "{error}");
         assert_eq!(move_mount(&at, &file).unwrap_err().code(), Code::RootUnusable);
     }
 }

@@ -144,6 +144,7 @@ fn image() -> Vec<u8> {
         cmdline,
         verity_hash: Sha256Digest::ZERO,
         layout: Layout::default(),
+        data: Vec::new(),
     })
 }
 

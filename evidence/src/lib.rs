@@ -3,6 +3,7 @@
 //! Bottom layer: no I/O, no C, no clock. Both ends of the protocol and every tool speak in these types.
 
 pub mod codes;
+mod data;
 mod digest;
 mod encoding;
 mod kind;
@@ -17,6 +18,7 @@ mod tuple;
 mod wire;
 
 pub use codes::Code;
+pub use data::{DATA_KEY, DATA_VOLUMES, DataName, NoDataName};
 pub use digest::{DigestParseError, HashAlg, Sha256Digest};
 pub use encoding::{Base64Std, Base64Url, Base64UrlPadded, Hex};
 pub use kind::{EvidenceKind, UnknownKind};

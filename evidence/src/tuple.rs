@@ -1,6 +1,6 @@
 //! Reference tuples: what a platform's firmware and what an image measure, each matched whole.
 
-use crate::{Layout, PcrIndex, PcrValues, Sha256Digest};
+use crate::{DataName, Layout, PcrIndex, PcrValues, Sha256Digest};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::collections::BTreeMap;
 
@@ -60,6 +60,9 @@ pub struct ImageTuple {
     /// How a node keeps its root, as the command line declares it; absent where that is a LUKS root.
     #[serde(default, skip_serializing_if = "Layout::is_default")]
     pub layout: Layout,
+    /// Volumes for data beside the root, as the command line declares them; absent where there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub data: Vec<DataName>,
 }
 
 /// Why a tuple is not one.
@@ -82,6 +85,9 @@ pub enum TupleError {
     /// The command line declares another layout, or none that there is.
     #[error("the tuple's layout is {0}, and its command line declares another")]
     Layout(Layout),
+    /// The command line declares other volumes for data.
+    #[error("the tuple's volumes for data are not those that its command line declares")]
+    Data,
     /// The events do not replay to the value that stands beside them.
     #[error("PCR {pcr}: the tuple's events replay to {replayed}, its value is {value}")]
     Replay {
@@ -125,6 +131,9 @@ impl ImageTuple {
     pub fn check(&self) -> Result<(), TupleError> {
         if Layout::declared(&self.cmdline) != Some(self.layout) {
             return Err(TupleError::Layout(self.layout));
+        }
+        if DataName::declared(&self.cmdline).as_ref() != Some(&self.data) {
+            return Err(TupleError::Data);
         }
         check("image", IMAGE_PCRS, &self.pcrs, &self.events, 0)
     }
@@ -198,6 +207,7 @@ mod tests {
             cmdline: String::new(),
             verity_hash: Sha256Digest::ZERO,
             layout: Layout::default(),
+            data: Vec::new(),
         }
     }
 
@@ -243,6 +253,22 @@ mod tests {
         ] {
             let error = declared(layout, cmdline).check().unwrap_err();
             assert!(matches!(error, TupleError::Layout(of) if of == layout), "{cmdline}");
+        }
+    }
+
+    #[test]
+    fn volumes_for_data_are_what_the_command_line_declares() {
+        let of = |cmdline: &str, data: &[&str]| ImageTuple {
+            cmdline: cmdline.into(),
+            data: data.iter().map(|name| name.parse().unwrap()).collect(),
+            ..image()
+        };
+        let good = of("ccnode.data=logs,work", &["logs", "work"]);
+        let text = serde_json::to_string(&good).unwrap();
+        assert_eq!(ImageTuple::from_json(text.as_bytes()).unwrap(), good);
+        assert!(!serde_json::to_string(&image()).unwrap().contains("\"data\""));
+        for bad in [of("quiet", &["logs"]), of("ccnode.data=logs", &[]), of("ccnode.data=logs", &["work"])] {
+            assert!(matches!(bad.check(), Err(TupleError::Data)), "{bad:?}");
         }
     }
 

@@ -192,12 +192,12 @@ pub fn build(
         step(progress, "root file system under dm-verity", || root_source(&recipe, &base, &context))?;
 
     let build_time = inputs.epoch.unwrap_or(kernel.date.max(certificates.newest));
-    let empty = match recipe.layout {
-        Layout::LuksRoot | Layout::Ephemeral => None,
-        Layout::VerityRoot => {
-            let work = cache.work().map_err(at(&inputs.cache))?;
-            Some(empty::make(work.path(), context.epoch).map_err(BuildError::Empty)?)
-        }
+    let copied = recipe.layout != Layout::VerityRoot;
+    let empty = if copied && recipe.data.is_empty() {
+        None
+    } else {
+        let work = cache.work().map_err(at(&inputs.cache))?;
+        Some(empty::make(work.path(), context.epoch).map_err(BuildError::Empty)?)
     };
     let contents = Contents {
         init: &inputs.init,
@@ -210,7 +210,7 @@ pub fn build(
     let initramfs = step(progress, "initramfs", || Packed::make(&contents, &cache))?;
     let uki_bytes = step(progress, "unified kernel image", || {
         let mut uki = Uki::new(&kernel.stub).map_err(BuildError::Uki)?;
-        let cmdline = cmdline::whole(&recipe.kernel.cmdline, &source.root_hash, recipe.layout);
+        let cmdline = cmdline::whole(&recipe.kernel.cmdline, &source.root_hash, recipe.layout, &recipe.data);
         uki.set(".osrel", os_release(&recipe).into_bytes());
         uki.set(".cmdline", cmdline.into_bytes());
         uki.set(".linux", kernel.image.clone());
@@ -222,13 +222,13 @@ pub fn build(
 
     let disk = out.join("disk.img");
     step(progress, "disk image", || {
-        let content = if empty.is_some() { EMPTY_MIB } else { source.mib };
-        let fitted = disk::Sizes::fit(recipe.disk, uki_bytes.len() as u64, &source, content)
-            .map_err(BuildError::Disk)?;
+        let content = if copied { source.mib } else { EMPTY_MIB };
+        let fitted =
+            disk::Sizes::fit(&recipe, uki_bytes.len() as u64, &source, content).map_err(BuildError::Disk)?;
         let seed = Key::new("disk/1").with("uki", &uki_bytes).with("hash", &source.root_hash.0).digest();
         let work = cache.work().map_err(at(&inputs.cache))?;
         let fresh = out.join("disk.img.new");
-        disk::write(&fresh, work.path(), &seed.0, fitted, &uki, &source, context.epoch)
+        disk::write(&fresh, work.path(), &seed.0, &fitted, &uki, &source, context.epoch)
             .map_err(BuildError::Disk)?;
         fs::rename(&fresh, &disk).map_err(at(&disk))
     })?;

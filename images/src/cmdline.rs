@@ -1,6 +1,7 @@
 //! The rules for a recipe's kernel command line: what it must hold, and what it must not.
 
-use ccnode_evidence::{LAYOUT_KEY, Layout, Sha256Digest};
+use crate::recipe::DataVolume;
+use ccnode_evidence::{DATA_KEY, LAYOUT_KEY, Layout, Sha256Digest};
 
 /// What each image's command line holds, with the reason that an error gives.
 pub const REQUIRED: [(&str, &str); 9] = [
@@ -39,12 +40,14 @@ const FORBIDDEN: [(&str, &str); 13] = [
 pub const ROOT_HASH: &str = "ccnode.roothash";
 
 /// The whole command line: a recipe's checked one, and what the builder declares.
-pub(crate) fn whole(checked: &str, root_hash: &Sha256Digest, layout: Layout) -> String {
+pub(crate) fn whole(checked: &str, root_hash: &Sha256Digest, layout: Layout, data: &[DataVolume]) -> String {
+    let names = data.iter().map(|data| data.name.as_str()).collect::<Vec<_>>().join(",");
+    let data = if names.is_empty() { names } else { format!(" {DATA_KEY}={names}") };
     let declared = match layout.is_default() {
         true => String::new(),
         false => format!(" {LAYOUT_KEY}={layout}"),
     };
-    format!("{checked} {ROOT_HASH}={root_hash}{declared}")
+    format!("{checked} {ROOT_HASH}={root_hash}{declared}{data}")
 }
 
 /// Why a command line is refused.
@@ -136,10 +139,13 @@ mod tests {
 
     #[test]
     fn the_builder_declares_root_and_layout() {
-        let whole = |layout| whole("quiet", &Sha256Digest::ZERO, layout);
+        let whole = |layout| whole("quiet", &Sha256Digest::ZERO, layout, &[]);
         let hash = "00".repeat(32);
         assert_eq!(whole(Layout::LuksRoot), format!("quiet ccnode.roothash={hash}"));
         assert_eq!(whole(Layout::Ephemeral), format!("quiet ccnode.roothash={hash} ccnode.layout=ephemeral"));
+        let volume = |name: &str| DataVolume { name: name.parse().unwrap(), label: String::new(), mib: 1 };
+        let data = super::whole("quiet", &Sha256Digest::ZERO, Layout::LuksRoot, &["a", "b"].map(volume));
+        assert_eq!(data, format!("quiet ccnode.roothash={hash} ccnode.data=a,b"));
     }
 
     #[test]

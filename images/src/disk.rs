@@ -1,6 +1,8 @@
 //! The disk image: ESP with the UKI, root source, and a root partition that carries the blank mark.
 
+use crate::empty::EMPTY_MIB;
 use crate::gpt::{self, MIB, Partition};
+use crate::recipe::{DataVolume, Recipe};
 use crate::source::Source;
 use crate::tool::{Tool, ToolError};
 use ccnode_luks_header::mark;
@@ -33,7 +35,7 @@ pub enum DiskError {
     /// A partition of the recipe is too small.
     #[error("[disk] {field} = {mib}M is too small: this image needs {needed}M")]
     TooSmall {
-        /// "esp", "root" or "swap".
+        /// "esp", "root", "swap" or "data".
         field: &'static str,
         /// What the recipe says.
         mib: u64,
@@ -43,22 +45,19 @@ pub enum DiskError {
 }
 
 /// Sizes of the partitions in MiB, checked against what goes in.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Sizes {
     esp: u64,
     source: u64,
     root: u64,
     swap: Option<u64>,
+    data: Vec<DataVolume>,
 }
 
 impl Sizes {
     /// Fits the partitions around a UKI of `uki` bytes, a root source, and a volume that begins with `content` MiB.
-    pub(crate) fn fit(
-        wanted: crate::recipe::Disk,
-        uki: u64,
-        source: &Source,
-        content: u64,
-    ) -> Result<Self, DiskError> {
+    pub(crate) fn fit(recipe: &Recipe, uki: u64, source: &Source, content: u64) -> Result<Self, DiskError> {
+        let wanted = recipe.disk;
         let fit = |field, wanted: Option<u64>, needed: u64, open: u64| match wanted {
             Some(mib) if mib < needed => Err(DiskError::TooSmall { field, mib, needed }),
             Some(mib) => Ok(mib),
@@ -70,7 +69,10 @@ impl Sizes {
         let root = fit("root", wanted.root, content + 1, source.mib * 2)?;
         // The room for a header that is never there, then pages.
         let swap = wanted.swap.map(|mib| fit("swap", Some(mib), 2, mib)).transpose()?;
-        Ok(Self { esp, source: source.mib, root, swap })
+        for data in &recipe.data {
+            fit("data", Some(data.mib), EMPTY_MIB + 1, data.mib)?;
+        }
+        Ok(Self { esp, source: source.mib, root, swap, data: recipe.data.clone() })
     }
 }
 
@@ -79,7 +81,7 @@ pub(crate) fn write(
     path: &Path,
     work: &Path,
     seed: &[u8],
-    sizes: Sizes,
+    sizes: &Sizes,
     uki: &Path,
     source: &Source,
     epoch: u64,
@@ -91,6 +93,8 @@ pub(crate) fn write(
     ];
     // Of a type that nobody swaps to but who knows better.
     partitions.extend(sizes.swap.map(|mib| Partition { label: "swap", kind: gpt::TYPE_LUKS, mib }));
+    let data = sizes.data.iter();
+    partitions.extend(data.map(|data| Partition { label: &data.label, kind: gpt::TYPE_LUKS, mib: data.mib }));
     let table = gpt::lay_out(seed, &partitions);
     let esp = work.join("esp");
     make_esp(&esp, seed, sizes.esp, uki, epoch)?;
@@ -157,20 +161,33 @@ mod tests {
         Source { path, mib, root_hash: Sha256Digest::ZERO }
     }
 
+    fn volume(mib: u64) -> DataVolume {
+        DataVolume { name: "logs".parse().unwrap(), label: "l".into(), mib }
+    }
+
+    fn recipe(disk: Disk, data: u64) -> Recipe {
+        let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/recipes/debian-12-worker");
+        Recipe { disk, data: vec![volume(data)], ..Recipe::read(Path::new(shipped)).unwrap() }
+    }
+
     #[test]
     fn partitions_hold_what_goes_in() {
         let dir = tempfile::tempdir().unwrap();
         let source = source(dir.path(), 10);
         let uki = dir.path().join("uki.efi");
         fs::write(&uki, vec![0xcc; 3 << 20]).unwrap();
-        let sizes =
-            Sizes::fit(Disk { esp: None, root: Some(11), swap: Some(2) }, 3 << 20, &source, source.mib)
-                .unwrap();
-        assert_eq!(sizes, Sizes { esp: 40, source: 10, root: 11, swap: Some(2) });
+        let sizes = Sizes::fit(
+            &recipe(Disk { esp: None, root: Some(11), swap: Some(2) }, 33),
+            3 << 20,
+            &source,
+            source.mib,
+        )
+        .unwrap();
+        assert_eq!(sizes, Sizes { esp: 40, source: 10, root: 11, swap: Some(2), data: vec![volume(33)] });
         let mut images = Vec::new();
         for name in ["a", "b"] {
             let path = dir.path().join(name);
-            write(&path, dir.path(), b"seed", sizes, &uki, &source, 1_700_000_000).unwrap();
+            write(&path, dir.path(), b"seed", &sizes, &uki, &source, 1_700_000_000).unwrap();
             images.push(fs::read(path).unwrap());
             std::thread::sleep(std::time::Duration::from_millis(2100)); // FAT counts in two seconds
         }
@@ -178,7 +195,7 @@ mod tests {
         let disk = &images[0];
         let at = |mib: u64| (mib * MIB) as usize;
         assert_eq!(&disk[at(41) + 8192..][..4], b"data");
-        for partition in [at(51), at(62)] {
+        for partition in [at(51), at(62), at(64)] {
             let page: &[u8; mark::LEN] = disk[partition + MARK_OFFSET as usize..].first_chunk().unwrap();
             assert_eq!(mark::Mark::read(page), Some(mark::Mark::Blank));
         }
@@ -193,10 +210,13 @@ mod tests {
     fn too_small_partitions_say_what_is_needed() {
         let dir = tempfile::tempdir().unwrap();
         let source = source(dir.path(), 10);
-        let fit = |esp, root| {
-            Sizes::fit(Disk { esp, root, swap: None }, 60 << 20, &source, source.mib).unwrap_err().to_string()
+        let fit = |esp, root, data| {
+            Sizes::fit(&recipe(Disk { esp, root, swap: None }, data), 60 << 20, &source, source.mib)
+                .unwrap_err()
+                .to_string()
         };
-        assert_eq!(fit(Some(50), None), "[disk] esp = 50M is too small: this image needs 62M");
-        assert_eq!(fit(None, Some(10)), "[disk] root = 10M is too small: this image needs 11M");
+        assert_eq!(fit(Some(50), None, 33), "[disk] esp = 50M is too small: this image needs 62M");
+        assert_eq!(fit(None, Some(10), 33), "[disk] root = 10M is too small: this image needs 11M");
+        assert_eq!(fit(None, None, 32), "[disk] data = 32M is too small: this image needs 33M");
     }
 }

@@ -54,9 +54,9 @@ impl std::fmt::Display for Guid {
 
 /// A partition to lay out.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Partition {
+pub(crate) struct Partition<'a> {
     /// Its label, 36 characters at most.
-    pub(crate) label: &'static str,
+    pub(crate) label: &'a str,
     /// Its type.
     pub(crate) kind: Guid,
     /// Length in MiB, not zero.
@@ -77,7 +77,7 @@ pub(crate) struct Table {
 }
 
 /// Lays out partitions one behind the other from 1 MiB on. All GUIDs are derived from `seed`.
-pub(crate) fn lay_out(seed: &[u8], partitions: &[Partition]) -> Table {
+pub(crate) fn lay_out(seed: &[u8], partitions: &[Partition<'_>]) -> Table {
     let mut array = vec![0; (ENTRIES * ENTRY) as usize];
     let (mut at, mut offsets) = (MIB, Vec::new());
     for (partition, entry) in partitions.iter().zip(array.chunks_exact_mut(ENTRY as usize)) {
@@ -144,7 +144,7 @@ fn crc32(bytes: &[u8]) -> u32 {
 mod tests {
     use super::*;
 
-    fn parts() -> [Partition; 3] {
+    fn parts() -> [Partition<'static>; 3] {
         [
             Partition { label: "esp", kind: TYPE_ESP, mib: 4 },
             Partition { label: "root-source", kind: TYPE_DATA, mib: 2 },

@@ -4,7 +4,9 @@
 //! name and content of each section that it knows), the kernel's EFI stub (PCR 9: load options, then initrd).
 
 use crate::pe::{Pe, PeError};
-use ccnode_evidence::{IMAGE_PCRS, ImageTuple, Layout, PcrIndex, PcrValues, Sha256Digest, TupleEvent};
+use ccnode_evidence::{
+    DataName, IMAGE_PCRS, ImageTuple, Layout, PcrIndex, PcrValues, Sha256Digest, TupleEvent,
+};
 use ccnode_tpm_eventlog::event_type::{
     EV_EFI_ACTION, EV_EFI_BOOT_SERVICES_APPLICATION, EV_EVENT_TAG, EV_IPL, EV_SEPARATOR,
 };
@@ -41,6 +43,9 @@ pub enum MeasureError {
     /// The command line declares a layout that there is not, or two.
     #[error("the command line has `ccnode.layout=` with something that is no layout, or twice")]
     Layout,
+    /// The command line names volumes for data that can't be, or twice.
+    #[error("the command line has `ccnode.data=` with something else than names in order, or twice")]
+    Data,
     /// `.osrel` has no IMAGE_ID or IMAGE_VERSION.
     #[error("section .osrel has no {0}: the tuple would have no name")]
     Osrel(&'static str),
@@ -100,6 +105,7 @@ pub fn measure_uki(bytes: &[u8], secure_boot: SecureBoot) -> Result<ImageTuple, 
         events,
         verity_hash: root_hash(&cmdline)?,
         layout: Layout::declared(&cmdline).ok_or(MeasureError::Layout)?,
+        data: DataName::declared(&cmdline).ok_or(MeasureError::Data)?,
         cmdline,
     })
 }

@@ -144,6 +144,8 @@ fn each_refusal_is_named() {
     assert!(matches!(with(".cmdline", twice.as_bytes()), MeasureError::RootHash));
     let odd = format!("ccnode.roothash={ROOT_HASH} ccnode.layout=raid");
     assert!(matches!(with(".cmdline", odd.as_bytes()), MeasureError::Layout));
+    let odd = format!("ccnode.roothash={ROOT_HASH} ccnode.data=b,a");
+    assert!(matches!(with(".cmdline", odd.as_bytes()), MeasureError::Data));
     assert!(matches!(with(".osrel", b"ID=x\n"), MeasureError::Osrel("IMAGE_ID")));
     assert!(matches!(with(".osrel", b"IMAGE_ID=x\n"), MeasureError::Osrel("IMAGE_VERSION")));
     assert!(matches!(with(".pcrsig", b"{}"), MeasureError::Section(name) if name == ".pcrsig"));

@@ -1,7 +1,10 @@
 //! Recipes: what goes into a node image, read from TOML and checked before anything is built.
 
+mod data;
+
+pub use data::DataVolume;
+
 use crate::cmdline::{self, CmdlineError};
-use crate::recovery;
 use ccnode_evidence::Layout;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -26,6 +29,8 @@ pub struct Recipe {
     pub certificates: Vec<String>,
     /// Sizes of partitions.
     pub disk: Disk,
+    /// Volumes for data, by name.
+    pub data: Vec<DataVolume>,
     /// The virtual machine that the image is made for.
     pub platform: Platform,
 }
@@ -139,14 +144,6 @@ pub enum RecipeError {
         "node configuration {0}: init-data is allowed, and nothing would show it: add `qemu_fw_cfg` to kernel.modules of the recipe"
     )]
     InitData(PathBuf),
-    /// The node's configuration names custodians that it would refuse itself.
-    #[error("node configuration {path}: [recovery]: {why}")]
-    Recovery {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        why: String,
-    },
     /// The command line is refused.
     #[error(transparent)]
     Cmdline(CmdlineError),
@@ -257,6 +254,8 @@ struct RawDisk {
     esp: Option<String>,
     root: Option<String>,
     swap: Option<String>,
+    #[serde(default)]
+    data: BTreeMap<String, String>,
 }
 
 impl Raw {
@@ -283,13 +282,14 @@ impl Raw {
         let table = table(&config, &config_path)?;
         let certificates = certificates(&table, &config_path)?;
         init_data(&table, &self.kernel.modules, &config_path)?;
-        recovery::check(table.get("recovery"), self.layout)
-            .map_err(|why| RecipeError::Recovery { path: config_path.clone(), why })?;
         let stock = table.get("mode").and_then(|mode| mode.as_str()) == Some("stock");
         refuse_unless(!stock || self.layout.is_default(), "layout", self.layout.as_str(), ONLY_CCNODE)?;
         let label = table.get("disk").and_then(|disk| disk.get("swap")).and_then(|label| label.as_str());
         let goes = label == self.disk.swap.as_ref().map(|_| "swap");
         refuse_unless(goes, "disk.swap", self.disk.swap.as_deref().unwrap_or_default(), SWAP)?;
+        let data = data::volumes(&table, &self.disk.data)?;
+        let one_boot = self.layout == Layout::Ephemeral && !data.is_empty();
+        refuse_unless(!one_boot, "disk.data", "", "none where nothing of a node outlives its boot")?;
         let mut packages = self.root.packages;
         packages.sort();
         packages.dedup();
@@ -323,6 +323,7 @@ impl Raw {
                 root: size("disk.root", self.disk.root)?,
                 swap: size("disk.swap", self.disk.swap)?,
             },
+            data,
             platform: self.platform,
         })
     }

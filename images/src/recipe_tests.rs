@@ -71,6 +71,37 @@ fn layouts_are_for_nodes_that_make_their_roots() {
 }
 
 #[test]
+fn volumes_for_data_are_those_of_the_node() {
+    let read = |layout: &str, data: &str, sizes: &str| {
+        let dir = tempfile::tempdir().unwrap();
+        let text = fs::read_to_string(format!("{SHIPPED}/recipe.toml")).unwrap();
+        let text =
+            text.replace("\"luks-root\"", layout).replace("[disk]\n", &format!("[disk]\ndata = {sizes}\n"));
+        fs::write(dir.path().join("recipe.toml"), text).unwrap();
+        let config = fs::read_to_string(format!("{SHIPPED}/node.toml")).unwrap();
+        fs::write(dir.path().join("node.toml"), format!("{config}\n{data}")).unwrap();
+        Recipe::read(dir.path())
+    };
+    let table =
+        |name: &str| format!("[[disk.data]]\nname = \"{name}\"\nlabel = \"l-{name}\"\nmount = \"/srv\"\n");
+    let two = [table("work"), table("logs")].concat();
+    let sizes = "{ work = \"1G\", logs = \"64M\" }";
+    let volumes = read("\"verity-root\"", &two, sizes).unwrap().data;
+    let of = |name: &str, mib| DataVolume { name: name.parse().unwrap(), label: format!("l-{name}"), mib };
+    assert_eq!(volumes, [of("logs", 64), of("work", 1024)]);
+    for (layout, data, sizes) in [
+        ("\"ephemeral\"", &two, sizes),
+        ("\"luks-root\"", &two, "{ work = \"1G\" }"),
+        ("\"luks-root\"", &table("work"), sizes),
+        ("\"luks-root\"", &[table("work"), table("work")].concat(), sizes),
+        ("\"luks-root\"", &table("Work"), "{ Work = \"1G\" }"),
+    ] {
+        let error = read(layout, data, sizes).unwrap_err();
+        assert!(matches!(error, RecipeError::Value { field: "disk.data", .. }), "{error}");
+    }
+}
+
+#[test]
 fn values_are_checked() {
     for (from, to, field) in [
         ("\"debian-12-worker\"", "\"a b\"", "name"),
@@ -85,6 +116,7 @@ fn values_are_checked() {
         ("root = \"640M\"", "root = \"640\"", "disk.root"),
         ("root = \"640M\"", "esp = \"0M\"", "disk.esp"),
         ("root = \"640M\"", "swap = \"64M\"", "disk.swap"),
+        ("root = \"640M\"", "data = { logs = \"64M\" }", "disk.data"),
         ("overlay = ", "files = [{ path = \"etc/x\", source = \"x\" }]\noverlay = ", "root.files.path"),
         ("overlay = ", "files = [{ path = \"/../x\", source = \"x\" }]\noverlay = ", "root.files.path"),
         (
@@ -151,17 +183,6 @@ fn init_data_that_is_allowed_can_be_seen() {
     with("ignored", "aesni-intel").unwrap();
     with("allowed", "qemu_fw_cfg").unwrap();
     with("allowed", "qemu-fw-cfg").unwrap();
-}
-
-#[test]
-fn custodians_are_looked_at_before_anything_is_built() {
-    let dir = tempfile::tempdir().unwrap();
-    fs::copy(format!("{SHIPPED}/recipe.toml"), dir.path().join("recipe.toml")).unwrap();
-    let config = "[service]\nca = [\"/etc/ccnode/a.pem\"]\n[recovery]\ncustodians = [\"x\"]\nthreshold = 2\n";
-    fs::write(dir.path().join("node.toml"), config).unwrap();
-    let error = Recipe::read(&dir.path().join("recipe.toml")).unwrap_err();
-    assert!(matches!(error, RecipeError::Recovery { .. }), "{error}");
-    assert!(error.to_string().contains("[recovery]: custodian 1: not a public key"), "{error}");
 }
 
 #[test]

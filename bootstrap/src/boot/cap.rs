@@ -8,7 +8,7 @@ use crate::prover::Hardware;
 use crate::refusal::Refusal;
 use ccnode_cvm::cap_digest;
 use ccnode_evidence::{Code, SecretBytes};
-use ccnode_protocol::grants::{RootGrant, VolumeAction};
+use ccnode_protocol::grants::{RootGrant, VolumeAction, VolumeGrant};
 use ccnode_tpm_device::DeviceHandle;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use std::time::Instant;
 /// No later evidence of this boot gets a key: disks may be opened.
 pub struct Capped {
     pub(super) attested: Attested,
-    /// The TPM's share of a volume key's randomness, where one is to be made and there is a TPM.
+    /// The TPM's share of the randomness of volume keys, where some are to be made and there is a TPM.
     pub(super) random: Option<SecretBytes>,
 }
 
@@ -96,10 +96,9 @@ impl Boot {
             return Err(Refusal::new(Code::ServiceGarbage, detail));
         }
         layout::fits(attested.cmdline.layout, attested.sent, &attested.outcome.grants.root)?;
-        let makes_key = match attested.outcome.grants.volume().map(|volume| &volume.action) {
-            Some(VolumeAction::Open { .. }) => false,
-            Some(VolumeAction::Format { .. }) | None => true,
-        };
+        let grants = &attested.outcome.grants;
+        let opens = |volume: &VolumeGrant| matches!(volume.action, VolumeAction::Open { .. });
+        let makes_key = grants.volume().is_none() || !grants.all_volumes().all(opens);
         let random = match &attested.device {
             Some(device) if makes_key && attested.sent.tpm => Some(self.tpm(device.random(32)).await?),
             _ => None,

@@ -1,6 +1,6 @@
 //! What a new volume is filled with, by the measured layout: a copy of the root source, or an empty file system with the image's /var.
 
-use super::unlock::{Root, name};
+use super::unlock::{Holds, Root, name};
 use super::{Boot, blocking};
 use crate::console::Step;
 use crate::handover::SYSROOT;
@@ -20,6 +20,8 @@ pub(super) enum Content {
     Root(OpenedVerity),
     /// An empty file system, and in it what the image has below /var.
     State(Template),
+    /// An empty file system.
+    Empty(Template),
 }
 
 impl Content {
@@ -27,7 +29,7 @@ impl Content {
     pub(super) fn len(&self) -> u64 {
         match self {
             Self::Root(source) => source.len(),
-            Self::State(template) => template.len(),
+            Self::State(template) | Self::Empty(template) => template.len(),
         }
     }
 }
@@ -40,7 +42,7 @@ impl Boot {
 
     /// The root source itself becomes the root: verified at each read, and never written.
     pub(super) async fn verified_root(&mut self, root: &Root) -> Result<(), Refusal> {
-        if root.layout != Layout::VerityRoot {
+        if !matches!(root.holds, Holds::Root(Layout::VerityRoot)) {
             return Ok(());
         }
         let device = self.source(root).await?.path();
@@ -51,10 +53,14 @@ impl Boot {
 
     /// Opens or reads what a new volume is to be filled with.
     pub(super) async fn content(&self, root: &Root) -> Result<Content, Refusal> {
-        match root.layout {
-            Layout::LuksRoot | Layout::Ephemeral => self.source(root).await.map(Content::Root),
-            Layout::VerityRoot => Ok(Content::State(blocking(|| state::template(Path::new(EMPTY))).await??)),
-        }
+        let make = match root.holds {
+            Holds::Root(Layout::LuksRoot | Layout::Ephemeral) => {
+                return self.source(root).await.map(Content::Root);
+            }
+            Holds::Root(Layout::VerityRoot) => Content::State,
+            Holds::Data(_) => Content::Empty,
+        };
+        Ok(make(blocking(|| state::template(Path::new(EMPTY))).await??))
     }
 
     /// Fills the volume, grows its file system, and leaves it mounted where it belongs.
@@ -71,16 +77,27 @@ impl Boot {
                 self.copy_root(root, &source, opened).await?;
                 // Growing tells of no progress, and takes its time on a large disk.
                 self.watchdog.progress();
-                self.mount(root.at(), opened).await?;
+                self.mount(root, opened).await?;
                 blocking(move || fill::grow(Path::new(SYSROOT), whole)).await??;
                 format!("{} MiB copied", source.len() >> 20)
+            }
+            Content::Empty(template) => {
+                let (device, at) = (opened.path(), root.at().to_owned());
+                blocking(move || state::write(&template, &device)).await??;
+                self.mount(root, opened).await?;
+                blocking(move || fill::grow(&at, whole)).await??;
+                "empty".to_owned()
             }
             Content::State(template) => {
                 let (device, to) = (opened.path(), root.at().to_owned());
                 blocking(move || state::write(&template, &device)).await??;
-                self.mount(Path::new(FILLED), opened).await?;
+                let device = opened.path();
                 // Before it is filled: it may be too small as it was carried.
-                blocking(move || fill::grow(Path::new(FILLED), whole)).await??;
+                let grown = blocking(move || {
+                    fill::mount_root(&device, Path::new(FILLED))?;
+                    fill::grow(Path::new(FILLED), whole)
+                });
+                grown.await??;
                 let watchdog = self.watchdog.clone();
                 let copied = blocking(move || {
                     let var = Path::new(SYSROOT).join(STATE);

@@ -107,7 +107,7 @@ impl Boot {
         let text = text.strip_suffix('\n').unwrap_or(&text).to_owned();
         let cmdline = Cmdline::parse(&text)?;
         self.console.set_json(cmdline.json);
-        config.takes(cmdline.layout)?;
+        config.takes(&cmdline)?;
         // The TPM works while modules load; where its own driver is a module, it comes after them.
         let early = Tcti::machine().is_ok().then(|| {
             tokio::task::spawn_blocking({

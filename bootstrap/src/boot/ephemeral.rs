@@ -16,12 +16,12 @@ impl Boot {
         config: &Config,
         root: &Root,
         entropy: &Secret<32>,
-        random: Option<SecretBytes>,
+        random: Option<&SecretBytes>,
     ) -> Result<(), Refusal> {
         let since = Instant::now();
         self.begin(Step::Format, Some(config));
         let content = self.content(root).await?;
-        let sources = ephemeral::sources(entropy, random.as_ref().map(|random| random.expose()))?;
+        let sources = ephemeral::sources(entropy, random.map(SecretBytes::expose))?;
         let (partitions, len) = (root.partitions.clone(), content.len());
         let made = blocking(move || {
             let usable = ephemeral::may_use(&partitions.root, partitions.root_len, len)?;

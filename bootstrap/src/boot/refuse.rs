@@ -1,6 +1,6 @@
 //! Refuse: capped, said, reported, wiped, over. No shell, no prompt, no way back.
 
-use super::{Boot, SLACK, swap};
+use super::{Boot, SLACK};
 use crate::console::Step;
 use crate::handover::SYSROOT;
 use crate::last;
@@ -13,6 +13,8 @@ use nix::mount::{MntFlags, umount2};
 use std::time::Duration;
 use tokio::time::timeout;
 
+/// Where the kernel's mapped devices are, whatever they are called.
+const MAPPED: &str = "/dev/mapper";
 /// A service that does not answer must not keep a refusal from its end.
 const REPORT: Duration = Duration::from_secs(2);
 
@@ -48,8 +50,8 @@ fn unmap() {
     for at in [FILLED, SYSROOT] {
         let _ = umount2(at, MntFlags::MNT_DETACH);
     }
-    for name in ["root", "root-source", swap::NAME] {
-        if let Ok(name) = name.parse::<Name>() {
+    for entry in std::fs::read_dir(MAPPED).into_iter().flatten().flatten() {
+        if let Ok(name) = entry.file_name().to_string_lossy().parse::<Name>() {
             // Of no effect on what is none.
             stop(&name.path());
             let _ = close(&name);

@@ -12,7 +12,7 @@ use crate::handover::SYSROOT;
 use crate::prover::{Hardware, Prover};
 use crate::refusal::Refusal;
 use crate::stock::{self, Released};
-use crate::unlock;
+use crate::{fill, unlock};
 use ccnode_attest_client::stock::{StockClient, StockSettings};
 use ccnode_evidence::Code;
 use ccnode_protocol::init_data::Proxy;
@@ -119,7 +119,8 @@ impl Boot {
         })
         .await??;
         let opened = self.measured(device.as_ref(), opened, opening).await?;
-        self.mount(Path::new(SYSROOT), &opened).await?;
+        let mapped = opened.path();
+        blocking(move || fill::mount_root(&mapped, Path::new(SYSROOT))).await??;
         self.done(Step::Unlock, since, "the root, by its form alone: nobody has its header on record");
         Ok(StockUnlocked { config, device, released })
     }

@@ -10,7 +10,7 @@ use ccnode_evidence::Secret;
 use std::time::Instant;
 
 /// The mapped device.
-pub(super) const NAME: &str = "swap";
+const NAME: &str = "swap";
 
 impl Boot {
     /// `service` is randomness of the service's, beside the kernel's and the TPM's. The key is no other boot's, so nothing measures it.

@@ -1,5 +1,6 @@
 //! Unlock: the root volume is opened, after it was made where the grant says so, and measured.
 
+use super::data::{Given, given};
 use super::{Attested, Boot, Capped, blocking, deadline, millis};
 use crate::config::{Config, DIR};
 use crate::console::{Step, now_ms};
@@ -7,18 +8,18 @@ use crate::disk::{Partitions, Places};
 use crate::handover::SYSROOT;
 use crate::provision::KubeletKey;
 use crate::refusal::Refusal;
-use crate::{fill, modules, rotation, unlock};
+use crate::{fill, modules, rotation, state, unlock};
 use ccnode_attest_client::{Client, ClientError, Outcome, Retry};
-use ccnode_evidence::{Code, Layout, PcrIndex, SecretBytes, Sha256Digest};
+use ccnode_evidence::{Code, DataName, Layout, PcrIndex, SecretBytes, Sha256Digest};
 use ccnode_luks_header::Expected;
 use ccnode_luks_header::verity::RootHash;
 use ccnode_luks_volume::{Name, Opened, UnlockKey};
 use ccnode_protocol::NodeName;
 use ccnode_protocol::grants::{
-    Certificate, CertificateRequest, Cluster, RootGrant, Rotation, VolumeAction, VolumeGrant,
+    Certificate, CertificateRequest, Cluster, Rotation, VolumeAction, VolumeGrant,
 };
 use ccnode_tpm_device::DeviceHandle;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::JoinHandle;
@@ -49,21 +50,33 @@ pub(super) struct Root {
     pub(super) name: Name,
     pub(super) device: Option<DeviceHandle>,
     pub(super) hash: RootHash,
-    pub(super) layout: Layout,
+    pub(super) holds: Holds,
+}
+
+/// What a volume is for.
+pub(super) enum Holds {
+    /// The root, or what of it changes.
+    Root(Layout),
+    /// Data, mounted there.
+    Data(PathBuf),
 }
 
 impl Root {
     /// Where the volume is mounted: all of the root, or what of it changes.
     pub(super) fn at(&self) -> &Path {
-        match self.layout {
-            Layout::LuksRoot | Layout::Ephemeral => Path::new(SYSROOT),
-            Layout::VerityRoot => Path::new(VAR),
+        match &self.holds {
+            Holds::Root(Layout::LuksRoot | Layout::Ephemeral) => Path::new(SYSROOT),
+            Holds::Root(Layout::VerityRoot) => Path::new(VAR),
+            Holds::Data(at) => at,
         }
     }
 
     /// What the volume is on record as filled from, where it is this image's.
     pub(super) fn populated_from(&self) -> Sha256Digest {
-        self.layout.populated_from(Sha256Digest(self.hash.0))
+        match self.holds {
+            Holds::Root(layout) => layout.populated_from(Sha256Digest(self.hash.0)),
+            Holds::Data(_) => DataName::populated_from(),
+        }
     }
 }
 
@@ -76,26 +89,30 @@ impl Boot {
         self.begin(Step::Unlock, Some(&config));
         let service = grants.certificate.secret.clone();
         let request = CertificateRequest {
-            grant: grants.certificate.id,
-            secret: grants.certificate.secret,
+            grant: grants.certificate.id.clone(),
+            secret: service.clone(),
             csr: csr.into(),
         };
         let certificate = ask(&client, request, &config);
+        let given = given(&config.disk.data, &grants)?;
         self.load_late().await?;
         let root = Root {
             partitions: Places::default().wait(&config.disk, deadline(&config)).await?,
             name: name("root")?,
             device: device.clone(),
             hash: cmdline.root_hash,
-            layout: cmdline.layout,
+            holds: Holds::Root(cmdline.layout),
         };
         self.verified_root(&root).await?;
-        match &grants.root {
-            RootGrant::Ephemeral { entropy } => {
-                self.ephemeral_root(&config, &root, entropy, random).await?;
-            }
-            RootGrant::Volume(volume) => {
-                self.volume(&config, &mut client, &root, volume, random).await?;
+        let data = root.data(&config.disk.data)?;
+        for (place, given) in std::iter::once(&root).chain(&data).zip(given) {
+            match given {
+                Given::Entropy(entropy) => {
+                    self.ephemeral_root(&config, place, entropy, random.as_ref()).await?;
+                }
+                Given::Volume(volume) => {
+                    self.volume(&config, &mut client, place, volume, random.as_ref()).await?;
+                }
             }
         }
         self.swap(&root, &service).await?;
@@ -103,31 +120,31 @@ impl Boot {
     }
 
     /// Opens the volume that is on record, or makes it.
-    async fn volume(
+    pub(super) async fn volume(
         &mut self,
         config: &Config,
         client: &mut Client,
         root: &Root,
         volume: &VolumeGrant,
-        random: Option<SecretBytes>,
+        random: Option<&SecretBytes>,
     ) -> Result<(), Refusal> {
         let since = Instant::now();
         match &volume.action {
             VolumeAction::Open { header_digest, populated_from, rotation } => {
                 if *populated_from != root.populated_from() {
-                    let (hash, layout) = (root.hash, root.layout);
+                    let wanted = root.populated_from();
                     let detail = format!(
-                        "the volume was filled from {populated_from}, this image is {hash}, layout {layout}"
+                        "volume {} was filled from {populated_from}, one of this image and its layout is from {wanted}",
+                        volume.id
                     );
                     return Err(Refusal::new(Code::PopulatedFromOther, detail));
                 }
                 let rotation = rotation.as_deref();
-                let (opened, header) =
-                    self.open_again(config, root, volume, *header_digest, rotation).await?;
+                let (opened, header) = self.open_again(root, volume, *header_digest, rotation).await?;
                 if let Some(rotation) = rotation {
                     self.rotate(config, client, root, volume, rotation, header).await?;
                 }
-                self.mount(root.at(), &opened).await?;
+                self.mount(root, &opened).await?;
                 self.done(Step::Unlock, since, "the volume as it is on record");
                 Ok(())
             }
@@ -145,22 +162,17 @@ impl Boot {
 
     async fn open_again(
         &mut self,
-        config: &Config,
         root: &Root,
         volume: &VolumeGrant,
         digest: Sha256Digest,
         rotation: Option<&Rotation>,
     ) -> Result<(Opened, Expected), Refusal> {
         let since = Instant::now();
-        let (path, custodians) = (root.partitions.root.clone(), config.recovery.clone());
+        let path = root.partitions.root.clone();
         let pending = rotation.and_then(|rotation| rotation.pending);
         let registered: Vec<_> = std::iter::once(digest).chain(pending).collect();
         let found = blocking(move || {
-            let found = unlock::read_header(
-                &unlock::open_partition(&path, false)?,
-                &registered,
-                custodians.as_ref(),
-            )?;
+            let found = unlock::read_header(&unlock::open_partition(&path, false)?, &registered)?;
             let mended = match found.mend() {
                 Some(_) => unlock::mend(&unlock::open_partition(&path, true)?, &found)?,
                 None => None,
@@ -210,9 +222,14 @@ impl Boot {
         Ok(opened)
     }
 
-    pub(super) async fn mount(&mut self, at: &Path, opened: &Opened) -> Result<(), Refusal> {
-        let (path, at) = (opened.path(), at.to_owned());
-        Ok(blocking(move || fill::mount_root(&path, &at)).await??)
+    /// Mounts it where it belongs.
+    pub(super) async fn mount(&mut self, root: &Root, opened: &Opened) -> Result<(), Refusal> {
+        let (path, at) = (opened.path(), root.at().to_owned());
+        match root.holds {
+            Holds::Root(_) => blocking(move || fill::mount_root(&path, &at)).await??,
+            Holds::Data(_) => blocking(move || state::mount_data(&path, &at)).await??,
+        }
+        Ok(())
     }
 }
 

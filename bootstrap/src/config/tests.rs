@@ -94,9 +94,9 @@ fn what_is_wrong_is_named_with_its_line() {
         ("serial = \"ccnode-root\"", "", "[disk] needs serial or sysfs"),
         ("serial =", "sysfs = \"pci\"\nserial =", "[disk] needs serial or sysfs"),
         ("\"ccnode-root\"", "\"\"", "[disk] names no disk"),
-        ("\"root-source\"", "\"root\"", "two have the same label"),
-        ("root = \"root\"", "root = \"root\"\nswap = \"root\"", "two have the same label"),
-        ("root = \"root\"", "root = \"root\"\nswap = \"root-source\"", "two have the same label"),
+        ("\"root-source\"", "\"root\"", "[disk] names a label twice"),
+        ("root = \"root\"", "root = \"root\"\nswap = \"root\"", "[disk] names a label twice"),
+        ("root = \"root\"", "root = \"root\"\nswap = \"root-source\"", "[disk] names a label twice"),
         ("root = \"root\"", "root = \"root\"\nswap = \"\"", "[disk] has an empty label"),
         ("root = \"root\"", "root = \"\"", "[disk] has an empty label"),
         ("\"poweroff\"", "\"shell\"", "line 15: unknown variant `shell`"),
@@ -106,34 +106,6 @@ fn what_is_wrong_is_named_with_its_line() {
         let error = with(old, new).unwrap_err();
         assert!(error.contains(want), "{new}: {error}");
     }
-}
-
-#[test]
-fn custodians_are_checked_like_all_else() {
-    let key = || ccnode_recovery::CustodianKey::generate().public_pem().unwrap();
-    let table = |keys: &[String], threshold: u8| {
-        let keys: Vec<_> = keys.iter().map(|key| format!("\"\"\"{key}\"\"\"")).collect();
-        format!("[recovery]\ncustodians = [{}]\nthreshold = {threshold}\n[refusal]", keys.join(", "))
-    };
-    let keys = [key(), key(), key()];
-    let config = with("[refusal]", &table(&keys, 2)).unwrap();
-    let custodians = config.recovery.clone().unwrap();
-    assert_eq!((custodians.all().len(), custodians.threshold()), (3, 2));
-    for layout in [Layout::LuksRoot, Layout::VerityRoot] {
-        config.takes(layout).unwrap();
-    }
-    assert_eq!(config.takes(Layout::Ephemeral).unwrap_err().code(), Code::CmdlineMalformed);
-    assert!(Config::parse(GOOD).unwrap().takes(Layout::Ephemeral).is_ok());
-    assert_eq!(Config::parse(GOOD).unwrap().recovery, None);
-    for (keys, threshold, want) in [
-        (&keys[..1], 2, "threshold 2 of 1 custodians"),
-        (&keys[..], 1, "threshold 1 of 3 custodians"),
-        (&["x".to_owned(), key()], 2, "custodian 1: not a public key of P-256"),
-    ] {
-        let error = with("[refusal]", &table(keys, threshold)).unwrap_err();
-        assert!(error.contains(want), "{error}");
-    }
-    assert!(with("[refusal]", "[recovery]\nthreshold = 2\n[refusal]").is_err());
 }
 
 #[test]
@@ -184,6 +156,42 @@ fn only_our_keys_of_the_command_line_are_read() {
         format!("ccnode.roothash={hash} ccnode.debug"),
     ] {
         assert_eq!(parse(&bad).unwrap_err().code(), Code::CmdlineMalformed, "{bad}");
+    }
+}
+
+#[test]
+fn volumes_for_data_are_those_that_the_command_line_names() {
+    let hash = "ab".repeat(32);
+    let line = |more: &str| Cmdline::parse(&format!("ccnode.roothash={hash} {more}"));
+    let of = |tables: &[&str]| {
+        let table = |text: &&str| {
+            let [name, label, mount] = text.split(' ').collect::<Vec<_>>()[..] else { panic!("three words") };
+            format!("[[disk.data]]\nname = \"{name}\"\nlabel = \"{label}\"\nmount = \"{mount}\"\n")
+        };
+        Config::parse(&format!("{GOOD}\n{}", tables.iter().map(table).collect::<String>()))
+    };
+    let two = of(&["work w /srv/work", "logs l /srv/logs"]).unwrap();
+    two.takes(&line("ccnode.data=logs,work").unwrap()).unwrap();
+    for other in ["", "ccnode.data=logs", "ccnode.data=logs,other"] {
+        assert_eq!(two.takes(&line(other).unwrap()).unwrap_err().code(), Code::CmdlineMalformed, "{other}");
+    }
+    for bad in ["ccnode.data=", "ccnode.data=b,a", "ccnode.data=a ccnode.data=a", "ccnode.data"] {
+        assert_eq!(line(bad).unwrap_err().code(), Code::CmdlineMalformed, "{bad}");
+    }
+    for (tables, want) in [
+        (vec!["a a /a", "a b /b"], "a name twice"),
+        (vec!["a a /a", "b a /b"], "a label twice"),
+        (vec!["a root /a"], "a label twice"),
+        (vec!["a a a"], "an absolute path"),
+        (vec!["a a /"], "an absolute path"),
+        (vec!["a a /b/../a"], "an absolute path"),
+        (vec!["a a /run/a"], "an absolute path"),
+        (vec!["a a /a", "b b /a/b"], "one is in the other"),
+        (vec!["a a /a", "b b /a"], "one is in the other"),
+        (vec!["A a /a"], "a volume's name is"),
+    ] {
+        let error = of(&tables).unwrap_err();
+        assert!(error.contains(want), "{tables:?}: {error}");
     }
 }
 

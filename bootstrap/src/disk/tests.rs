@@ -53,6 +53,7 @@ fn config() -> Config {
         root: "root".into(),
         source: Some("root-source".into()),
         swap: None,
+        data: Vec::new(),
     }
 }
 
@@ -127,6 +128,15 @@ fn t16_swap_is_where_its_label_is_named_and_nowhere_else() {
     let machine = Machine::new();
     machine.disk("vda", "ccnode-root", GOOD);
     assert_eq!(machine.places.find(&named).unwrap_err().code(), Code::RootMissing);
+    // Volumes for data likewise.
+    let data = crate::config::Data { name: "a".parse().unwrap(), label: "swap".into(), mount: "/a".into() };
+    let named = Config { data: vec![data], ..config() };
+    assert_eq!(machine.places.find(&named).unwrap_err().code(), Code::RootMissing);
+    let machine = Machine::new();
+    machine.disk("vda", "ccnode-root", &with_swap);
+    assert_eq!(machine.places.find(&named).unwrap().data, [(machine.places.dev.join("vda4"), 64 * 512)]);
+    machine.disk("vdb", "x", &[("swap", 64, 64)]);
+    assert_eq!(machine.places.find(&named).unwrap_err().code(), Code::DuplicatePartition);
 }
 
 #[test]

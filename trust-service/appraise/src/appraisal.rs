@@ -181,6 +181,7 @@ impl Reported<'_> {
             image_name: format!("{} {}", image.name, image.version),
             verity_hash: image.verity_hash,
             layout: image.layout,
+            data: image.data.clone(),
             csr,
             tee_pubkey: self.attestation.runtime_data.stock.tee_pubkey.clone(),
             init_data: bound.init_data,

@@ -3,7 +3,7 @@
 use crate::level::LaunchMatched;
 use crate::references::ReferencesSatisfied;
 use crate::{Csr, Rejection, TrustLevel};
-use ccnode_evidence::{EventLogs, EvidenceKind, Layout, PcrValues, Sha256Digest};
+use ccnode_evidence::{DataName, EventLogs, EvidenceKind, Layout, PcrValues, Sha256Digest};
 use ccnode_protocol::TeePubKey;
 use ccnode_protocol::admin::HardwareRecord;
 
@@ -56,6 +56,8 @@ pub struct Verdict {
     pub verity_hash: Sha256Digest,
     /// How the image keeps its root.
     pub layout: Layout,
+    /// Volumes for data that the image has.
+    pub data: Vec<DataName>,
     /// The kubelet's request, its signature checked; the name in it is the node's wish.
     pub csr: Option<Csr>,
     /// The key that grants may be encrypted to.

@@ -2,7 +2,6 @@
 
 use crate::NodeName;
 use crate::admin::TrustLevel;
-use crate::recovery::Recovery;
 use ccnode_evidence::{Base64Url, Secret, Sha256Digest};
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +20,9 @@ pub struct Grants {
     pub time: u64,
     /// The root.
     pub root: RootGrant,
+    /// Volumes for data, in the order of the image's names; only beside a root volume. Nodes of images that have none know nothing of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub volumes: Vec<VolumeGrant>,
     /// Trades one certificate request for one certificate.
     pub certificate: Grant,
     /// Where the kubelet finds its cluster.
@@ -28,6 +30,11 @@ pub struct Grants {
 }
 
 impl Grants {
+    /// All volumes, that of the root first.
+    pub fn all_volumes(&self) -> impl Iterator<Item = &VolumeGrant> {
+        self.volume().into_iter().chain(&self.volumes)
+    }
+
     /// The root volume; none where the root is this boot's alone.
     pub fn volume(&self) -> Option<&VolumeGrant> {
         match &self.root {
@@ -75,6 +82,16 @@ pub struct VolumeGrant {
     pub unlock_key: Secret<32>,
     /// Open what is there, or make it.
     pub action: VolumeAction,
+}
+
+impl VolumeGrant {
+    /// Another unlock key that is to take the place of this one.
+    pub fn rotation(&self) -> Option<&Rotation> {
+        match &self.action {
+            VolumeAction::Open { rotation, .. } => rotation.as_deref(),
+            VolumeAction::Format { .. } => None,
+        }
+    }
 }
 
 /// What the volume's state allows.
@@ -147,9 +164,6 @@ pub struct Formatted {
     pub generation: u64,
     /// SHA-256 over the header bytes that the node wrote.
     pub header_digest: Sha256Digest,
-    /// Shares of the volume's recovery key, where the node's configuration names custodians.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub recovery: Option<Recovery>,
 }
 
 /// Body of `POST /ccnode/v1/volumes/ready`. Repeating it with the same values is answered alike.
@@ -240,6 +254,7 @@ mod tests {
                     grant: grant.clone(),
                 },
             }),
+            volumes: Vec::new(),
             certificate: grant,
             cluster: Cluster { server: "https://10.0.2.101:6443".into(), ca: String::new() },
         };

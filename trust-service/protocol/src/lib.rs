@@ -11,7 +11,6 @@ pub mod limits;
 mod messages;
 mod name;
 mod problem;
-pub mod recovery;
 mod resource;
 mod stock;
 

@@ -368,6 +368,7 @@ fn accepted(
         ephemeral: verdict.ephemeral,
         verity_hash: verdict.verity_hash,
         layout: verdict.layout,
+        data: verdict.data.clone(),
         csr: verdict.csr.as_ref().map(|csr| Sha256Digest::of(csr.der())),
         judged_by: Some(judged_by),
         once: once.filter(|_| verdict.allowed_once).map(AllowanceRow::once),

@@ -13,19 +13,21 @@ use crate::references::Pool;
 use crate::rekey;
 use crate::service::Service;
 use crate::store::{
-    AuditEntry, GrantKind, GrantRow, NodeRow, PoolRow, SessionRow, SessionVerdict, Store, Tx, VolumeRow,
+    AuditEntry, GrantKind, GrantRow, NodeRow, SessionRow, SessionVerdict, Store, Tx, VolumeRow,
 };
 use axum::extract::State;
-use ccnode_evidence::{Code, Layout, Nonce, Secret, Sha256Digest};
+use ccnode_evidence::{Code, DataName, Layout, Nonce, Secret, Sha256Digest};
 use ccnode_protocol::NodeName;
 use ccnode_protocol::admin::{Pair, VolumeRecord, VolumeState};
 use ccnode_protocol::grants::{Grant, Grants, RootGrant, VolumeAction, VolumeGrant};
 use ccnode_protocol::jwe::{self, Jwe};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Instant;
 use zeroize::Zeroizing;
 
+/// Characters of a volume's id at most, as nodes take it.
+const VOLUME_ID: usize = 64;
 /// Sessions with a release per boot (reset count of the TPM).
 pub const RELEASES_PER_BOOT: u32 = 3;
 
@@ -63,12 +65,9 @@ pub async fn grants<S: Store>(
             .map_or_else(|| format!("{}/ephemeral", node.name), |volume| volume.id.clone()),
         detail: json!({
             "generation": grants.volume().map(|volume| volume.generation),
-            "action": match grants.volume().map(|volume| &volume.action) {
-                Some(VolumeAction::Open { .. }) => "open",
-                Some(VolumeAction::Format { .. }) => "format",
-                None => "ephemeral",
-            },
-            "rotation": grants.volume().is_some_and(|volume| matches!(volume.action, VolumeAction::Open { rotation: Some(_), .. })),
+            "action": grants.volume().map_or("ephemeral", action_word),
+            "rotation": grants.volume().is_some_and(|volume| volume.rotation().is_some()),
+            "data": grants.volumes.iter().map(said).collect::<Vec<_>>(),
             "image": verdict.image, "reset-count": verdict.reset_count,
         }),
         correlation_id: &id,
@@ -76,6 +75,21 @@ pub async fn grants<S: Store>(
     audit::append(&mut tx, service.now(), entry).await?;
     tx.commit().await?;
     Ok(axum::Json(jwe))
+}
+
+/// What the audit log says of a volume for data.
+fn said(volume: &VolumeGrant) -> Value {
+    json!({
+        "volume": volume.id, "generation": volume.generation, "action": action_word(volume),
+        "rotation": volume.rotation().is_some(),
+    })
+}
+
+fn action_word(volume: &VolumeGrant) -> &'static str {
+    match volume.action {
+        VolumeAction::Open { .. } => "open",
+        VolumeAction::Format { .. } => "format",
+    }
 }
 
 /// Whether a node may be given something once more this minute: most times the audit log gets a row and the disk a transaction, and each
@@ -104,7 +118,7 @@ async fn again<S: Store>(
     }
     let plain = service.at_rest.open(&SessionRow::place(&row.nonce), sealed).map_err(Refusal::internal)?;
     let mut grants: Grants = serde_json::from_slice(&plain).map_err(Refusal::internal)?;
-    if let Some(granted) = grants.volume() {
+    for granted in grants.all_volumes() {
         still_granted(granted, tx.volume(&granted.id).await?)?;
     }
     this_boot(node, verdict.reset_count)?;
@@ -206,9 +220,10 @@ pub(crate) async fn still_allowed<T: Tx>(
 async fn release<S: Store>(
     service: &Service<S>,
     tx: &mut S::Tx,
-    Attested { session: row, verdict, node, pool }: &Attested,
+    attested: &Attested,
     id: &str,
 ) -> Result<Grants, Refusal> {
+    let Attested { session: row, verdict, node, pool } = attested;
     this_boot(node, verdict.reset_count)?;
     let now = service.now();
     let counted = count(tx, node, verdict, now).await?;
@@ -218,8 +233,17 @@ async fn release<S: Store>(
     let root = match verdict.ephemeral || verdict.layout == Layout::Ephemeral {
         // The identity is nobody's at the next boot, and a volume would be nobody's, too; or the image wants none.
         true => RootGrant::Ephemeral { entropy: random() },
-        false => RootGrant::Volume(root(service, tx, row, node, verdict, pool, expires).await?),
+        false => {
+            let wish = (root_id(&node.name), verdict.populated_from());
+            RootGrant::Volume(volume(service, tx, attested, expires, wish).await?)
+        }
     };
+    let mut volumes = Vec::new();
+    // Where the root goes with the boot, nothing else stays.
+    for name in verdict.data.iter().filter(|_| matches!(root, RootGrant::Volume(_))) {
+        let wish = (data_id(&node.name, name), DataName::populated_from());
+        volumes.push(volume(service, tx, attested, expires, wish).await?);
+    }
     let mut certificate = GrantRow {
         csr_digest: verdict.csr,
         ..grant_row(GrantKind::Certificate, row, node, verdict, expires)
@@ -231,6 +255,7 @@ async fn release<S: Store>(
         level: node.level,
         time: now,
         root,
+        volumes,
         certificate,
         cluster: cluster(service, pool)?,
     };
@@ -241,17 +266,19 @@ async fn release<S: Store>(
     Ok(grants)
 }
 
-/// The root volume: opened where it is ready, else made anew under the next generation.
-async fn root<S: Store>(
+/// A volume of the attested image: opened where it is ready, else made anew under the next generation. `wanted` is what it is filled
+/// from, where it fits the image.
+async fn volume<S: Store>(
     service: &Service<S>,
     tx: &mut S::Tx,
-    row: &SessionRow,
-    node: &NodeRow,
-    verdict: &SessionVerdict,
-    pool: &PoolRow,
+    Attested { session: row, verdict, node, pool }: &Attested,
     expires: u64,
+    (id, wanted): (String, Sha256Digest),
 ) -> Result<VolumeGrant, Refusal> {
-    let id = root_id(&node.name);
+    if id.len() > VOLUME_ID {
+        let text = format!("`{id}` is longer than the {VOLUME_ID} characters of a volume's id");
+        return Err(Refusal::new(Code::Conflict, text));
+    }
     let volume = match tx.volume(&id).await? {
         Some(volume) if volume.identity != node.identity => {
             return Err(Refusal::internal(format!("{id} is another node's than {}", node.name)));
@@ -276,7 +303,6 @@ async fn root<S: Store>(
         else {
             return Err(Refusal::internal(format!("{} is ready and has no digests", record.id)));
         };
-        let wanted = verdict.populated_from();
         if populated_from != wanted {
             let text = format!(
                 "{} was filled from {populated_from}, and a volume of this image, whose layout is {}, from {wanted}",
@@ -308,8 +334,6 @@ async fn root<S: Store>(
             populated_from: None,
             ..record.clone()
         },
-        // Of a format that was cut short: what comes is another volume key.
-        recovery: None,
         ..volume.clone()
     };
     if !tx.swap_volume(volume.version(), &next).await? {
@@ -318,6 +342,7 @@ async fn root<S: Store>(
     let mut grant = GrantRow {
         volume: Some(record.id.clone()),
         generation: Some(generation),
+        populated_from: wanted,
         ..grant_row(GrantKind::Format, row, node, verdict, expires)
     };
     let grant = issue(service, tx, &mut grant).await?;
@@ -339,6 +364,11 @@ pub fn root_id(node: &NodeName) -> String {
     format!("{node}/root")
 }
 
+/// The id of a node's volume for data.
+pub fn data_id(node: &NodeName, name: &DataName) -> String {
+    format!("{node}/data/{name}")
+}
+
 /// A volume with a key of its own, never granted.
 pub fn new_volume<S>(service: &Service<S>, node: &NodeRow, id: String) -> Result<VolumeRow, Refusal> {
     let place = VolumeRow::place(&node.identity, &id);
@@ -352,7 +382,7 @@ pub fn new_volume<S>(service: &Service<S>, node: &NodeRow, id: String) -> Result
         populated_from: None,
         rotation: None,
     };
-    Ok(VolumeRow { identity: node.identity, record, unlock_key: Some(sealed), next: None, recovery: None })
+    Ok(VolumeRow { identity: node.identity, record, unlock_key: Some(sealed), next: None })
 }
 
 fn grant_row(

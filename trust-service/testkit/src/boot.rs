@@ -1,8 +1,8 @@
 //! A machine's measured boot: events as OVMF, sd-stub and the kernel's stub write them, the log, the PCRs, and the tuples.
 
 use ccnode_evidence::{
-    EventLogs, IMAGE_PCRS, ImageTuple, Layout, PLATFORM_PCRS, PcrIndex, PcrSet, PcrValues, PlatformTuple,
-    Sha256Digest, TupleEvent,
+    DataName, EventLogs, IMAGE_PCRS, ImageTuple, Layout, PLATFORM_PCRS, PcrIndex, PcrSet, PcrValues,
+    PlatformTuple, Sha256Digest, TupleEvent,
 };
 use std::collections::BTreeMap;
 
@@ -193,7 +193,8 @@ impl Boot {
         let (pcrs, events) = self.part(IMAGE_PCRS);
         let (name, version, cmdline) = (name.to_owned(), version.to_owned(), self.cmdline.clone());
         let layout = Layout::declared(&cmdline).unwrap_or_default();
-        ImageTuple { format: 1, name, version, pcrs, events, cmdline, verity_hash, layout }
+        let data = DataName::declared(&cmdline).unwrap_or_default();
+        ImageTuple { format: 1, name, version, pcrs, events, cmdline, verity_hash, layout, data }
     }
 
     fn part(&self, indices: [u8; 6]) -> (PcrValues, BTreeMap<PcrIndex, Vec<TupleEvent>>) {

@@ -219,6 +219,7 @@ pub(crate) fn tuple(log: &EventLog<'_>, cmdline: &str) -> ImageTuple {
         cmdline: cmdline.into(),
         verity_hash: Sha256Digest::ZERO,
         layout: ccnode_evidence::Layout::default(),
+        data: Vec::new(),
     };
     tuple.check().unwrap();
     tuple

@@ -45,6 +45,7 @@ fn tuples() -> (PlatformTuple, ImageTuple) {
         cmdline: String::new(),
         verity_hash: VERITY,
         layout: ccnode_evidence::Layout::default(),
+        data: Vec::new(),
     };
     (platform, image)
 }

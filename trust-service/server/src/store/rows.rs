@@ -1,7 +1,7 @@
 //! The rows of a store, as the decisions see them.
 
 use ccnode_appraise::HardwarePolicy;
-use ccnode_evidence::{Code, EvidenceKind, Layout, Nonce, Sha256Digest};
+use ccnode_evidence::{Code, DataName, EvidenceKind, Layout, Nonce, Sha256Digest};
 use ccnode_protocol::admin::{
     AllowOnce, Counters, HardwareRecord, NodeState, OnUnknown, Pinned, ProposalAction, RefusalRecord,
     RotationState, Rule, TrustLevel, VolumeRecord, VolumeState,
@@ -114,8 +114,6 @@ pub struct VolumeRow {
     pub unlock_key: Option<Vec<u8>>,
     /// The key that is to take its place.
     pub next: Option<NextKey>,
-    /// What recovers it, sealed for [`VolumeRow::recovery_place`]; none where it was made without custodians.
-    pub recovery: Option<Vec<u8>>,
 }
 
 /// A key that is to take the place of a volume's.
@@ -139,11 +137,6 @@ impl VolumeRow {
     /// The same of its next key.
     pub fn next_place(identity: &Sha256Digest, id: &str) -> String {
         format!("nodes/{identity}/volumes/{id}/next-key")
-    }
-
-    /// The same of what recovers it.
-    pub fn recovery_place(identity: &Sha256Digest, id: &str) -> String {
-        format!("nodes/{identity}/volumes/{id}/recovery")
     }
 
     /// What a swap compares.
@@ -187,6 +180,9 @@ pub struct SessionVerdict {
     /// How the attested image keeps its root.
     #[serde(default)]
     pub layout: Layout,
+    /// Volumes for data that the attested image has.
+    #[serde(default)]
+    pub data: Vec<DataName>,
     /// Digest of the bound certificate request.
     pub csr: Option<Sha256Digest>,
     /// What of the pool's demands the hardware was judged by, see [`crate::enrol::judged_by`]; absent in sessions of before it was kept,
@@ -298,8 +294,6 @@ pub enum SealedAt {
     Volume(String),
     /// The next key of the volume of this id.
     NextKey(String),
-    /// What recovers the volume of this id.
-    Recovery(String),
     /// The grants of the session of this nonce.
     Session(String),
     /// The content of the resource of this name.

@@ -25,7 +25,7 @@ pub(crate) fn holders(dir: &Path, bytes: &[u8]) -> Vec<String> {
 }
 
 /// All that holds a node's keys, sealed.
-async fn sealed(trust: &Trust, name: &NodeName) -> Vec<Vec<u8>> {
+pub(crate) async fn sealed(trust: &Trust, name: &NodeName) -> Vec<Vec<u8>> {
     let mut tx = trust.service().store.read().await.unwrap();
     let node = tx.node_named(name).await.unwrap().unwrap();
     let mut all: Vec<Vec<u8>> = tx

@@ -6,10 +6,9 @@ use ccnode_protocol::admin::{
 };
 use ccnode_protocol::grants::{
     Certificate, CertificateRequest, Committed, Formatted, Grant, Grants, Ready, Rotated, Rotation,
-    VolumeAction,
+    VolumeAction, VolumeGrant,
 };
 use ccnode_protocol::jwe::{EphemeralKey, Jwe};
-use ccnode_protocol::recovery::Recovery;
 use ccnode_protocol::{
     ATTEST, AUTH, Activation, Asks, AttestResponse, Attestation, AuthRequest, CERTIFICATE, COMMITTED, COOKIE,
     Challenge, FORMATTED, GRANTS, NodeName, PoolName, Problem, READY, ROTATED,
@@ -268,6 +267,13 @@ pub(crate) struct Granted {
     pub(crate) token: String,
 }
 
+fn format_grant(volume: &VolumeGrant) -> (String, Secret<32>) {
+    match &volume.action {
+        VolumeAction::Format { grant, .. } => (grant.id.clone(), grant.secret.clone()),
+        VolumeAction::Open { .. } => panic!("no format grant"),
+    }
+}
+
 /// Challenge, attestation, grants.
 pub(crate) async fn boot(trust: &Trust, tpm: &SoftTpm) -> Answered<Granted> {
     let session = challenge(trust, tpm).await;
@@ -278,50 +284,65 @@ pub(crate) async fn boot(trust: &Trust, tpm: &SoftTpm) -> Answered<Granted> {
 }
 
 impl Granted {
+    /// The root volume.
+    pub(crate) fn root(&self) -> &VolumeGrant {
+        self.grants.volume().unwrap()
+    }
+
     pub(crate) fn format(&self) -> (String, Secret<32>) {
-        match &self.grants.volume().unwrap().action {
-            VolumeAction::Format { grant, .. } => (grant.id.clone(), grant.secret.clone()),
-            VolumeAction::Open { .. } => panic!("no format grant"),
-        }
+        format_grant(self.root())
     }
 
     /// The change of key that it was granted.
     pub(crate) fn rotation(&self) -> Option<Rotation> {
-        match &self.grants.volume()?.action {
-            VolumeAction::Open { rotation, .. } => rotation.as_deref().cloned(),
-            VolumeAction::Format { .. } => None,
-        }
+        self.grants.volume()?.rotation().cloned()
     }
 
     /// Says that a header under the next key is about to be written, in place of what the grant said was.
     pub(crate) async fn rotated(&self, header_digest: Sha256Digest) -> Answered<()> {
-        let Rotation { grant: Grant { id: grant, secret, .. }, pending: replaces, .. } =
-            self.rotation().unwrap();
-        let generation = self.grants.volume().unwrap().generation + 1;
-        self.session.post(ROTATED, &Rotated { grant, secret, generation, header_digest, replaces }).await
+        self.rotated_of(self.root(), header_digest).await
     }
 
     pub(crate) async fn committed(&self, header_digest: Sha256Digest) -> Answered<()> {
-        let Rotation { grant: Grant { id: grant, secret, .. }, .. } = self.rotation().unwrap();
-        let generation = self.grants.volume().unwrap().generation + 1;
-        self.session.post(COMMITTED, &Committed { grant, secret, generation, header_digest }).await
+        self.committed_of(self.root(), header_digest).await
     }
 
     pub(crate) async fn formatted(&self, header_digest: Sha256Digest) -> Answered<()> {
-        self.formatted_with(header_digest, None).await
-    }
-
-    pub(crate) async fn formatted_with(
-        &self,
-        header_digest: Sha256Digest,
-        recovery: Option<Recovery>,
-    ) -> Answered<()> {
-        let ((grant, secret), generation) = (self.format(), self.grants.volume().unwrap().generation);
-        self.session.post(FORMATTED, &Formatted { grant, secret, generation, header_digest, recovery }).await
+        self.formatted_of(self.root(), header_digest).await
     }
 
     pub(crate) async fn ready(&self, populated_from: Sha256Digest) -> Answered<()> {
-        let ((grant, secret), generation) = (self.format(), self.grants.volume().unwrap().generation);
+        self.ready_of(self.root(), populated_from).await
+    }
+
+    pub(crate) async fn rotated_of(&self, volume: &VolumeGrant, header_digest: Sha256Digest) -> Answered<()> {
+        let Rotation { grant: Grant { id: grant, secret, .. }, pending: replaces, .. } =
+            volume.rotation().unwrap().clone();
+        let generation = volume.generation + 1;
+        self.session.post(ROTATED, &Rotated { grant, secret, generation, header_digest, replaces }).await
+    }
+
+    pub(crate) async fn committed_of(
+        &self,
+        volume: &VolumeGrant,
+        header_digest: Sha256Digest,
+    ) -> Answered<()> {
+        let Rotation { grant: Grant { id: grant, secret, .. }, .. } = volume.rotation().unwrap().clone();
+        let generation = volume.generation + 1;
+        self.session.post(COMMITTED, &Committed { grant, secret, generation, header_digest }).await
+    }
+
+    pub(crate) async fn formatted_of(
+        &self,
+        volume: &VolumeGrant,
+        header_digest: Sha256Digest,
+    ) -> Answered<()> {
+        let ((grant, secret), generation) = (format_grant(volume), volume.generation);
+        self.session.post(FORMATTED, &Formatted { grant, secret, generation, header_digest }).await
+    }
+
+    pub(crate) async fn ready_of(&self, volume: &VolumeGrant, populated_from: Sha256Digest) -> Answered<()> {
+        let ((grant, secret), generation) = (format_grant(volume), volume.generation);
         self.session.post(READY, &Ready { grant, secret, generation, populated_from }).await
     }
 

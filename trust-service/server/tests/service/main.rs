@@ -20,6 +20,8 @@ mod client;
 #[cfg(test)]
 mod collateral;
 #[cfg(test)]
+mod data;
+#[cfg(test)]
 mod erase;
 #[cfg(test)]
 mod fixture;
@@ -61,8 +63,6 @@ mod proposals;
 mod races;
 #[cfg(test)]
 mod rebind;
-#[cfg(test)]
-mod recovery;
 #[cfg(test)]
 mod refusals;
 #[cfg(test)]

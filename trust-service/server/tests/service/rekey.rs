@@ -48,7 +48,7 @@ async fn shown(trust: &Trust, name: &NodeName) -> VolumeRecord {
 }
 
 /// Whether `key` is anywhere among what is sealed.
-async fn is_kept(trust: &Trust, key: &Secret<32>) -> bool {
+pub(crate) async fn is_kept(trust: &Trust, key: &Secret<32>) -> bool {
     let service = trust.service();
     let rows = service.store.read().await.unwrap().sealed().await.unwrap();
     let text = serde_json::to_value(key).unwrap();

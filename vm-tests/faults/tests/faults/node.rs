@@ -205,13 +205,7 @@ impl Node {
 }
 
 fn formatted(grant: &Grant, generation: u64, header_digest: Sha256Digest) -> Formatted {
-    Formatted {
-        grant: grant.id.clone(),
-        secret: grant.secret.clone(),
-        generation,
-        header_digest,
-        recovery: None,
-    }
+    Formatted { grant: grant.id.clone(), secret: grant.secret.clone(), generation, header_digest }
 }
 
 fn certificate(walk: &Walk, csr: &[u8]) -> CertificateRequest {
