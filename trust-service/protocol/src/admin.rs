@@ -18,7 +18,8 @@ pub use audit::{AuditFilter, AuditRow};
 pub use evidence::{EvidenceVerdict, LAST_EVIDENCE_KIND, LAST_EVIDENCE_VERSION, LastEvidence, SessionOffer};
 pub use hardware::{HardwareClaims, HardwareRecord, SnpClaims, SnpTcb, TdxClaims};
 pub use nodes::{
-    Counters, NodeAction, NodeFilter, NodeRecord, NodeState, RotationState, VolumeRecord, VolumeState,
+    Counters, NodeAction, NodeFilter, NodeRecord, NodeState, RecoveryFetch, RecoveryRecord, RotationState,
+    VolumeRecord, VolumeState,
 };
 pub use pools::{EkRoot, EkRootAdd, OnUnknown, Pair, Pool, PoolCreate, PoolEdit, Rule, TrustLevel};
 pub use proposals::{AllowOnce, Allowance, Pinned, Proposal, ProposalAction, ProposalMake, Rebind};
@@ -76,6 +77,8 @@ pub const NODE_REGRANT: &str = "/ccnode/v1/admin/nodes/{node}/regrant";
 pub const NODE_RETIRE: &str = "/ccnode/v1/admin/nodes/{node}/retire";
 /// POST with a [`NodeAction`]: the node's next boot puts other unlock keys in place of those that its volumes have.
 pub const NODE_ROTATE_KEY: &str = "/ccnode/v1/admin/nodes/{node}/rotate-key";
+/// POST with a [`RecoveryFetch`]: answers the [`RecoveryRecord`] of one of the node's volumes.
+pub const NODE_RECOVERY: &str = "/ccnode/v1/admin/nodes/{node}/recovery";
 /// A node's last evidence with its verdict: GET answers the [`LastEvidence`].
 pub const NODE_EVIDENCE: &str = "/ccnode/v1/admin/nodes/{node}/last-evidence";
 /// What waits for a second administrator: GET lists [`Proposal`]s, POST makes one of a [`ProposalMake`].

@@ -11,6 +11,7 @@ pub mod limits;
 mod messages;
 mod name;
 mod problem;
+pub mod recovery;
 mod resource;
 mod stock;
 

@@ -4,6 +4,7 @@ use ccnode_evidence::{EvidenceKind, Sha256Digest};
 use serde::{Deserialize, Serialize};
 
 use super::{Allowance, HardwareRecord, TrustLevel};
+use crate::recovery::Recovery;
 use crate::{NodeName, PoolName};
 
 /// Where a node stands.
@@ -102,6 +103,33 @@ pub struct NodeAction {
     /// Free text, 1024 bytes at most.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+}
+
+/// Which volume is to be recovered, and why; both in the audit log.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct RecoveryFetch {
+    /// The volume's name below the node's: `root`.
+    pub volume: String,
+    /// Free text, 1024 bytes at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// What recovers a volume, together with its custodians' keys.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct RecoveryRecord {
+    /// The trust service's name for the volume.
+    pub volume: String,
+    /// UUID of its LUKS2 header.
+    pub uuid: String,
+    /// The generation that formatted it: what the shares are bound to.
+    pub formatted: u64,
+    /// Digests of the headers that its disk may hold: one, or two while its unlock key changes.
+    pub header_digests: Vec<Sha256Digest>,
+    /// The sealed shares.
+    pub recovery: Recovery,
 }
 
 /// A node as the service holds it.

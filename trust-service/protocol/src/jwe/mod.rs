@@ -152,6 +152,12 @@ impl EphemeralKey {
     pub fn open(&self, jwe: &Jwe) -> Result<SecretBytes, JweError> {
         opened(jwe, &ecdh::unwrap(&self.0, &Header::of(jwe)?, &jwe.encrypted_key.0)?)
     }
+
+    /// Opens what [`seal_bound`] sealed to this key, where it was bound to the same bytes.
+    pub fn open_bound(&self, jwe: &Jwe, bound: &[u8]) -> Result<SecretBytes, JweError> {
+        let content_key = ecdh::unwrap(&self.0, &Header::of(jwe)?, &jwe.encrypted_key.0)?;
+        opened_with(jwe, &content_key, additional(&jwe.protected, bound).as_bytes())
+    }
 }
 
 /// A session's key of P-521, made elsewhere.
@@ -207,16 +213,15 @@ where
 }
 
 fn opened(jwe: &Jwe, content_key: &Key32) -> Result<SecretBytes, JweError> {
+    opened_with(jwe, content_key, jwe.protected.as_bytes())
+}
+
+fn opened_with(jwe: &Jwe, content_key: &Key32, additional: &[u8]) -> Result<SecretBytes, JweError> {
     let iv: [u8; 12] = jwe.iv.0.as_slice().try_into().map_err(|_| JweError::Length("iv"))?;
     let tag: [u8; 16] = jwe.tag.0.as_slice().try_into().map_err(|_| JweError::Length("tag"))?;
     let mut plain = Zeroizing::new(jwe.ciphertext.0.clone());
     Aes256Gcm::new((&**content_key).into())
-        .decrypt_in_place_detached(
-            GcmNonce::from_slice(&iv),
-            jwe.protected.as_bytes(),
-            &mut plain,
-            Tag::from_slice(&tag),
-        )
+        .decrypt_in_place_detached(GcmNonce::from_slice(&iv), additional, &mut plain, Tag::from_slice(&tag))
         .map_err(|_| JweError::Open)?;
     Ok(SecretBytes::new(std::mem::take(&mut *plain)))
 }
@@ -251,6 +256,20 @@ pub fn check(to: &TeePubKey) -> Result<(), JweError> {
 
 /// Seals `plain` to the attested key of a session.
 pub fn seal(to: &TeePubKey, plain: &[u8]) -> Result<Jwe, JweError> {
+    seal_with(to, plain, str::to_owned)
+}
+
+/// Seals `plain`, and binds it to `bound`: the `aad` of RFC 7516, which does not travel with the JWE, for both ends know it.
+pub fn seal_bound(to: &TeePubKey, plain: &[u8], bound: &[u8]) -> Result<Jwe, JweError> {
+    seal_with(to, plain, |protected| additional(protected, bound))
+}
+
+/// The additional data of a JWE with an `aad` (RFC 7516, section 5.1, step 14).
+fn additional(protected: &str, aad: &[u8]) -> String {
+    format!("{protected}.{}", B64.encode(aad))
+}
+
+fn seal_with(to: &TeePubKey, plain: &[u8], additional: impl FnOnce(&str) -> String) -> Result<Jwe, JweError> {
     let mut content_key = Zeroizing::new([0; 32]);
     let mut iv = [0; 12];
     OsRng.try_fill_bytes(content_key.as_mut()).map_err(|_| JweError::Random)?;
@@ -262,8 +281,9 @@ pub fn seal(to: &TeePubKey, plain: &[u8]) -> Result<Jwe, JweError> {
     };
     let protected = B64.encode(serde_json::to_vec(&header).map_err(|_| JweError::Header)?);
     let mut ciphertext = plain.to_vec();
+    let additional = additional(&protected);
     let tag = Aes256Gcm::new((&*content_key).into())
-        .encrypt_in_place_detached(GcmNonce::from_slice(&iv), protected.as_bytes(), &mut ciphertext)
+        .encrypt_in_place_detached(GcmNonce::from_slice(&iv), additional.as_bytes(), &mut ciphertext)
         .map_err(|_| JweError::Open)?;
     Ok(Jwe {
         protected,
@@ -289,6 +309,19 @@ mod tests {
         assert_eq!(key.open(&forged).unwrap_err(), JweError::Open);
         let short = Jwe { iv: vec![0; 11].into(), ..jwe };
         assert_eq!(key.open(&short).unwrap_err(), JweError::Length("iv"));
+    }
+
+    #[test]
+    fn what_is_bound_opens_with_the_same_bytes_alone() {
+        let key = EphemeralKey::generate();
+        let jwe = seal_bound(&key.public(), b"share", b"about").unwrap();
+        assert_eq!(key.open_bound(&jwe, b"about").unwrap().expose(), b"share");
+        for other in [b"abouT".as_slice(), b"", b"about."] {
+            assert_eq!(key.open_bound(&jwe, other).unwrap_err(), JweError::Open);
+        }
+        assert_eq!(key.open(&jwe).unwrap_err(), JweError::Open);
+        let plain = seal(&key.public(), b"share").unwrap();
+        assert_eq!(key.open_bound(&plain, b"").unwrap_err(), JweError::Open);
     }
 
     #[test]
