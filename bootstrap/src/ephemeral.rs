@@ -67,6 +67,7 @@ pub fn make(_usable: Usable, sources: &Sources) -> Result<Made, UnlockError> {
         unlock_key: &unlock_key,
         volume_key: &VolumeKey::generate(sources, Integrity::None),
         tags: None,
+        recovery_key: None,
     })?;
     Ok(Made { header, unlock_key })
 }

@@ -20,8 +20,16 @@ fn formatted(current: &UnlockKey) -> Expected {
     let sources = Sources { kernel: Zeroizing::new([1; 64]), service: random(2), tpm: random(3) };
     let volume_key = &VolumeKey::generate(&sources, Integrity::None);
     let uuid = "28632274-8c8a-493f-835b-da802e1c576b";
-    format(&FormatSpec { uuid, volume: &volume, generation: 3, unlock_key: current, volume_key, tags: None })
-        .unwrap()
+    format(&FormatSpec {
+        uuid,
+        volume: &volume,
+        generation: 3,
+        unlock_key: current,
+        volume_key,
+        tags: None,
+        recovery_key: None,
+    })
+    .unwrap()
 }
 
 /// What the service has on record of one volume.
@@ -163,10 +171,10 @@ async fn a_rotated_header_is_on_the_partition_and_only_it() {
     let recorded = recorded.record(async |message| service.record(message)).await.unwrap();
     let written = recorded.write(put(&file)).unwrap();
     assert_eq!(written.commit(async |message| service.commit(message)).await, Ok(4));
-    let found = read_header(&file, &[service.current.0]).unwrap();
+    let found = read_header(&file, &[service.current.0], None).unwrap();
     assert!(found.mend().is_none());
     assert_eq!(found.header().bytes().len(), HEADER_LEN);
     assert_eq!(found.header().uuid(), header.uuid());
-    let old = read_header(&file, &[Sha256Digest(header.digest().0)]).unwrap_err();
+    let old = read_header(&file, &[Sha256Digest(header.digest().0)], None).unwrap_err();
     assert_eq!(old.code(), Code::HeaderDigest);
 }

@@ -76,6 +76,8 @@ pub struct Token {
     pub generation: u64,
     /// The volume key, wrapped by the unlock key: [`WRAP`] bytes longer than that.
     pub wrapped: Vec<u8>,
+    /// The same, wrapped by the recovery key; none where nobody recovers the volume.
+    pub recovery: Option<Vec<u8>>,
 }
 
 /// A token of our type that does not follow the schema.
@@ -99,6 +101,9 @@ pub enum TokenError {
     /// The wrapped key is not canonical base64, or has not the length that its cipher's key has.
     #[error("the wrapped key is not base64 of a key of the cipher's length")]
     WrappedKey,
+    /// The key that is wrapped for recovery is not canonical base64, or not as long as the wrapped key.
+    #[error("the recovery key is not base64 of as many bytes as the wrapped key")]
+    RecoveryKey,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -110,19 +115,30 @@ struct Wire {
     volume: VolumeId,
     generation: u64,
     wrapped_key: String,
+    // What is there is a string: null says nothing that its absence would not.
+    #[serde(default, deserialize_with = "present")]
+    recovery_key: Option<String>,
+}
+
+fn present<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Option<String>, D::Error> {
+    String::deserialize(d).map(Some)
 }
 
 impl Token {
     /// The token as LUKS2 stores it.
     pub fn to_json(&self) -> serde_json::Value {
-        serde_json::json!({
+        let mut json = serde_json::json!({
             "type": TOKEN_TYPE,
             "keyslots": [],
             "version": VERSION,
             "volume": self.volume,
             "generation": self.generation,
             "wrapped-key": STANDARD.encode(&self.wrapped),
-        })
+        });
+        if let (Some(recovery), Some(members)) = (&self.recovery, json.as_object_mut()) {
+            members.insert("recovery-key".to_owned(), STANDARD.encode(recovery).into());
+        }
+        json
     }
 
     /// Reads a token's JSON text strictly.
@@ -145,7 +161,11 @@ impl Token {
         if !Integrity::ALL.iter().any(|one| wrapped.len() == one.key_len() + WRAP) {
             return Err(TokenError::WrappedKey);
         }
-        Ok(Self { volume: wire.volume, generation: wire.generation, wrapped })
+        // It is the same key.
+        let alike = |text| STANDARD.decode(text).ok().filter(|bytes| bytes.len() == wrapped.len());
+        let recovery = wire.recovery_key.map(|text| alike(text).ok_or(TokenError::RecoveryKey));
+        let recovery = recovery.transpose()?;
+        Ok(Self { volume: wire.volume, generation: wire.generation, wrapped, recovery })
     }
 }
 
@@ -158,6 +178,7 @@ mod tests {
             volume: "n-abc/root".parse().unwrap(),
             generation: 3,
             wrapped: vec![7; crate::VOLUME_KEY_LEN + WRAP],
+            recovery: None,
         }
     }
 
@@ -170,6 +191,9 @@ mod tests {
     #[test]
     fn a_token_survives_the_way_to_json_and_back() {
         assert_eq!(Token::from_json(&token().to_json().to_string()), Ok(token()));
+        let recovered = Token { recovery: Some(vec![8; crate::VOLUME_KEY_LEN + WRAP]), ..token() };
+        assert_eq!(Token::from_json(&recovered.to_json().to_string()), Ok(recovered));
+        assert!(token().to_json().get("recovery-key").is_none(), "as before there was one");
     }
 
     #[test]
@@ -187,6 +211,12 @@ mod tests {
         assert_eq!(with("generation", json!(1u64 << 53)), Err(TokenError::Generation(1 << 53)));
         assert_eq!(with("wrapped-key", json!("AAAA")), Err(TokenError::WrappedKey));
         assert_eq!(with("wrapped-key", json!("*")), Err(TokenError::WrappedKey));
+        for bad in ["", "AAAA", "*", &STANDARD.encode([7; 104]), &"A".repeat(95)] {
+            assert_eq!(with("recovery-key", json!(bad)), Err(TokenError::RecoveryKey), "{bad}");
+        }
+        for bad in [json!(null), json!(1), json!([])] {
+            assert!(matches!(with("recovery-key", bad), Err(TokenError::Shape(_))));
+        }
     }
 
     #[test]

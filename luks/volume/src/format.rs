@@ -13,7 +13,7 @@ use libcryptsetup_rs::consts::vals::{CryptKdf, EncryptionFormat, KeyslotsSize, M
 use libcryptsetup_rs::{CryptParamsLuks2, CryptParamsLuks2Ref, CryptPbkdfType, Either, TokenInput};
 
 use crate::cryptsetup::{CryptError, HeaderFile, call};
-use crate::keys::{UnlockKey, VolumeKey};
+use crate::keys::{RecoveryKey, UnlockKey, VolumeKey};
 
 /// What to format.
 #[derive(Debug)]
@@ -30,6 +30,8 @@ pub struct FormatSpec<'a> {
     pub volume_key: &'a VolumeKey,
     /// Where the tags go; nothing is authenticated without.
     pub tags: Option<Tags<'a>>,
+    /// Wraps the volume key once more, where somebody recovers the volume.
+    pub recovery_key: Option<&'a RecoveryKey>,
 }
 
 /// Authenticated encryption, whose tags lie between the ciphertext.
@@ -128,6 +130,7 @@ fn make(memory: &HeaderFile, uuid: uuid::Uuid, spec: &FormatSpec<'_>) -> Result<
         volume: spec.volume.clone(),
         generation: spec.generation,
         wrapped: spec.volume_key.wrap(spec.unlock_key),
+        recovery: spec.recovery_key.map(|key| spec.volume_key.wrap(key.bytes())),
     };
     call("store the token", || device.token_handle().json_set(TokenInput::AddToken(&token.to_json())))?;
     Ok(())

@@ -1,4 +1,4 @@
-//! The two keys of a volume: how the volume key is made, wrapped by the unlock key, and measured.
+//! The keys of a volume: how the volume key is made, wrapped by the unlock key and the recovery key, and measured.
 
 use std::fmt;
 
@@ -15,6 +15,10 @@ pub type UnlockKey = Zeroizing<[u8; 32]>;
 /// The key of the ciphertext: made on the node, never leaves it but wrapped.
 #[derive(Clone)]
 pub struct VolumeKey(Zeroizing<Vec<u8>>);
+
+/// Wraps the volume key once more, for the volume's custodians. The node that makes it splits it and forgets it.
+#[derive(Clone)]
+pub struct RecoveryKey(Zeroizing<[u8; 32]>);
 
 /// Randomness from three independent makers. The host may know or choose one or two of them (it feeds virtio-rng,
 /// and on some platforms the TPM); any one that it does not know suffices.
@@ -34,26 +38,57 @@ impl fmt::Debug for VolumeKey {
     }
 }
 
+impl fmt::Debug for RecoveryKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("RecoveryKey(…)")
+    }
+}
+
 impl fmt::Debug for Sources {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Sources(…)")
     }
 }
 
-impl VolumeKey {
-    /// A new key: HKDF-SHA512 (RFC 5869) over the sources, each of fixed length and place.
-    ///
-    /// As long as the cipher's key is, and for each cipher another.
-    pub fn generate(sources: &Sources, integrity: Integrity) -> Self {
+impl Sources {
+    /// Fills `out` by HKDF-SHA512 (RFC 5869) over the sources, each of fixed length and place.
+    fn expand(&self, salt: &[u8], info: &[u8], out: &mut [u8]) {
         let mut input = Zeroizing::new([0; 128]);
-        let parts = sources.kernel.iter().chain(&*sources.service).chain(&*sources.tpm);
+        let parts = self.kernel.iter().chain(&*self.service).chain(&*self.tpm);
         for (place, byte) in input.iter_mut().zip(parts) {
             *place = *byte;
         }
-        let mut key = Zeroizing::new(vec![0; integrity.key_len()]);
-        let hkdf = Hkdf::<Sha512>::new(Some(b"ccnode volume key 1"), &*input);
+        let hkdf = Hkdf::<Sha512>::new(Some(salt), &*input);
         #[expect(clippy::expect_used, reason = "keys have at most two blocks of output, the limit is 255")]
-        hkdf.expand(integrity.dm_cipher().as_bytes(), &mut key).expect("two blocks of output");
+        hkdf.expand(info, out).expect("two blocks of output");
+    }
+}
+
+impl RecoveryKey {
+    /// A new key, and a seed for the randomness that splits it; neither says anything of the other, or of the volume key.
+    pub fn generate(sources: &Sources) -> (Self, Zeroizing<[u8; 32]>) {
+        let (mut key, mut seed) = (Zeroizing::new([0; 32]), Zeroizing::new([0; 32]));
+        sources.expand(b"ccnode recovery key 1", b"key", &mut *key);
+        sources.expand(b"ccnode recovery key 1", b"seed", &mut *seed);
+        (Self(key), seed)
+    }
+
+    /// The key that custodians put together.
+    pub fn new(bytes: Zeroizing<[u8; 32]>) -> Self {
+        Self(bytes)
+    }
+
+    /// Its bytes; keep the borrow short.
+    pub fn bytes(&self) -> &Zeroizing<[u8; 32]> {
+        &self.0
+    }
+}
+
+impl VolumeKey {
+    /// A new key, as long as the cipher's key is, and for each cipher another.
+    pub fn generate(sources: &Sources, integrity: Integrity) -> Self {
+        let mut key = Zeroizing::new(vec![0; integrity.key_len()]);
+        sources.expand(b"ccnode volume key 1", integrity.dm_cipher().as_bytes(), &mut key);
         Self(key)
     }
 
@@ -173,9 +208,25 @@ mod tests {
     }
 
     #[test]
+    fn t29_a_recovery_key_is_of_all_sources_and_another_than_its_seed() {
+        let of = |kernel, service, tpm| {
+            let (key, seed) = RecoveryKey::generate(&sources(kernel, service, tpm));
+            (**key.bytes(), *seed)
+        };
+        let (key, seed) = of(1, 2, 3);
+        assert_eq!((key, seed), of(1, 2, 3));
+        let volume = self::key(1, 2, 3);
+        assert!(key != seed && volume[..32] != key && volume[32..] != key);
+        for other in [of(9, 2, 3), of(1, 9, 3), of(1, 2, 9)] {
+            assert!(other.0 != key && other.1 != seed);
+        }
+    }
+
+    #[test]
     fn keys_are_not_printed() {
         let key = VolumeKey::generate(&sources(1, 2, 3), Integrity::None);
         assert_eq!(format!("{key:?} {:?}", sources(1, 2, 3)), "VolumeKey(…) Sources(…)");
+        assert_eq!(format!("{:?}", RecoveryKey::new(Zeroizing::new([1; 32]))), "RecoveryKey(…)");
     }
 
     #[test]

@@ -18,7 +18,9 @@ pub mod verity;
 pub use cryptsetup::CryptError;
 pub use dm::{Device, DmError, TableError, close};
 pub use format::{FormatError, FormatSpec, Tags, format};
-pub use keys::{Sources, UnlockKey, VolumeKey};
+pub use keys::{RecoveryKey, Sources, UnlockKey, VolumeKey};
 pub use name::{Name, NameError};
-pub use open::{Measurement, OpenError, Opened, open, open_by_passphrase, open_unwritten};
+pub use open::{
+    Measurement, OpenError, Opened, close_volume, open, open_by_passphrase, open_recovered, open_unwritten,
+};
 pub use rewrap::{RewrapError, rewrap};

@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 
 use crate::cryptsetup::{CryptError, HeaderFile, call};
 use crate::dm::{Device, DmError, Table, TableError, close, same};
-use crate::keys::{UnlockKey, VolumeKey};
+use crate::keys::{RecoveryKey, UnlockKey, VolumeKey};
 use crate::name::{Name, NameError};
 use crate::tags::{self, Laid};
 
@@ -23,6 +23,12 @@ pub enum OpenError {
     /// The unlock key is not the one that wrapped this volume's key. Nothing was touched.
     #[error("the unlock key does not unwrap the volume key")]
     UnlockKeyWrong,
+    /// The volume was made without custodians. Nothing was touched.
+    #[error("the volume was made without custodians: it has no recovery key")]
+    NoRecovery,
+    /// The recovery key is not the one that wrapped this volume's key. Nothing was touched.
+    #[error("the recovery key does not unwrap the volume key")]
+    RecoveryKeyWrong,
     /// The passphrase opens no keyslot that it may open. Nothing was touched.
     #[error("the passphrase opens no keyslot")]
     PassphraseWrong,
@@ -137,6 +143,27 @@ pub fn open_unwritten(
 ) -> Result<Opened, OpenError> {
     let key = VolumeKey::unwrap(&header.token().wrapped, unlock_key).ok_or(OpenError::UnlockKeyWrong)?;
     map(&Target::from(header), device, &key, name, Writing::Direct)
+}
+
+/// The same by the recovery key, on a rescue machine: no node has one.
+pub fn open_recovered(
+    header: &Expected,
+    device: &Path,
+    recovery_key: &RecoveryKey,
+    name: &Name,
+) -> Result<Opened, OpenError> {
+    let wrapped = header.token().recovery.as_ref().ok_or(OpenError::NoRecovery)?;
+    let key = VolumeKey::unwrap(wrapped, recovery_key.bytes()).ok_or(OpenError::RecoveryKeyWrong)?;
+    map(&Target::from(header), device, &key, name, Writing::Journaled)
+}
+
+/// Unmaps a volume by its name, in another process than the one that opened it; with it goes the device below that keeps its tags.
+pub fn close_volume(name: &Name) -> Result<(), DmError> {
+    close(name)?;
+    match tags::name(name) {
+        Ok(tags) if tags.path().exists() => close(&tags),
+        _ => Ok(()),
+    }
 }
 
 /// Maps the volume on the partition `device`, whose header is `header`, by a passphrase of the keyslot that its token names, or of

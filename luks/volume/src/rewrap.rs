@@ -25,6 +25,8 @@ pub fn rewrap(header: &Expected, current: &UnlockKey, next: &UnlockKey) -> Resul
         volume: old.volume.clone(),
         generation: old.generation.saturating_add(1),
         wrapped: key.wrap(next),
+        // The volume key is the same, and so is who recovers it.
+        recovery: old.recovery.clone(),
     };
     Ok(retoken(header, &token)?)
 }

@@ -87,8 +87,9 @@ fn of(metadata: &Value) -> Result<Vec<u8>, Box<dyn std::error::Error>> {
 }
 
 fn metadata() -> Result<Value, Box<dyn std::error::Error>> {
-    let token =
-        Token { volume: "n-abc/root".parse()?, generation: 1, wrapped: vec![7; VOLUME_KEY_LEN + WRAP] };
+    let wrapped = |byte| vec![byte; VOLUME_KEY_LEN + WRAP];
+    let (volume, recovery) = ("n-abc/root".parse()?, Some(wrapped(8)));
+    let token = Token { volume, generation: 1, wrapped: wrapped(7), recovery };
     Ok(json!({
         "keyslots": {},
         "tokens": {"0": token.to_json()},

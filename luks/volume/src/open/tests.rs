@@ -35,6 +35,27 @@ fn formatted() -> Expected {
         unlock_key: &unlock_key,
         volume_key: &volume_key,
         tags: None,
+        recovery_key: None,
+    };
+    format(&spec).unwrap()
+}
+
+fn recovery_key(byte: u8) -> RecoveryKey {
+    RecoveryKey::new(Zeroizing::new([byte; 32]))
+}
+
+/// The same volume with custodians.
+fn recoverable() -> Expected {
+    let volume = "n-abc/root".parse().unwrap();
+    let (unlock_key, volume_key, recovery_key) = (unlock_key(), volume_key(), recovery_key(6));
+    let spec = FormatSpec {
+        uuid: UUID,
+        volume: &volume,
+        generation: 7,
+        unlock_key: &unlock_key,
+        volume_key: &volume_key,
+        tags: None,
+        recovery_key: Some(&recovery_key),
     };
     format(&spec).unwrap()
 }
@@ -150,6 +171,29 @@ fn a_wrong_unlock_key_is_told_before_the_device_is_touched() {
 }
 
 #[test]
+fn a_recovery_key_is_told_right_or_wrong_before_the_device_is_touched() {
+    let nowhere = |header: &Expected, byte| {
+        open_recovered(header, Path::new("/nonexistent"), &recovery_key(byte), &name()).unwrap_err()
+    };
+    assert!(matches!(nowhere(&recoverable(), 5), OpenError::RecoveryKeyWrong));
+    assert!(matches!(nowhere(&formatted(), 6), OpenError::NoRecovery));
+    assert!(matches!(nowhere(&recoverable(), 6), OpenError::Dm(DmError::Device { .. })));
+}
+
+#[test]
+fn the_key_of_recovery_outlives_another_unlock_key() {
+    let header = recoverable();
+    let wrapped = header.token().recovery.clone().unwrap();
+    assert_ne!(wrapped, header.token().wrapped);
+    let by = |key: &RecoveryKey| VolumeKey::unwrap(&wrapped, key.bytes());
+    assert_eq!(by(&recovery_key(6)).unwrap().expose(), volume_key().expose());
+    assert!(by(&recovery_key(5)).is_none() && VolumeKey::unwrap(&wrapped, &unlock_key()).is_none());
+    let rotated = crate::rewrap(&header, &unlock_key(), &Zeroizing::new([5; 32])).unwrap();
+    assert_eq!(rotated.token().recovery, Some(wrapped));
+    assert!(crate::rewrap(&header, recovery_key(6).bytes(), &unlock_key()).is_err(), "it rotates nothing");
+}
+
+#[test]
 fn formatting_refuses_other_uuids() {
     let volume = "v".parse().unwrap();
     let (unlock_key, volume_key) = (unlock_key(), volume_key());
@@ -161,6 +205,7 @@ fn formatting_refuses_other_uuids() {
             unlock_key: &unlock_key,
             volume_key: &volume_key,
             tags: None,
+            recovery_key: None,
         };
         assert!(matches!(format(&spec), Err(FormatError::Uuid(_))));
     }
@@ -171,6 +216,7 @@ fn formatting_refuses_other_uuids() {
         unlock_key: &unlock_key,
         volume_key: &volume_key,
         tags: None,
+        recovery_key: None,
     };
     assert!(matches!(format(&spec), Err(FormatError::Refused(_))));
 }

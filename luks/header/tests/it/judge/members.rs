@@ -101,6 +101,10 @@ fn only_our_token_is_allowed() {
     assert_eq!(refusal(bytes).code(), "luks-token-count");
     let bytes = changed(|json| json["tokens"]["0"]["generation"] = json!(0));
     assert_eq!(refusal(bytes).code(), "luks-token");
+    for wrong in [json!("AAAA"), json!(null)] {
+        let bytes = changed(|json| json["tokens"]["0"]["recovery-key"] = wrong);
+        assert_eq!(refusal(bytes).code(), "luks-token");
+    }
     let bytes = changed(|json| json["tokens"]["0"]["wrapped-key"] = json!("AAAA"));
     assert_eq!(refusal(bytes).code(), "luks-token");
     let bytes = changed(|json| json["tokens"] = json!({}));
