@@ -140,8 +140,13 @@ async fn grants_are_spent_until_they_are_answered() {
     attest(&mut client, FAR).await.0.unwrap();
     let (grant, secret) = ("g".to_owned(), Secret::new([1; 32]));
     let digest = Sha256Digest::ZERO;
-    let formatted =
-        Formatted { grant: grant.clone(), secret: secret.clone(), generation: 7, header_digest: digest };
+    let formatted = Formatted {
+        grant: grant.clone(),
+        secret: secret.clone(),
+        generation: 7,
+        header_digest: digest,
+        recovery: None,
+    };
     client.formatted(&formatted, soon(), |_| ()).await.unwrap();
     let ready = Ready { grant: grant.clone(), secret: secret.clone(), generation: 7, populated_from: digest };
     client.ready(&ready, soon(), |_| ()).await.unwrap();

@@ -91,6 +91,7 @@ async fn a_message_that_spends_a_grant_goes_to_the_one_that_may_be_asked() {
         secret: ccnode_evidence::Secret::new([1; 32]),
         generation: 1,
         header_digest: ccnode_evidence::Sha256Digest::ZERO,
+        recovery: None,
     };
     let since = Instant::now();
     let deadline = ccnode_attest_client::Deadline::after(Duration::from_secs(20));

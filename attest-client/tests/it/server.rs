@@ -281,6 +281,7 @@ pub(crate) fn grants(node: &str) -> Grants {
                 grant: grant(),
             },
         }),
+        volumes: Vec::new(),
         certificate: grant(),
         cluster: Cluster { server: "https://c".into(), ca: String::new() },
     }

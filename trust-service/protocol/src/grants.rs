@@ -2,6 +2,7 @@
 
 use crate::NodeName;
 use crate::admin::TrustLevel;
+use crate::recovery::Recovery;
 use ccnode_evidence::{Base64Url, Secret, Sha256Digest};
 use serde::{Deserialize, Serialize};
 
@@ -164,6 +165,9 @@ pub struct Formatted {
     pub generation: u64,
     /// SHA-256 over the header bytes that the node wrote.
     pub header_digest: Sha256Digest,
+    /// Shares of the volume's recovery key, where the node's configuration names custodians.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recovery: Option<Recovery>,
 }
 
 /// Body of `POST /ccnode/v1/volumes/ready`. Repeating it with the same values is answered alike.

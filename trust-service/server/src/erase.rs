@@ -28,15 +28,30 @@ pub struct DestroyedKey {
     pub generation: u64,
     /// SHA-256 of the key as it lay in the database, sealed.
     pub sealed_key: Sha256Digest,
+    /// The same of the shares that recovered the volume, where it had custodians and they were destroyed, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sealed_recovery: Option<Sha256Digest>,
 }
 
 impl DestroyedKey {
-    /// The key of a volume, where it has one.
+    /// The key of a volume, where it has one, and what recovered it.
     pub fn of(row: &VolumeRow) -> Option<Self> {
+        let sealed_recovery = row.recovery.as_ref().map(|sealed| Sha256Digest::of(sealed));
+        Some(Self { sealed_recovery, ..Self::of_key(row)? })
+    }
+
+    /// The key of a volume, where it has one: what recovers it stays.
+    pub fn of_key(row: &VolumeRow) -> Option<Self> {
         let sealed_key = Sha256Digest::of(row.unlock_key.as_ref()?);
         let record = &row.record;
         let (volume, uuid, generation) = (record.id.clone(), record.uuid.clone(), record.generation);
-        Some(Self { volume, uuid, generation, sealed_key })
+        Some(Self { volume, uuid, generation, sealed_key, sealed_recovery: None })
+    }
+
+    /// Whether the key or the shares are there still.
+    fn is_in(&self, there: &BTreeSet<Sha256Digest>) -> bool {
+        let recovery = self.sealed_recovery.is_some_and(|digest| there.contains(&digest));
+        there.contains(&self.sealed_key) || recovery
     }
 }
 
@@ -84,7 +99,7 @@ pub async fn destroyed<S: Store>(store: &S) -> Result<Vec<(AuditRow, DestroyedKe
     }
     let sealed = tx.sealed().await.map_err(AuditFault::Store)?;
     let there: BTreeSet<Sha256Digest> = sealed.iter().map(|sealed| Sha256Digest::of(&sealed.value)).collect();
-    match out.iter().find(|(_, key)| there.contains(&key.sealed_key)) {
+    match out.iter().find(|(_, key)| key.is_in(&there)) {
         Some((row, key)) => Err(AuditFault::Undead { seq: row.seq, volume: key.volume.clone() }),
         None => Ok(out),
     }
@@ -92,11 +107,14 @@ pub async fn destroyed<S: Store>(store: &S) -> Result<Vec<(AuditRow, DestroyedKe
 
 /// A line for people.
 pub fn line((row, key): &(AuditRow, DestroyedKey)) -> String {
-    let DestroyedKey { volume, uuid, generation, sealed_key } = key;
+    let DestroyedKey { volume, uuid, generation, sealed_key, sealed_recovery } = key;
+    let shares =
+        sealed_recovery.map(|digest| format!(", and the shares that recovered it (sealed: {digest})"));
     format!(
-        "row {}, {}: {} destroyed the key of {volume}, generation {generation}, UUID {uuid} (sealed: {sealed_key})",
+        "row {}, {}: {} destroyed the key of {volume}, generation {generation}, UUID {uuid} (sealed: {sealed_key}){}",
         row.seq,
         UnixTime(row.time),
-        row.actor
+        row.actor,
+        shares.unwrap_or_default()
     )
 }

@@ -31,6 +31,7 @@ pub mod once;
 pub mod pki;
 pub mod probes;
 pub mod problem;
+pub mod recovery;
 pub mod references;
 pub mod rekey;
 pub mod release;

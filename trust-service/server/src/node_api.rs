@@ -7,6 +7,7 @@ use crate::finish::{self, CorrelationId};
 use crate::issuer::IssueError;
 use crate::keys::secret_hash;
 use crate::problem::{Refusal, printable};
+use crate::recovery;
 use crate::references::Pool;
 use crate::release::still_allowed;
 use crate::service::Service;
@@ -196,13 +197,15 @@ pub async fn formatted<S: Store>(
         return Err(about(Refusal::new(Code::GrantSpent, text)));
     }
     unexpired(&grant, service.now()).map_err(about)?;
+    let kept = request.recovery.map(|shares| recovery::seal(&service, &from, shares)).transpose();
+    let kept = kept.map_err(about)?;
     let record = VolumeRecord {
         state: VolumeState::Formatted,
         header_digest: Some(request.header_digest),
         ..record.clone()
     };
     let what = ("volume.formatted", made(&record), id.as_str());
-    let to = VolumeRow { record, ..from.clone() };
+    let to = VolumeRow { record, recovery: kept, ..from.clone() };
     advance(&service, tx, &node, (&from, &to), what).await.map_err(about)
 }
 

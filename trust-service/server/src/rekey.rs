@@ -147,7 +147,7 @@ pub async fn committed<S: Store>(
     tx.forget_session_grants(&from.identity).await?;
     let detail = json!({
         "generation": request.generation, "header-digest": request.header_digest,
-        "before": record.header_digest, erase::MEMBER: DestroyedKey::of(&from).as_slice(),
+        "before": record.header_digest, erase::MEMBER: DestroyedKey::of_key(&from).as_slice(),
     });
     let what = ("volume.committed", detail, id.as_str());
     let answer = advance(&service, tx, &node, (&from, &to), what).await.map_err(about)?;

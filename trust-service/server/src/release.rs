@@ -334,6 +334,8 @@ async fn volume<S: Store>(
             populated_from: None,
             ..record.clone()
         },
+        // Of a format that was cut short: what comes is another volume key.
+        recovery: None,
         ..volume.clone()
     };
     if !tx.swap_volume(volume.version(), &next).await? {
@@ -382,7 +384,7 @@ pub fn new_volume<S>(service: &Service<S>, node: &NodeRow, id: String) -> Result
         populated_from: None,
         rotation: None,
     };
-    Ok(VolumeRow { identity: node.identity, record, unlock_key: Some(sealed), next: None })
+    Ok(VolumeRow { identity: node.identity, record, unlock_key: Some(sealed), next: None, recovery: None })
 }
 
 fn grant_row(

@@ -101,7 +101,13 @@ async fn session(fleet: std::sync::Arc<Fleet>, index: usize, reset: u32, peer: P
     if let VolumeAction::Format { grant, .. } = &volume.action {
         let (id, secret, generation) = (&grant.id, &grant.secret, volume.generation);
         let header_digest = Sha256Digest::of(b"header");
-        let formatted = Formatted { grant: id.clone(), secret: secret.clone(), generation, header_digest };
+        let formatted = Formatted {
+            grant: id.clone(),
+            secret: secret.clone(),
+            generation,
+            header_digest,
+            recovery: None,
+        };
         connection.post::<()>(FORMATTED, &formatted).await?;
         let populated_from = Nodes::verity();
         let ready = Ready { grant: id.clone(), secret: secret.clone(), generation, populated_from };

@@ -4,6 +4,7 @@ mod nodes;
 mod pools;
 mod proposals;
 mod records;
+mod recovery;
 mod resources;
 mod rotate_key;
 pub mod stock;
@@ -56,6 +57,7 @@ pub fn routes<S: Store>() -> Vec<(&'static str, MethodRouter<Arc<Service<S>>>)> 
         (admin::NODE_REGRANT, post(nodes::regrant::<S>)),
         (admin::NODE_RETIRE, post(nodes::retire::<S>)),
         (admin::NODE_ROTATE_KEY, post(rotate_key::rotate_key::<S>)),
+        (admin::NODE_RECOVERY, post(recovery::fetch::<S>)),
         (admin::PROPOSALS, get(proposals::list::<S>).post(proposals::make::<S>)),
         (admin::PROPOSAL, get(proposals::show::<S>).delete(proposals::withdraw::<S>)),
         (admin::PROPOSAL_APPROVE, post(proposals::approve::<S>)),

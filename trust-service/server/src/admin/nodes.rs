@@ -178,7 +178,12 @@ async fn destroy<T: Tx>(
     let destroyed: Vec<_> = volumes.iter().filter_map(DestroyedKey::of).collect();
     for volume in &volumes {
         let record = VolumeRecord { state: VolumeState::Retired, ..volume.record.clone() };
-        swap(tx, volume, &VolumeRow { record, unlock_key: None, next: None, ..volume.clone() }).await?;
+        swap(
+            tx,
+            volume,
+            &VolumeRow { record, unlock_key: None, next: None, recovery: None, ..volume.clone() },
+        )
+        .await?;
     }
     // What was released is there once more, sealed for the sessions that asked.
     tx.forget_session_grants(&row.identity).await?;

@@ -1,5 +1,7 @@
 //! What every store owes, run on each of them.
 
+mod volumes;
+
 use super::*;
 use ccnode_appraise::HardwarePolicy;
 use ccnode_evidence::EvidenceKind;
@@ -56,7 +58,13 @@ fn volume(state: VolumeState, generation: u64) -> VolumeRow {
         populated_from: None,
         rotation: None,
     };
-    VolumeRow { identity: Sha256Digest::of(b"a"), record, unlock_key: Some(vec![1, 2, 3]), next: None }
+    VolumeRow {
+        identity: Sha256Digest::of(b"a"),
+        record,
+        unlock_key: Some(vec![1, 2, 3]),
+        next: None,
+        recovery: None,
+    }
 }
 
 fn session(nonce: u8, expires: u64) -> SessionRow {
@@ -115,45 +123,6 @@ async fn last_evidence_is_replaced_and_goes_with_its_node(store: &impl Store) {
     assert!(matches!(tx.set_last_evidence(&nobody, &evidence("1", None)).await, Err(StoreError::Sql(_))));
     assert!(tx.delete_node(&id).await.unwrap());
     assert_eq!(tx.last_evidence(&id).await.unwrap(), None);
-    tx.commit().await.unwrap();
-}
-
-async fn a_swap_wants_the_very_version(store: &impl Store) {
-    let mut tx = store.write().await.unwrap();
-    let granted = volume(VolumeState::Granted, 1);
-    assert!(!tx.swap_volume((VolumeState::None, 1, None), &granted).await.unwrap());
-    assert!(!tx.swap_volume((VolumeState::Granted, 0, None), &granted).await.unwrap());
-    assert!(tx.swap_volume((VolumeState::None, 0, None), &granted).await.unwrap());
-    assert!(!tx.swap_volume((VolumeState::None, 0, None), &granted).await.unwrap());
-    tx.commit().await.unwrap();
-}
-
-async fn a_next_key_lies_beside_the_current_one(store: &impl Store) {
-    let mut tx = store.write().await.unwrap();
-    let plain = volume(VolumeState::Granted, 1);
-    let with = |digest| VolumeRow { next: Some(NextKey { key: vec![7], digest }), ..plain.clone() };
-    let [one, two] = [b"one", b"two"].map(|text| Some(Sha256Digest::of(text)));
-    for (from, to) in [(&plain, with(None)), (&with(None), with(one)), (&with(one), with(two))] {
-        for other in [one, two, None] {
-            let (state, generation, digest) = from.version();
-            if other != digest {
-                assert!(!tx.swap_volume((state, generation, other), &to).await.unwrap(), "{other:?}");
-            }
-        }
-        assert!(tx.swap_volume(from.version(), &to).await.unwrap());
-        assert_eq!(tx.volume("a/root").await.unwrap().as_ref(), Some(&to));
-    }
-    let sealed = tx.sealed().await.unwrap().into_iter().find(|row| row.value == [7]).unwrap();
-    assert_eq!(sealed.at, SealedAt::NextKey("a/root".into()));
-    assert!(tx.set_sealed(&Sealed { value: vec![8], ..sealed }).await.unwrap());
-    assert_eq!(tx.volume("a/root").await.unwrap().unwrap().next.unwrap().key, [8]);
-    let shown = |row: VolumeRow| row.shown().rotation;
-    assert_eq!(
-        [plain.clone(), with(None), with(one)].map(shown),
-        [None, Some(RotationState::Asked), Some(RotationState::Pending)]
-    );
-    assert!(tx.swap_volume(with(two).version(), &plain).await.unwrap());
-    assert_eq!(tx.volume("a/root").await.unwrap(), Some(plain));
     tx.commit().await.unwrap();
 }
 
@@ -344,8 +313,9 @@ async fn contract(store: &impl Store) {
     rows_come_back_as_they_went(store).await;
     nodes_of_one_boot_go_and_their_release_stays(store).await;
     last_evidence_is_replaced_and_goes_with_its_node(store).await;
-    a_swap_wants_the_very_version(store).await;
-    a_next_key_lies_beside_the_current_one(store).await;
+    volumes::a_swap_wants_the_very_version(store).await;
+    volumes::a_next_key_lies_beside_the_current_one(store).await;
+    volumes::what_recovers_a_volume_lies_beside_its_key(store).await;
     what_sessions_were_granted_is_forgotten(store).await;
     resources_go_with_their_node_or_pool(store).await;
     reference_values_are_replaced_by_name(store).await;

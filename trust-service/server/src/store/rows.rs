@@ -114,6 +114,8 @@ pub struct VolumeRow {
     pub unlock_key: Option<Vec<u8>>,
     /// The key that is to take its place.
     pub next: Option<NextKey>,
+    /// What recovers it, sealed for [`VolumeRow::recovery_place`]; none where it was made without custodians.
+    pub recovery: Option<Vec<u8>>,
 }
 
 /// A key that is to take the place of a volume's.
@@ -137,6 +139,11 @@ impl VolumeRow {
     /// The same of its next key.
     pub fn next_place(identity: &Sha256Digest, id: &str) -> String {
         format!("nodes/{identity}/volumes/{id}/next-key")
+    }
+
+    /// The same of what recovers it.
+    pub fn recovery_place(identity: &Sha256Digest, id: &str) -> String {
+        format!("nodes/{identity}/volumes/{id}/recovery")
     }
 
     /// What a swap compares.
@@ -294,6 +301,8 @@ pub enum SealedAt {
     Volume(String),
     /// The next key of the volume of this id.
     NextKey(String),
+    /// What recovers the volume of this id.
+    Recovery(String),
     /// The grants of the session of this nonce.
     Session(String),
     /// The content of the resource of this name.

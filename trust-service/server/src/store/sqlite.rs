@@ -46,6 +46,7 @@ const SCHEMA: &[&str] = &[
     include_str!("../../migrations/0008_evidence_logs.sql"),
     include_str!("../../migrations/0009_proposals.sql"),
     include_str!("../../migrations/0010_next_keys.sql"),
+    include_str!("../../migrations/0011_recovery.sql"),
 ];
 
 /// A database file.

@@ -58,8 +58,13 @@ async fn the_nodes_client_walks_the_whole_way() {
     let volume = grants.volume().unwrap().clone();
     let VolumeAction::Format { grant, .. } = volume.action.clone() else { panic!() };
     let (id, secret, generation) = (grant.id, grant.secret, volume.generation);
-    let formatted =
-        Formatted { grant: id.clone(), secret: secret.clone(), generation, header_digest: header() };
+    let formatted = Formatted {
+        grant: id.clone(),
+        secret: secret.clone(),
+        generation,
+        header_digest: header(),
+        recovery: None,
+    };
     client_a.formatted(&formatted, deadline(), |_| ()).await.unwrap();
     let ready = Ready { grant: id, secret, generation, populated_from: verity() };
     client_a.ready(&ready, deadline(), |_| ()).await.unwrap();

@@ -9,6 +9,7 @@ use ccnode_protocol::grants::{
     VolumeAction, VolumeGrant,
 };
 use ccnode_protocol::jwe::{EphemeralKey, Jwe};
+use ccnode_protocol::recovery::Recovery;
 use ccnode_protocol::{
     ATTEST, AUTH, Activation, Asks, AttestResponse, Attestation, AuthRequest, CERTIFICATE, COMMITTED, COOKIE,
     Challenge, FORMATTED, GRANTS, NodeName, PoolName, Problem, READY, ROTATED,
@@ -337,8 +338,18 @@ impl Granted {
         volume: &VolumeGrant,
         header_digest: Sha256Digest,
     ) -> Answered<()> {
+        self.formatted_with(volume, header_digest, None).await
+    }
+
+    pub(crate) async fn formatted_with(
+        &self,
+        volume: &VolumeGrant,
+        header_digest: Sha256Digest,
+        recovery: Option<Recovery>,
+    ) -> Answered<()> {
         let ((grant, secret), generation) = (format_grant(volume), volume.generation);
-        self.session.post(FORMATTED, &Formatted { grant, secret, generation, header_digest }).await
+        let formatted = Formatted { grant, secret, generation, header_digest, recovery };
+        self.session.post(FORMATTED, &formatted).await
     }
 
     pub(crate) async fn ready_of(&self, volume: &VolumeGrant, populated_from: Sha256Digest) -> Answered<()> {

@@ -64,6 +64,8 @@ mod races;
 #[cfg(test)]
 mod rebind;
 #[cfg(test)]
+mod recovery;
+#[cfg(test)]
 mod refusals;
 #[cfg(test)]
 mod rekey;

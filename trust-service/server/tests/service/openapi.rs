@@ -203,6 +203,8 @@ async fn every_operation_answers_as_described() {
     assert!(serde_json::from_value::<Vec<AuditRow>>(rows).unwrap().len() > 10);
     desk.get(metrics::PATH, &[]).await;
     let why = || Some(json!({"reason": "test"}));
+    let root = json!({"volume": "root", "reason": "test"});
+    desk.call(Method::POST, admin::NODE_RECOVERY, &[&name], Some(root)).await;
     for path in [admin::NODE_REGRANT, admin::NODE_REVOKE, admin::NODE_APPROVE] {
         desk.call(Method::POST, path, &[&name], why()).await;
     }
@@ -367,7 +369,10 @@ async fn walk(trust: &Trust, page: &Page, tpm: &ccnode_testkit::SoftTpm) -> Node
             json!({"grant": id, "secret": json_of(&secret), "generation": generation, member: json_of(&digest)}),
         )
     };
-    granted.session.send(page, FORMATTED, Method::POST, spent("header-digest", header())).await;
+    let mut formatted = spent("header-digest", header());
+    formatted.as_mut().unwrap()["recovery"] =
+        json_of(&crate::recovery::shares(&granted, &crate::recovery::keys()));
+    granted.session.send(page, FORMATTED, Method::POST, formatted).await;
     granted.session.send(page, READY, Method::POST, spent("populated-from", verity())).await;
     let grant = &granted.grants.certificate;
     let csr = json_of(&ccnode_evidence::Base64Url(granted.csr.clone()));

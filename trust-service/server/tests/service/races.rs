@@ -177,7 +177,8 @@ async fn t25_whoever_has_nothing_does_not_wait_for_the_writer() {
     let session = challenge(&trust, &tpm(&maker, Seat::A)).await;
     let writer = trust.service().store.write().await.unwrap();
     let (grant, secret) = ("none".to_owned(), Secret::new([0; 32]));
-    let body = Formatted { grant, secret: secret.clone(), generation: 1, header_digest: header() };
+    let body =
+        Formatted { grant, secret: secret.clone(), generation: 1, header_digest: header(), recovery: None };
     let ready = json!({"grant": "none", "secret": secret, "generation": 1, "populated-from": verity()});
     let csr = json!({"grant": "none", "secret": secret, "csr": ""});
     let all = async {

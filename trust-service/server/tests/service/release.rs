@@ -80,6 +80,7 @@ async fn grants_are_proven_live_and_in_order() {
         secret: secret.clone(),
         generation,
         header_digest: header(),
+        recovery: None,
     };
     let post = async |body: Formatted| code(granted.session.post::<()>(FORMATTED, &body).await);
     assert_eq!(post(request("none", &secret, 1)).await, Code::GrantUnknown);

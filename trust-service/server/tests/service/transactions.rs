@@ -99,7 +99,13 @@ async fn run(tx: &mut Tx, statement: Statement) -> Result<(), StoreError> {
                 populated_from: None,
                 rotation: None,
             };
-            let row = VolumeRow { identity: Sha256Digest::ZERO, record, unlock_key: None, next: None };
+            let row = VolumeRow {
+                identity: Sha256Digest::ZERO,
+                record,
+                unlock_key: None,
+                next: None,
+                recovery: None,
+            };
             tx.insert_volume(&row).await.map(drop)
         }
     }

@@ -205,7 +205,13 @@ impl Node {
 }
 
 fn formatted(grant: &Grant, generation: u64, header_digest: Sha256Digest) -> Formatted {
-    Formatted { grant: grant.id.clone(), secret: grant.secret.clone(), generation, header_digest }
+    Formatted {
+        grant: grant.id.clone(),
+        secret: grant.secret.clone(),
+        generation,
+        header_digest,
+        recovery: None,
+    }
 }
 
 fn certificate(walk: &Walk, csr: &[u8]) -> CertificateRequest {

@@ -6,7 +6,7 @@ use crate::enrol::registered;
 use crate::problem::Refusal;
 use crate::service::Service;
 use crate::store::{Machine, NodeRow, Store, Tx, VolumeRow};
-use crate::{admin, last, rekey};
+use crate::{admin, last, recovery, rekey};
 use ccnode_evidence::Code;
 use ccnode_protocol::admin::{NodeState, Rebind, RefusalFilter, RefusedBy, TrustLevel};
 use ccnode_protocol::{NodeName, PoolName};
@@ -157,7 +157,8 @@ pub(super) async fn go_over<S: Store>(
         let place = VolumeRow::place(&pinned.to, &volume.record.id);
         let sealed = service.at_rest.seal(&place, key.expose()).map_err(Refusal::internal)?;
         let next = rekey::moved(service, &volume, &pinned.to)?;
-        let row = VolumeRow { identity: pinned.to, unlock_key: Some(sealed), next, ..volume };
+        let recovery = recovery::moved(service, &volume, &pinned.to)?;
+        let row = VolumeRow { identity: pinned.to, unlock_key: Some(sealed), next, recovery, ..volume };
         done(tx.move_volume(&pinned.from, &row).await?)?;
     }
     tx.forget_session_grants(&pinned.from).await?;

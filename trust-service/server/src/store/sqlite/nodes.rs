@@ -156,6 +156,7 @@ fn volume_row(row: &Cols<'_, '_>) -> Result<VolumeRow> {
             Some(key) => Some(NextKey { key, digest: row.parse_or_null("next_digest")? }),
             None => None,
         },
+        recovery: row.bytes_or_null("recovery")?,
     })
 }
 
@@ -169,8 +170,8 @@ pub(super) fn volume(db: &Connection, id: &str) -> Result<Option<VolumeRow>> {
 
 pub(super) fn insert_volume(db: &Connection, row: &VolumeRow) -> Result<bool> {
     let text = "INSERT INTO volumes (id, identity, uuid, state, generation, header_digest, populated_from, unlock_key,
-            next_key, next_digest)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING";
+            next_key, next_digest, recovery)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING";
     query(text)
         .bind(&row.record.id)
         .bind(row.identity.hex())
@@ -182,13 +183,14 @@ pub(super) fn insert_volume(db: &Connection, row: &VolumeRow) -> Result<bool> {
         .bind(&row.unlock_key)
         .bind(row.next.as_ref().map(|next| next.key.as_slice()))
         .bind(word_or_null("next_digest", &row.next.as_ref().and_then(|next| next.digest))?)
+        .bind(&row.recovery)
         .one(db)
 }
 
 pub(super) fn swap_volume(db: &Connection, from: VolumeVersion, row: &VolumeRow) -> Result<bool> {
     let text =
         "UPDATE volumes SET uuid = ?, state = ?, generation = ?, header_digest = ?, populated_from = ?,
-            unlock_key = ?, next_key = ?, next_digest = ?
+            unlock_key = ?, next_key = ?, next_digest = ?, recovery = ?
         WHERE id = ? AND state = ? AND generation = ? AND next_digest IS ?";
     query(text)
         .bind(&row.record.uuid)
@@ -199,6 +201,7 @@ pub(super) fn swap_volume(db: &Connection, from: VolumeVersion, row: &VolumeRow)
         .bind(&row.unlock_key)
         .bind(row.next.as_ref().map(|next| next.key.as_slice()))
         .bind(word_or_null("next_digest", &row.next.as_ref().and_then(|next| next.digest))?)
+        .bind(&row.recovery)
         .bind(&row.record.id)
         .bind(word("state", &from.0)?)
         .bind(number("generation", from.1)?)
@@ -208,12 +211,13 @@ pub(super) fn swap_volume(db: &Connection, from: VolumeVersion, row: &VolumeRow)
 
 pub(super) fn move_volume(db: &Connection, from: &Sha256Digest, row: &VolumeRow) -> Result<bool> {
     let (state, generation, digest) = row.version();
-    let text = "UPDATE volumes SET identity = ?, unlock_key = ?, next_key = ?
+    let text = "UPDATE volumes SET identity = ?, unlock_key = ?, next_key = ?, recovery = ?
         WHERE id = ? AND identity = ? AND state = ? AND generation = ? AND next_digest IS ?";
     query(text)
         .bind(row.identity.hex())
         .bind(&row.unlock_key)
         .bind(row.next.as_ref().map(|next| next.key.as_slice()))
+        .bind(&row.recovery)
         .bind(&row.record.id)
         .bind(from.hex())
         .bind(word("state", &state)?)

@@ -17,6 +17,11 @@ pub(super) fn sealed(db: &Connection) -> Result<Vec<Sealed>> {
         let place = VolumeRow::next_place(&row.parse("identity")?, &id);
         Ok(Sealed { at: SealedAt::NextKey(id), place, value: value(row)? })
     };
+    let recovery = |row: &Cols<'_, '_>| {
+        let id = row.text("id")?;
+        let place = VolumeRow::recovery_place(&row.parse("identity")?, &id);
+        Ok(Sealed { at: SealedAt::Recovery(id), place, value: value(row)? })
+    };
     let session = |row: &Cols<'_, '_>| {
         let place = SessionRow::place(&row.parse("nonce")?);
         Ok(Sealed { at: SealedAt::Session(row.text("nonce")?), place, value: value(row)? })
@@ -27,10 +32,12 @@ pub(super) fn sealed(db: &Connection) -> Result<Vec<Sealed>> {
     };
     let volumes = "SELECT id, identity, unlock_key AS value FROM volumes WHERE unlock_key IS NOT NULL";
     let nexts = "SELECT id, identity, next_key AS value FROM volumes WHERE next_key IS NOT NULL";
+    let recoveries = "SELECT id, identity, recovery AS value FROM volumes WHERE recovery IS NOT NULL";
     let sessions = "SELECT nonce, grants AS value FROM sessions WHERE length(grants) > 0";
     let resources = "SELECT name, content AS value FROM resources";
     let mut all = query(volumes).all(db, volume)?;
     all.extend(query(nexts).all(db, next)?);
+    all.extend(query(recoveries).all(db, recovery)?);
     all.extend(query(sessions).all(db, session)?);
     all.extend(query(resources).all(db, resource)?);
     Ok(all)
@@ -44,6 +51,7 @@ pub(super) fn set_sealed(db: &Connection, row: &Sealed) -> Result<bool> {
     let (text, key) = match &row.at {
         SealedAt::Volume(id) => ("UPDATE volumes SET unlock_key = ? WHERE id = ?", id),
         SealedAt::NextKey(id) => ("UPDATE volumes SET next_key = ? WHERE id = ?", id),
+        SealedAt::Recovery(id) => ("UPDATE volumes SET recovery = ? WHERE id = ?", id),
         SealedAt::Session(nonce) => ("UPDATE sessions SET grants = ? WHERE nonce = ?", nonce),
         SealedAt::Resource(name) => ("UPDATE resources SET content = ? WHERE name = ?", name),
     };

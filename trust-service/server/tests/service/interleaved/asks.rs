@@ -74,7 +74,7 @@ impl AskOf<'_> {
         let (grant, secret) = (grant.id.clone(), grant.secret.clone());
         if step == Step::Formatted {
             let header = Sha256Digest::of(format!("{grant} {other}").as_bytes());
-            let request = Formatted { grant, secret, generation, header_digest: header };
+            let request = Formatted { grant, secret, generation, header_digest: header, recovery: None };
             let done = self.session.post::<()>(ccnode_protocol::FORMATTED, &request).await.is_ok();
             return Said::Formatted { generation, header, done };
         }
