@@ -11,6 +11,7 @@ pub use stock::{NotEnough, RUN, Requirement, Stock, StockFile, StockPlan, Wanted
 use crate::refusal::Coded;
 use ccnode_evidence::{Code, DATA_KEY, LAYOUT_KEY, Layout};
 use ccnode_protocol::PoolName;
+use ccnode_protocol::recovery::Custodians;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 use std::collections::BTreeSet;
@@ -85,6 +86,8 @@ pub struct Config {
     pub init_data: InitDataRule,
     /// What of it is followed.
     pub hints: BTreeSet<Hint>,
+    /// Who recovers the volumes that this node makes; nobody where the table is absent.
+    pub recovery: Option<Custodians>,
 }
 
 /// A kind of hint that init-data may hold.
@@ -154,6 +157,8 @@ struct Wire {
     init_data: InitDataRule,
     #[serde(default)]
     hints: BTreeSet<Hint>,
+    #[serde(default)]
+    recovery: Option<Custodians>,
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -300,6 +305,10 @@ impl Config {
                 wire.stock.is_some() && (disk.swap.is_some() || !disk.data.is_empty()),
                 "[disk] swap and data are for mode = \"ccnode/1\"",
             ),
+            (
+                wire.stock.is_some() && wire.recovery.is_some(),
+                "[recovery] is for mode = \"ccnode/1\": stock mode makes no volume",
+            ),
             (disk.serial.is_some() == disk.sysfs.is_some(), "[disk] needs serial or sysfs, and not both"),
             (same, "[disk] names a label twice"),
             (empty, "[disk] has an empty label"),
@@ -341,22 +350,26 @@ impl Config {
             handover: wire.handover,
             init_data: wire.init_data,
             hints: wire.hints,
+            recovery: wire.recovery,
         })
     }
 
     /// Refuses a command line that declares what this mode has not, or other volumes than are configured: a stock session opens a root
-    /// that is there, and makes none.
+    /// that is there, and makes none. And where nothing persists, custodians would have nothing to recover.
     pub fn takes(&self, cmdline: &Cmdline) -> Result<(), ConfigError> {
         let mut names: Vec<_> = self.disk.data.iter().map(|data| &data.name).collect();
         names.sort();
         if !names.into_iter().eq(&cmdline.data) {
             return Err(ConfigError::Cmdline(format!("{DATA_KEY}= and [disk] data name other volumes")));
         }
-        match self.mode {
-            Mode::Stock(_) if cmdline.layout != Layout::LuksRoot => {
-                let layout = cmdline.layout;
+        let layout = cmdline.layout;
+        match (&self.mode, &self.recovery) {
+            (Mode::Stock(_), _) if layout != Layout::LuksRoot => {
                 Err(ConfigError::Cmdline(format!("{LAYOUT_KEY}={layout} is for mode = \"ccnode/1\"")))
             }
+            (_, Some(_)) if layout == Layout::Ephemeral => Err(ConfigError::Cmdline(format!(
+                "{LAYOUT_KEY}={layout} keeps nothing, and [recovery] names who recovers it"
+            ))),
             _ => Ok(()),
         }
     }

@@ -10,9 +10,12 @@ use ccnode_luks_header::{
 };
 use ccnode_luks_volume::verity::{self, OpenedVerity, VerityOpenError};
 use ccnode_luks_volume::{
-    FormatError, FormatSpec, Name, OpenError, Opened, Sources, UnlockKey, VolumeKey, format, open,
+    FormatError, FormatSpec, Name, OpenError, Opened, RecoveryKey, Sources, UnlockKey, VolumeKey, format,
+    open,
 };
 use ccnode_protocol::grants::{OnForeignDisk, VolumeGrant};
+use ccnode_protocol::recovery::{Custodians, Recovery};
+use ccnode_recovery::{SplitError, Volume, split};
 use std::fs::File;
 use std::io::Seek as _;
 use std::os::unix::fs::FileExt as _;
@@ -48,6 +51,12 @@ pub enum UnlockError {
     /// The root source does not open.
     #[error("root source: {0}")]
     Source(#[from] VerityOpenError),
+    /// The recovery key can't be split.
+    #[error("the recovery key: {0}")]
+    Recovery(#[from] SplitError),
+    /// Custodians recover the volume, or nobody does, and the configuration says otherwise.
+    #[error("{0}")]
+    Custodians(&'static str),
     /// No randomness from the kernel.
     #[error("no randomness from the kernel")]
     Random,
@@ -82,7 +91,8 @@ impl Coded for UnlockError {
             Self::Open(OpenError::Length { .. }) => Code::PartitionTable,
             Self::Open(_) => Code::DiskFailed,
             Self::Format(FormatError::Uuid(_)) => Code::ServiceGarbage,
-            Self::Format(_) | Self::Random => Code::NodeInternal,
+            Self::Custodians(_) => Code::RecoveryMismatch,
+            Self::Format(_) | Self::Recovery(_) | Self::Random => Code::NodeInternal,
             Self::Source(VerityOpenError::Trailer(_) | VerityOpenError::Superblock(_)) => {
                 Code::VerityMismatch
             }
@@ -154,26 +164,42 @@ pub fn begin_format(root: &File, may: Formattable) -> Result<Begun, UnlockError>
     Ok(Begun(may.journal))
 }
 
+/// A header that is on the disk, and the sealed shares of its recovery key, where there are custodians.
+#[derive(Debug)]
+pub struct Made {
+    /// The header.
+    pub header: Expected,
+    /// The shares; the key itself is gone.
+    pub recovery: Option<Recovery>,
+}
+
 /// Makes the volume key and the header in memory and writes the header.
 pub fn write_format(
     root: &File,
     begun: &Begun,
     unlock_key: &UnlockKey,
     sources: &Sources,
-) -> Result<Expected, UnlockError> {
+    custodians: Option<&Custodians>,
+) -> Result<Made, UnlockError> {
+    let Journal { volume, uuid, generation } = &begun.0;
     let volume_key = VolumeKey::generate(sources, Integrity::None);
+    let recovery = custodians.map(|custodians| (custodians, RecoveryKey::generate(sources)));
     let header = format(&FormatSpec {
-        uuid: &begun.0.uuid,
-        volume: &begun.0.volume,
-        generation: begun.0.generation,
+        uuid,
+        volume,
+        generation: *generation,
         unlock_key,
         volume_key: &volume_key,
         tags: None,
+        recovery_key: recovery.as_ref().map(|(_, (key, _))| key),
     })?;
+    let of = Volume { id: volume.as_str(), uuid, generation: *generation };
+    let recovery =
+        recovery.map(|(custodians, (key, seed))| split(key.bytes(), seed, &of, custodians)).transpose()?;
     root.write_all_at(header.bytes(), 0)
         .and_then(|()| root.sync_all())
         .map_err(io("writing the LUKS2 header"))?;
-    Ok(header)
+    Ok(Made { header, recovery })
 }
 
 /// Randomness for a volume key: the kernel's, the service's, the TPM's.
@@ -184,13 +210,27 @@ pub fn sources(service: &Secret<32>, tpm: &[u8]) -> Result<Sources, UnlockError>
     Ok(Sources { kernel, service: Zeroizing::new(*service.expose()), tpm: Zeroizing::new(tpm) })
 }
 
-/// Reads the header once, judges it, and demands a registered digest; of a damaged copy the other stands in.
-pub fn read_header(root: &File, registered: &[Sha256Digest]) -> Result<Found, UnlockError> {
+/// Reads the header once, judges it, and demands a registered digest; of a damaged copy the other stands in. Whether custodians recover
+/// the volume must be what the measured configuration says.
+pub fn read_header(
+    root: &File,
+    registered: &[Sha256Digest],
+    custodians: Option<&Custodians>,
+) -> Result<Found, UnlockError> {
     let allow = Allowlist::VOLUME;
     let mut root = root;
     root.rewind().map_err(io("reading the LUKS2 header"))?;
     let registered: Vec<_> = registered.iter().map(|digest| HeaderDigest(digest.0)).collect();
-    Ok(find(read(root, &allow)?, &allow, &registered)?)
+    let found = find(read(root, &allow)?, &allow, &registered)?;
+    match (found.header().token().recovery.is_some(), custodians.is_some()) {
+        (true, false) => Err(UnlockError::Custodians(
+            "the volume has a recovery key, and this image's [recovery] names no custodians",
+        )),
+        (false, true) => Err(UnlockError::Custodians(
+            "the volume was made without a recovery key, and this image's [recovery] names custodians",
+        )),
+        _ => Ok(found),
+    }
 }
 
 /// Writes the copy anew that the disk holds otherwise, and says which.

@@ -5,12 +5,13 @@ use super::{Boot, blocking, deadline};
 use crate::config::Config;
 use crate::console::Step;
 use crate::refusal::Refusal;
-use crate::unlock;
+use crate::unlock::{self, Made};
 use ccnode_attest_client::Client;
 use ccnode_evidence::{Code, SecretBytes, Sha256Digest};
 use ccnode_luks_header::Expected;
 use ccnode_luks_volume::Sources;
 use ccnode_protocol::grants::{Formatted, Grant, OnForeignDisk, Ready, VolumeAction, VolumeGrant};
+use ccnode_protocol::recovery::Recovery;
 use std::time::Instant;
 
 impl Boot {
@@ -31,8 +32,9 @@ impl Boot {
         let since = Instant::now();
         self.begin(Step::Format, Some(config));
         let content = self.content(root).await?;
-        let (header, was) = self.format(root, volume, *on_foreign_disk, content.len(), sources).await?;
-        self.report_formatted(config, client, volume, grant, &header).await?;
+        let (Made { header, recovery }, was) =
+            self.format(config, root, volume, *on_foreign_disk, content.len(), sources).await?;
+        self.report_formatted(config, client, volume, grant, &header, recovery).await?;
         self.done(Step::Format, since, &format!("generation {}; the partition was {was}", volume.generation));
         let since = Instant::now();
         self.begin(Step::Unlock, Some(config));
@@ -48,20 +50,23 @@ impl Boot {
     /// Mark, then header, each on the disk before the next.
     async fn format(
         &mut self,
+        config: &Config,
         root: &Root,
         volume: &VolumeGrant,
         foreign: OnForeignDisk,
         source_len: u64,
         sources: Sources,
-    ) -> Result<(Expected, &'static str), Refusal> {
+    ) -> Result<(Made, &'static str), Refusal> {
         let (partitions, key, volume) = (root.partitions.clone(), unlock_key(volume), volume.clone());
+        let custodians = config.recovery.clone();
         self.console.note(Step::Format, &format!("generation {} begins", volume.generation));
         let made = blocking(move || {
             let root = unlock::open_partition(&partitions.root, true)?;
             let may = unlock::may_format(&root, partitions.root_len, source_len, &volume, foreign)?;
             let was = may.was;
             let begun = unlock::begin_format(&root, may)?;
-            Ok::<_, unlock::UnlockError>((unlock::write_format(&root, &begun, &key, &sources)?, was))
+            let made = unlock::write_format(&root, &begun, &key, &sources, custodians.as_ref())?;
+            Ok::<_, unlock::UnlockError>((made, was))
         });
         Ok(made.await??)
     }
@@ -73,12 +78,14 @@ impl Boot {
         volume: &VolumeGrant,
         grant: &Grant,
         header: &Expected,
+        recovery: Option<Recovery>,
     ) -> Result<(), Refusal> {
         let formatted = Formatted {
             grant: grant.id.clone(),
             secret: grant.secret.clone(),
             generation: volume.generation,
             header_digest: Sha256Digest(header.digest().0),
+            recovery,
         };
         let retry = |retry| self.console.retry(Step::Format, &retry);
         client.formatted(&formatted, deadline(config), retry).await.map_err(|e| Refusal::of_client(&e))

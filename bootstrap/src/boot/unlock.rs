@@ -140,7 +140,8 @@ impl Boot {
                     return Err(Refusal::new(Code::PopulatedFromOther, detail));
                 }
                 let rotation = rotation.as_deref();
-                let (opened, header) = self.open_again(root, volume, *header_digest, rotation).await?;
+                let (opened, header) =
+                    self.open_again(config, root, volume, *header_digest, rotation).await?;
                 if let Some(rotation) = rotation {
                     self.rotate(config, client, root, volume, rotation, header).await?;
                 }
@@ -162,17 +163,22 @@ impl Boot {
 
     async fn open_again(
         &mut self,
+        config: &Config,
         root: &Root,
         volume: &VolumeGrant,
         digest: Sha256Digest,
         rotation: Option<&Rotation>,
     ) -> Result<(Opened, Expected), Refusal> {
         let since = Instant::now();
-        let path = root.partitions.root.clone();
+        let (path, custodians) = (root.partitions.root.clone(), config.recovery.clone());
         let pending = rotation.and_then(|rotation| rotation.pending);
         let registered: Vec<_> = std::iter::once(digest).chain(pending).collect();
         let found = blocking(move || {
-            let found = unlock::read_header(&unlock::open_partition(&path, false)?, &registered)?;
+            let found = unlock::read_header(
+                &unlock::open_partition(&path, false)?,
+                &registered,
+                custodians.as_ref(),
+            )?;
             let mended = match found.mend() {
                 Some(_) => unlock::mend(&unlock::open_partition(&path, true)?, &found)?,
                 None => None,

@@ -109,6 +109,37 @@ fn what_is_wrong_is_named_with_its_line() {
 }
 
 #[test]
+fn custodians_are_checked_like_all_else() {
+    let key = || ccnode_recovery::CustodianKey::generate().public_pem().unwrap();
+    let table = |keys: &[String], threshold: u8| {
+        let keys: Vec<_> = keys.iter().map(|key| format!("\"\"\"{key}\"\"\"")).collect();
+        format!("[recovery]\ncustodians = [{}]\nthreshold = {threshold}\n[refusal]", keys.join(", "))
+    };
+    let keys = [key(), key(), key()];
+    let config = with("[refusal]", &table(&keys, 2)).unwrap();
+    let custodians = config.recovery.clone().unwrap();
+    assert_eq!((custodians.all().len(), custodians.threshold()), (3, 2));
+    let line = |layout| {
+        Cmdline::parse(&format!("ccnode.roothash={} ccnode.layout={layout}", "ab".repeat(32))).unwrap()
+    };
+    for layout in [Layout::LuksRoot, Layout::VerityRoot] {
+        config.takes(&line(layout)).unwrap();
+    }
+    assert_eq!(config.takes(&line(Layout::Ephemeral)).unwrap_err().code(), Code::CmdlineMalformed);
+    assert!(Config::parse(GOOD).unwrap().takes(&line(Layout::Ephemeral)).is_ok());
+    assert_eq!(Config::parse(GOOD).unwrap().recovery, None);
+    for (keys, threshold, want) in [
+        (&keys[..1], 2, "threshold 2 of 1 custodians"),
+        (&keys[..], 1, "threshold 1 of 3 custodians"),
+        (&["x".to_owned(), key()], 2, "custodian 1: not a public key of P-256"),
+    ] {
+        let error = with("[refusal]", &table(keys, threshold)).unwrap_err();
+        assert!(error.contains(want), "{error}");
+    }
+    assert!(with("[refusal]", "[recovery]\nthreshold = 2\n[refusal]").is_err());
+}
+
+#[test]
 fn a_missing_and_a_malformed_file_have_codes_of_their_own() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("node.toml");

@@ -1,7 +1,10 @@
 //! Formats and opens on image files; what a power cut leaves is simulated by stopping after each write.
 
 use super::*;
+use ccnode_luks_volume::open_recovered;
+use ccnode_protocol::admin::RecoveryRecord;
 use ccnode_protocol::grants::VolumeAction;
+use ccnode_recovery::{CustodianKey, combine};
 
 const UUID: &str = "28632274-8c8a-493f-835b-da802e1c576b";
 const ROOM: u64 = 1 << 20;
@@ -37,7 +40,10 @@ fn key() -> UnlockKey {
 
 fn make(root: &File, grant: &VolumeGrant) -> Expected {
     let begun = begin_format(root, may(root, grant).unwrap()).unwrap();
-    write_format(root, &begun, &key(), &sources(&Secret::new([1; 32]), &[2; 32]).unwrap()).unwrap()
+    let sources = sources(&Secret::new([1; 32]), &[2; 32]).unwrap();
+    let made = write_format(root, &begun, &key(), &sources, None).unwrap();
+    assert_eq!((made.recovery, made.header.token().recovery.as_ref()), (None, None));
+    made.header
 }
 
 fn contents(root: &File) -> Vec<u8> {
@@ -51,9 +57,48 @@ fn a_blank_partition_is_formatted_and_read_back() {
     let root = partition(&mark::blank());
     let header = make(&root, &grant("n/root", 1));
     let digest = Sha256Digest(header.digest().0);
-    assert_eq!(read_header(&root, &[digest]).unwrap().header().bytes(), header.bytes());
-    let other = read_header(&root, &[Sha256Digest::ZERO]).unwrap_err();
+    assert_eq!(read_header(&root, &[digest], None).unwrap().header().bytes(), header.bytes());
+    let other = read_header(&root, &[Sha256Digest::ZERO], None).unwrap_err();
     assert_eq!(other.code(), Code::HeaderDigest);
+}
+
+#[test]
+fn custodians_recover_what_a_node_made_for_them_and_no_other_image_opens_it() {
+    let keys: Vec<_> = (0..3).map(|_| CustodianKey::generate()).collect();
+    let custodians = keys.iter().map(|key| key.custodian().unwrap()).collect();
+    let custodians = Custodians::new(custodians, 2).unwrap();
+    let (root, grant) = (partition(&mark::blank()), grant("n/root", 4));
+    let begun = begin_format(&root, may(&root, &grant).unwrap()).unwrap();
+    let sources = sources(&Secret::new([1; 32]), &[2; 32]).unwrap();
+    let Made { header, recovery } = write_format(&root, &begun, &key(), &sources, Some(&custodians)).unwrap();
+    let digest = Sha256Digest(header.digest().0);
+
+    let record = RecoveryRecord {
+        volume: "n/root".into(),
+        uuid: UUID.into(),
+        formatted: 4,
+        header_digests: vec![digest],
+        recovery: recovery.unwrap(),
+    };
+    let shares: Vec<_> = keys[1..].iter().map(|key| ccnode_recovery::open(&record, key).unwrap()).collect();
+    let key = RecoveryKey::new(Zeroizing::new(*combine(&shares).unwrap().key.expose()));
+    let name = "root".parse().unwrap();
+    // There is no device to map: what is told is that the key is right.
+    let right = open_recovered(&header, Path::new("/nonexistent"), &key, &name).unwrap_err();
+    assert!(matches!(right, OpenError::Dm(_)), "{right}");
+    let other = RecoveryKey::new(Zeroizing::new([9; 32]));
+    let wrong = open_recovered(&header, Path::new("/nonexistent"), &other, &name).unwrap_err();
+    assert!(matches!(wrong, OpenError::RecoveryKeyWrong), "{wrong}");
+
+    assert!(read_header(&root, &[digest], Some(&custodians)).is_ok());
+    let error = read_header(&root, &[digest], None).unwrap_err();
+    assert_eq!(error.code(), Code::RecoveryMismatch, "{error}");
+    let plain = partition(&mark::blank());
+    let digest = Sha256Digest(make(&plain, &grant).digest().0);
+    let error = read_header(&plain, &[digest], Some(&custodians)).unwrap_err();
+    assert_eq!(error.code(), Code::RecoveryMismatch, "{error}");
+    let error = read_header(&plain, &[Sha256Digest::ZERO], Some(&custodians)).unwrap_err();
+    assert_eq!(error.code(), Code::HeaderDigest, "of what is on record alone");
 }
 
 #[test]
@@ -90,7 +135,7 @@ fn after_a_power_cut_at_any_write_the_next_grant_starts_again() {
     // After the mark.
     let root = partition(&mark::blank());
     begin_format(&root, may(&root, &grant("n/root", 1)).unwrap()).unwrap();
-    assert_eq!(read_header(&root, &[Sha256Digest::ZERO]).unwrap_err().code(), Code::HeaderMalformed);
+    assert_eq!(read_header(&root, &[Sha256Digest::ZERO], None).unwrap_err().code(), Code::HeaderMalformed);
     make(&root, &grant("n/root", 2));
 
     // Within the header: any prefix of it reached the disk.
@@ -101,7 +146,7 @@ fn after_a_power_cut_at_any_write_the_next_grant_starts_again() {
         root.write_all_at(&tail, u64::try_from(len).unwrap()).unwrap();
         let header = make(&root, &grant("n/root", 2));
         assert_eq!(header.token().generation, 2);
-        assert!(read_header(&root, &[Sha256Digest(header.digest().0)]).is_ok());
+        assert!(read_header(&root, &[Sha256Digest(header.digest().0)], None).is_ok());
     }
 
     // A damaged mark is nobody's (no power cut leaves one): the service's word to wipe is needed.
@@ -142,16 +187,16 @@ fn t01_patched_and_truncated_headers_are_refused() {
         if copy < 0x8000 {
             reseal(&root, copy, |_| {});
         }
-        let error = read_header(&root, &[digest]).unwrap_err();
+        let error = read_header(&root, &[digest], None).unwrap_err();
         assert!(
             matches!(error.code(), Code::HeaderMalformed | Code::HeaderRefused | Code::HeaderDigest),
             "{error}"
         );
         root.write_all_at(&before, 0).unwrap();
     }
-    assert!(read_header(&root, &[digest]).is_ok());
+    assert!(read_header(&root, &[digest], None).is_ok());
     root.set_len(0x8000).unwrap();
-    assert_eq!(read_header(&root, &[digest]).unwrap_err().code(), Code::HeaderMalformed);
+    assert_eq!(read_header(&root, &[digest], None).unwrap_err().code(), Code::HeaderMalformed);
 }
 
 #[test]
@@ -159,10 +204,10 @@ fn a_damaged_copy_is_written_anew_and_said() {
     let root = partition(&mark::blank());
     let header = make(&root, &grant("n/root", 1));
     let (digest, whole) = (Sha256Digest(header.digest().0), contents(&root));
-    assert_eq!(mend(&root, &read_header(&root, &[digest]).unwrap()).unwrap(), None);
+    assert_eq!(mend(&root, &read_header(&root, &[digest], None).unwrap()).unwrap(), None);
     for (offset, role) in [(0x1000, Role::Primary), (0x4000, Role::Secondary), (0x5000, Role::Secondary)] {
         flip(&root, offset);
-        let found = read_header(&root, &[digest]).unwrap();
+        let found = read_header(&root, &[digest], None).unwrap();
         assert_eq!(found.header().bytes(), header.bytes());
         assert_ne!(contents(&root), whole, "looking changes nothing");
         assert_eq!(mend(&root, &found).unwrap(), Some(role));
@@ -170,7 +215,7 @@ fn a_damaged_copy_is_written_anew_and_said() {
     }
     flip(&root, 0x1000);
     flip(&root, 0x5000);
-    assert_eq!(read_header(&root, &[digest]).unwrap_err().code(), Code::HeaderMalformed);
+    assert_eq!(read_header(&root, &[digest], None).unwrap_err().code(), Code::HeaderMalformed);
 }
 
 #[test]
@@ -180,7 +225,7 @@ fn a_bad_grant_is_the_services_fault() {
     let bad = VolumeGrant { uuid: "nonsense".into(), ..grant("n/root", 1) };
     let begun = begin_format(&root, may(&root, &bad).unwrap()).unwrap();
     let random = sources(&Secret::new([1; 32]), &[2; 32]).unwrap();
-    assert_eq!(write_format(&root, &begun, &key(), &random).unwrap_err().code(), Code::ServiceGarbage);
+    assert_eq!(write_format(&root, &begun, &key(), &random, None).unwrap_err().code(), Code::ServiceGarbage);
     assert!(matches!(sources(&Secret::new([1; 32]), &[2; 31]), Err(UnlockError::Random)));
 }
 
@@ -210,7 +255,7 @@ fn t01_a_sound_header_that_says_what_is_not_allowed_is_refused() {
         let at = copy.windows(cipher.len()).position(|w| w == cipher).unwrap();
         copy[at..at + null.len()].copy_from_slice(null);
     });
-    let error = read_header(&root, &[Sha256Digest::ZERO]).unwrap_err();
+    let error = read_header(&root, &[Sha256Digest::ZERO], None).unwrap_err();
     assert_eq!(
         (error.code(), error.to_string().contains("cipher_null")),
         (Code::HeaderRefused, true),
