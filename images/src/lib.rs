@@ -21,6 +21,7 @@ pub mod modules;
 pub mod pe;
 mod platform;
 mod recipe;
+mod recovery;
 mod rootfs;
 mod source;
 mod tool;

@@ -5,6 +5,7 @@ mod data;
 pub use data::DataVolume;
 
 use crate::cmdline::{self, CmdlineError};
+use crate::recovery;
 use ccnode_evidence::Layout;
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -144,6 +145,14 @@ pub enum RecipeError {
         "node configuration {0}: init-data is allowed, and nothing would show it: add `qemu_fw_cfg` to kernel.modules of the recipe"
     )]
     InitData(PathBuf),
+    /// The node's configuration names custodians that it would refuse itself.
+    #[error("node configuration {path}: [recovery]: {why}")]
+    Recovery {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        why: String,
+    },
     /// The command line is refused.
     #[error(transparent)]
     Cmdline(CmdlineError),
@@ -282,6 +291,8 @@ impl Raw {
         let table = table(&config, &config_path)?;
         let certificates = certificates(&table, &config_path)?;
         init_data(&table, &self.kernel.modules, &config_path)?;
+        recovery::check(table.get("recovery"), self.layout)
+            .map_err(|why| RecipeError::Recovery { path: config_path.clone(), why })?;
         let stock = table.get("mode").and_then(|mode| mode.as_str()) == Some("stock");
         refuse_unless(!stock || self.layout.is_default(), "layout", self.layout.as_str(), ONLY_CCNODE)?;
         let label = table.get("disk").and_then(|disk| disk.get("swap")).and_then(|label| label.as_str());

@@ -186,6 +186,17 @@ fn init_data_that_is_allowed_can_be_seen() {
 }
 
 #[test]
+fn custodians_are_looked_at_before_anything_is_built() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::copy(format!("{SHIPPED}/recipe.toml"), dir.path().join("recipe.toml")).unwrap();
+    let config = "[service]\nca = [\"/etc/ccnode/a.pem\"]\n[recovery]\ncustodians = [\"x\"]\nthreshold = 2\n";
+    fs::write(dir.path().join("node.toml"), config).unwrap();
+    let error = Recipe::read(&dir.path().join("recipe.toml")).unwrap_err();
+    assert!(matches!(error, RecipeError::Recovery { .. }), "{error}");
+    assert!(error.to_string().contains("[recovery]: custodian 1: not a public key"), "{error}");
+}
+
+#[test]
 fn missing_files_are_named() {
     let error = Recipe::read(Path::new("/nowhere/recipe.toml")).unwrap_err();
     assert!(error.to_string().starts_with("recipe /nowhere/recipe.toml can't be read"), "{error}");
