@@ -65,9 +65,20 @@ pub(crate) enum Command {
     /// Look at the audit log
     #[command(subcommand)]
     Audit(Audit),
-    /// Look at the volumes of disks, as a node would before it opens one
+    /// Look at the volumes of disks as a node would, and open what was recovered
     #[command(subcommand)]
     Disk(crate::disk::Disk),
+    /// Recover a volume without its node: by enough of its custodians
+    ///
+    /// `keygen` makes a custodian's keys; the public one goes into [recovery] of
+    /// node.toml, before the volume is made. To recover it, an administrator takes
+    /// what `fetch` writes to the custodians; each runs `open-share`, and whoever is
+    /// to open the disk `combine`, then `ccnode disk open --recovery-key`. But for
+    /// `fetch` nothing of this needs a network.
+    ///
+    /// Exit codes: 0 done, 2 usage, 3 refused; of `fetch` also 4 and 5.
+    #[command(subcommand)]
+    Recover(crate::recover::Recover),
     /// Find out what a piece of evidence proves, and what it does not
     Verify(Box<crate::verify::Verify>),
     /// Bring certificates, CRLs and TCB information to the service, signed

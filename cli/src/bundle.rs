@@ -2,6 +2,7 @@
 
 use crate::args::Global;
 use crate::error::Usage;
+use crate::file::create;
 use crate::output::{self, short, time};
 use anyhow::{Context as _, Result, bail};
 use ccnode_bundle::{Draft, Freshness, Item, MAX_BYTES, PublicKey, SecretKey};
@@ -10,8 +11,7 @@ use clap::Subcommand;
 use rand_core::OsRng;
 use serde_json::json;
 use std::collections::BTreeMap;
-use std::io::{Read as _, Write as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 use x509_parser::prelude::{FromDer as _, X509Certificate, X509Name};
@@ -93,21 +93,6 @@ fn key(global: &Global, file: &Path) -> Result<()> {
         true => output::json(&json!({ "id": id, "public": public.to_pem()? })),
         false => output::line(&id),
     }
-}
-
-/// A new file; one that is there is not overwritten: it may be the only copy of a key.
-fn create(path: &Path, mode: u32, content: &[u8]) -> Result<()> {
-    let mut options = std::fs::OpenOptions::new();
-    let file = options.write(true).create_new(true).mode(mode).open(path);
-    let mut file = match file {
-        Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
-            bail!(Usage::new(format!("{} is there already", path.display()), "choose another name"))
-        }
-        file => file.with_context(|| format!("writing {}", path.display()))?,
-    };
-    file.write_all(content)
-        .and_then(|()| file.sync_all())
-        .with_context(|| format!("writing {}", path.display()))
 }
 
 fn make(global: &Global, files: &[PathBuf], output: &Path, keys: &[PathBuf], days: u32) -> Result<()> {

@@ -1,4 +1,6 @@
-//! `ccnode disk`: what a node would think of a disk, found out without a node and without rights.
+//! `ccnode disk`: what a node would think of a disk, found out without a node and without rights; and a volume that was recovered.
+
+mod open;
 
 use crate::args::Global;
 use crate::error::Unreadable;
@@ -8,6 +10,7 @@ use anyhow::{Context as _, Result};
 use ccnode_luks_header::Integrity;
 use ccnode_luks_header::inspect::{Branch, By, Health, Inspection, inspect};
 use ccnode_luks_header::passphrase::{self, OpenedBy};
+use ccnode_luks_volume::Name;
 use clap::{Subcommand, ValueEnum};
 use serde::Serialize;
 use std::fs::File;
@@ -33,6 +36,27 @@ pub(crate) enum Disk {
         /// The integrity protection that the nodes' configuration asks for
         #[arg(long, value_name = "NAME", default_value = "none")]
         integrity: Integrity,
+    },
+    /// Open a volume by a recovery key, on a rescue machine: /dev/mapper/NAME
+    ///
+    /// The header is read once and judged as a node judges it; it must be one that
+    /// the service had on record when the shares were fetched. Nothing is written to
+    /// it. Needs root, and `ccnode recover combine` before.
+    ///
+    /// Exit codes: 0 open, 3 refused, 2 usage, 1 the machine can't.
+    Open {
+        /// The partition, or a loop device of it
+        device: PathBuf,
+        /// Name of the mapped device
+        name: Name,
+        /// What `ccnode recover combine` wrote
+        #[arg(long, value_name = "KEYFILE")]
+        recovery_key: PathBuf,
+    },
+    /// Close what `open` opened
+    Close {
+        /// Name of the mapped device
+        name: Name,
     },
 }
 
@@ -70,7 +94,13 @@ const REFUSED: u8 = 3;
 const SHORTEST: u64 = 4096;
 
 pub(crate) fn run(global: &Global, command: &Disk) -> Result<ExitCode> {
-    let Disk::Inspect { file, kind, integrity } = command;
+    let (file, kind, integrity) = match command {
+        Disk::Inspect { file, kind, integrity } => (file, kind, integrity),
+        Disk::Open { device, name, recovery_key } => {
+            return open::open(global, device, name, recovery_key).map(|()| ExitCode::SUCCESS);
+        }
+        Disk::Close { name } => return open::close(name).map(|()| ExitCode::SUCCESS),
+    };
     let (bytes, len) = read(file)?;
     let found = inspect(&bytes, len, kind.rules(*integrity));
     match global.json {

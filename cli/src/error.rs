@@ -102,6 +102,28 @@ impl std::fmt::Display for Usage {
 
 impl std::error::Error for Usage {}
 
+/// What was given does not do what was asked, for a reason of policy or of cryptography.
+#[derive(Debug)]
+pub(crate) struct Denied {
+    what: String,
+    next: String,
+}
+
+impl Denied {
+    /// What is wrong, and what to do about it; both without a full stop.
+    pub(crate) fn new(what: impl Into<String>, next: impl Into<String>) -> Self {
+        Self { what: what.into(), next: next.into() }
+    }
+}
+
+impl std::fmt::Display for Denied {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.what, self.next)
+    }
+}
+
+impl std::error::Error for Denied {}
+
 /// Evidence that can't be read as what it should be, or can't be compared.
 #[derive(Debug)]
 pub(crate) struct Unreadable(pub(crate) String);
@@ -139,10 +161,12 @@ impl Report {
             sentence: chain(error, ToString::to_string),
             code,
             message: chain(error, |cause| {
-                match (cause.downcast_ref::<Refused>(), cause.downcast_ref::<Usage>()) {
+                let usage = cause.downcast_ref::<Usage>().map(|usage| &usage.what);
+                let denied = cause.downcast_ref::<Denied>().map(|denied| &denied.what);
+                match (cause.downcast_ref::<Refused>(), usage.or(denied)) {
                     (Some(Refused(problem)), _) => problem.detail.clone(),
-                    (_, Some(usage)) => usage.what.clone(),
-                    _ => cause.to_string(),
+                    (None, Some(what)) => what.clone(),
+                    (None, None) => cause.to_string(),
                 }
             }),
             next,
@@ -176,6 +200,8 @@ fn class(error: &anyhow::Error, refused: Option<&Problem>) -> (u8, String, Strin
     let of = |exit, code: &str, next: &str| (exit, code.to_owned(), next.to_owned());
     if let Some(usage) = causes().find_map(|cause| cause.downcast_ref::<Usage>()) {
         of(2, "usage", &usage.next)
+    } else if let Some(denied) = causes().find_map(|cause| cause.downcast_ref::<Denied>()) {
+        of(3, "refused", &denied.next)
     } else if let Some(Mistrust(peer, _)) = causes().find_map(|cause| cause.downcast_ref()) {
         let next = match peer {
             Peer::Service => "copy the folder `admin` of this service, after `ccnode-trust renew DIR` there",
@@ -263,6 +289,7 @@ mod tests {
             (io(std::io::ErrorKind::NotADirectory), 2, "usage"),
             (io(std::io::ErrorKind::PermissionDenied), 1, "failed"),
             (anyhow!(Unreadable("x is no event log".into())), 3, "unreadable"),
+            (anyhow!(Denied::new("a", "b")).context("c"), 3, "refused"),
             (anyhow!(Mistrust(Peer::Service, "https://x".into())).context("unknown"), 5, "untrusted"),
             (anyhow!(Unreachable(Peer::Service, "https://x".into())).context("refused"), 4, "unreachable"),
             (problem(Some(Code::Conflict)).context("no pool was made"), 3, "conflict"),

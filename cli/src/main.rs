@@ -8,6 +8,7 @@ mod context;
 mod disk;
 mod error;
 mod explain;
+mod file;
 mod hardware;
 mod image;
 mod node;
@@ -15,6 +16,7 @@ mod output;
 mod platform;
 mod pool;
 mod proposal;
+mod recover;
 mod refusal;
 mod resource;
 mod rules;
@@ -74,6 +76,7 @@ async fn run(global: &Global, command: Command) -> Result<()> {
         Command::Proposal(command) => proposal::run(global, command).await,
         Command::Refusal(command) => refusal::run(global, command).await,
         Command::Bundle(command) => bundle::run(global, command),
+        Command::Recover(command) => recover::run(global, command).await,
         Command::Audit(command) => refusal::audit(global, command).await,
         Command::Verify(command) => verify::run(global, &command).map(drop),
         Command::Explain(command) => explain::run(global, command).await.map(drop),
