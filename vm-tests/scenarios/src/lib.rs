@@ -6,6 +6,7 @@ pub mod crash;
 pub mod init_data;
 pub mod layouts;
 pub mod node;
+pub mod rescue;
 pub mod secrets;
 pub mod small;
 pub mod stage;

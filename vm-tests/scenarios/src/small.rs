@@ -1,21 +1,22 @@
 //! A node whose root is small and checks itself: kernel and initramfs of the stage's image, and a root of some MiB that says at once
 //! whether it holds what it was filled from.
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use ccnode_evidence::{EventLogs, IMAGE_PCRS, ImageTuple, PcrIndex, PcrValues, Sha256Digest, TupleEvent};
 use ccnode_images::uki::Uki;
-use ccnode_images::{SecureBoot, cmdline, elf, initramfs, measure_uki, root_source};
+use ccnode_images::{SecureBoot, cmdline, cpio, elf, initramfs, measure_uki, root_source};
 use ccnode_luks_header::{MARK_OFFSET, mark};
 use ccnode_tpm_eventlog::EventLog;
 use ccnode_vm_harness::image::{TYPE_ESP, TYPE_LINUX};
 use ccnode_vm_harness::machine::{Firmware, Qemu, Start};
-use ccnode_vm_harness::{Image, Story, TpmState};
+use ccnode_vm_harness::{Image, Story, TpmState, Vm};
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
-use crate::node::Node;
+use crate::node::{BOOT, Node, REFUSED};
 use crate::stage::{Cluster, Stage, dir, platform_of, program, project};
 use crate::trust::Trust;
 
@@ -27,7 +28,16 @@ const ROOT: u64 = 64;
 const LARGE: (usize, usize) = (12, 1 << 20);
 const SMALL: (usize, usize) = (200, 3000);
 /// What the root's init says once it has looked, before "good" or "bad".
-pub const SAYS: &str = "small root: ";
+const SAYS: &str = "small root: ";
+
+/// What the root's init found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Boots of this root before.
+    pub boots: u64,
+    /// Blocks of its file system.
+    pub blocks: u64,
+}
 
 /// The small image and what direct boots of it take.
 #[derive(Clone, Debug)]
@@ -49,7 +59,19 @@ impl Small {
     /// # Errors
     /// When a program is missing or fails.
     pub fn make(stage: &Stage) -> Result<Self> {
-        let dir = dir().join("small");
+        Self::with(stage, "small", |_| Ok(()))
+    }
+
+    /// The same with another initramfs, in a folder of that name.
+    ///
+    /// # Errors
+    /// As [`Small::make`], or as `edit`.
+    pub fn with(
+        stage: &Stage,
+        name: &str,
+        edit: impl FnOnce(&mut cpio::Archive) -> Result<()>,
+    ) -> Result<Self> {
+        let dir = dir().join(name);
         let _old = fs::remove_dir_all(&dir);
         fs::create_dir_all(&dir)?;
         tree(&dir.join("tree"))?;
@@ -60,7 +82,8 @@ impl Small {
         let section = |name: &str| uki.section(name).with_context(|| format!("a UKI without {name}"));
         fs::write(dir.join("linux"), section(".linux")?)?;
         // Unpacked already: what the kernel has to unpack takes seconds under emulation.
-        let archive = initramfs::unpack(section(".initrd")?)?;
+        let mut archive = initramfs::unpack(section(".initrd")?)?;
+        edit(&mut archive)?;
         fs::write(dir.join("initrd"), archive.to_bytes()?)?;
         let line = String::from_utf8(section(".cmdline")?.to_vec())?;
         let line = line.trim_end_matches(['\0', '\n']);
@@ -94,6 +117,17 @@ impl Small {
         let start =
             Start::Kernel { kernel: file("linux"), initrd: file("initrd"), append: self.append.clone() };
         Node { disk, tpm: Some(tpm), extra: Vec::new(), qemu: Qemu::default(), start, smbios: Vec::new() }
+    }
+
+    /// A machine of another owner: this kernel and its modules, with another init.
+    ///
+    /// # Errors
+    /// When the initramfs can't be read or written.
+    pub fn rescue(&self, to: PathBuf, edit: impl FnOnce(&mut cpio::Archive) -> Result<()>) -> Result<Start> {
+        let mut archive = cpio::Archive::parse(&fs::read(self.dir.join("initrd"))?)?;
+        edit(&mut archive)?;
+        fs::write(&to, archive.to_bytes()?)?;
+        Ok(Start::Kernel { kernel: self.dir.join("linux"), initrd: to, append: self.append.clone() })
     }
 
     /// A node with this disk that firmware boots: the UKI is put on its ESP.
@@ -196,4 +230,26 @@ fn run(command: &mut Command) -> Result<()> {
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "{:?}: {said}", command.get_program());
     Ok(())
+}
+
+/// Waits until the root's init has looked at its root.
+///
+/// # Errors
+/// When the boot is refused, or the root is not what it was filled from.
+pub fn looked(vm: &mut Vm) -> Result<Found> {
+    let (good, bad) = (format!("{SAYS}good"), format!("{SAYS}bad"));
+    let which = vm.wait_for_any(&[&good, &bad, REFUSED], BOOT)?;
+    if which == 2 {
+        let _off = vm.wait_off(Duration::from_secs(60))?;
+        bail!("the boot was refused; console:\n{}", vm.console());
+    }
+    vm.wait_for(&format!("{SAYS}end"), Duration::from_secs(10))?;
+    let console = vm.console();
+    ensure!(which == 0, "the root is not what it was filled from; console:\n{console}");
+    let said = console.split(&good).nth(1).and_then(|rest| rest.lines().next()).unwrap_or_default();
+    let number = |key: &str| {
+        let found = said.split_whitespace().find_map(|word| word.strip_prefix(key)?.strip_prefix('='));
+        found.and_then(|n| n.parse().ok()).ok_or_else(|| anyhow!("no {key} in `{said}`"))
+    };
+    Ok(Found { boots: number("boots")?, blocks: number("blocks")? })
 }

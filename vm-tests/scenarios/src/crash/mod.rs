@@ -14,15 +14,14 @@ mod cuts;
 
 pub use cuts::{Cut, Luck, Phase, Steps};
 
-use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use ccnode_vm_harness::{Passing, Story, Tap, TpmState, WriteLog};
 use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::node::{BOOT, REFUSED};
-use crate::small::{SAYS, Small};
+use crate::small::{Found, Small, looked};
 use crate::stage::Stage;
 use crate::trust::TrustDir;
 
@@ -54,13 +53,6 @@ pub struct Aftermath {
     pub anew: bool,
     /// How long it took until the root's init had looked.
     pub took: Duration,
-}
-
-/// What the root's init found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Found {
-    boots: u64,
-    blocks: u64,
 }
 
 impl Recorded {
@@ -174,23 +166,4 @@ fn look(trust: &TrustDir, at: usize, dir: &Path, heard: &mut Vec<Heard>) -> Resu
 /// The node's root volume, as the service has it.
 fn volume(trust: &TrustDir) -> Result<Option<serde_json::Value>> {
     Ok(trust.cli(&["node", "list"])?.pointer("/0/volumes/0").cloned())
-}
-
-/// Waits until the root's init has looked at its root.
-fn looked(vm: &mut ccnode_vm_harness::Vm) -> Result<Found> {
-    let (good, bad) = (format!("{SAYS}good"), format!("{SAYS}bad"));
-    let which = vm.wait_for_any(&[&good, &bad, REFUSED], BOOT)?;
-    if which == 2 {
-        let _off = vm.wait_off(Duration::from_secs(60))?;
-        bail!("the boot was refused; console:\n{}", vm.console());
-    }
-    vm.wait_for(&format!("{SAYS}end"), Duration::from_secs(10))?;
-    let console = vm.console();
-    ensure!(which == 0, "the root is not what it was filled from; console:\n{console}");
-    let said = console.split(&good).nth(1).and_then(|rest| rest.lines().next()).unwrap_or_default();
-    let number = |key: &str| {
-        let found = said.split_whitespace().find_map(|word| word.strip_prefix(key)?.strip_prefix('='));
-        found.and_then(|n| n.parse().ok()).ok_or_else(|| anyhow!("no {key} in `{said}`"))
-    };
-    Ok(Found { boots: number("boots")?, blocks: number("blocks")? })
 }

@@ -7,6 +7,7 @@ mod crash;
 mod init_data;
 mod layouts;
 mod life;
+mod recovery;
 mod service_unit;
 mod stock;
 mod tool;
@@ -46,6 +47,7 @@ fn main() -> ExitCode {
         scenario!("t28_clock_far_ahead", attacks::t28_clock_far_ahead),
         scenario!("ephemeral_root_is_gone_with_its_boot", layouts::ephemeral_root_is_gone_with_its_boot),
         scenario!("verity_root_keeps_its_state", layouts::verity_root_keeps_its_state),
+        scenario!("custodians_open_the_disk_of_a_node", recovery::custodians_open_the_disk_of_a_node),
         scenario!("snp_tee_bound_vtpm_joins", confidential::snp_tee_bound_vtpm_joins),
         scenario!("t17_snp_root_of_one_boot", confidential::t17_snp_root_of_one_boot),
         scenario!("t06_snp_another_launch", confidential::t06_snp_another_launch),
