@@ -196,11 +196,14 @@ pub(crate) enum Node {
     Revoke(OnNode),
     /// Change the disk's unlock key at the next boot; its content stays
     RotateKey(OnNode),
-    /// Have the root made anew at the next boot; what is on it is LOST
+    /// Have volumes made anew at the next boot; what is on them is LOST
     Regrant {
         #[command(flatten)]
         on: OnNode,
-        /// Confirm that what is on the root may be lost
+        /// `root` or `data/NAME` alone; without it, every volume of the node
+        #[arg(long, value_name = "VOLUME")]
+        volume: Option<String>,
+        /// Confirm that what is on them may be lost
         #[arg(long)]
         yes: bool,
     },

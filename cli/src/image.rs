@@ -6,7 +6,7 @@ use crate::error::Unreadable;
 use crate::output::{self, short, time};
 use crate::tuple;
 use anyhow::{Context as _, Result};
-use ccnode_evidence::{PcrIndex, PcrValues, TupleEvent};
+use ccnode_evidence::{DataName, ImageTuple, PcrIndex, PcrValues, TupleEvent};
 use ccnode_images::{Inputs, Progress, SecureBoot};
 use ccnode_protocol::admin::{self, ImageRecord};
 use std::collections::BTreeMap;
@@ -73,10 +73,17 @@ fn shown(global: &Global, record: &ImageRecord) -> Result<()> {
         ("version", record.tuple.version.clone()),
         ("root hash", record.tuple.verity_hash.hex()),
         ("layout", record.tuple.layout.to_string()),
+        ("data", data(&record.tuple)),
         ("cmdline", record.tuple.cmdline.clone()),
         ("registered", time(record.registered)),
     ])?;
     events(&record.tuple.pcrs, &record.tuple.events)
+}
+
+/// Volumes for data beside the root.
+fn data(tuple: &ImageTuple) -> String {
+    let names: Vec<&str> = tuple.data.iter().map(DataName::as_str).collect();
+    if names.is_empty() { "-".into() } else { names.join(", ") }
 }
 
 /// Prints a tuple: each PCR with the events behind it.
@@ -123,6 +130,7 @@ fn build(
         ("tuple", report.tuple_path.display().to_string()),
         ("root hash", report.tuple.verity_hash.hex()),
         ("layout", report.tuple.layout.to_string()),
+        ("data", data(&report.tuple)),
     ])?;
     eprintln!("next: ccnode image register {}", report.tuple_path.display());
     Ok(())

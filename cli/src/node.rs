@@ -9,7 +9,8 @@ use crate::proposal;
 use anyhow::{Context as _, Result};
 use ccnode_protocol::NodeName;
 use ccnode_protocol::admin::{
-    self, LastEvidence, NodeAction, NodeFilter, NodeRecord, ProposalAction, RotationState, VolumeRecord,
+    self, LastEvidence, NodeAction, NodeFilter, NodeRecord, ProposalAction, Regrant, RotationState,
+    VolumeRecord,
 };
 use std::path::PathBuf;
 
@@ -23,7 +24,10 @@ pub(crate) async fn run(global: &Global, command: Node) -> Result<()> {
         Node::Approve(on) => act(global, &client, admin::NODE_APPROVE, on).await,
         Node::Revoke(on) => act(global, &client, admin::NODE_REVOKE, on).await,
         Node::RotateKey(on) => act(global, &client, admin::NODE_ROTATE_KEY, on).await,
-        Node::Regrant { on, .. } => act(global, &client, admin::NODE_REGRANT, on).await,
+        Node::Regrant { on, volume, .. } => {
+            let path = admin::path(admin::NODE_REGRANT, &[&on.name]);
+            shown(global, &client.post(&path, &Regrant { reason: on.reason, volume }).await?)
+        }
         Node::Retire { on, .. } => act(global, &client, admin::NODE_RETIRE, on).await,
         Node::AllowOnce { name, refusal, reason } => {
             proposal::make(global, &client, ProposalAction::AllowOnce { node: name, refusal }, reason).await
@@ -38,9 +42,10 @@ pub(crate) async fn run(global: &Global, command: Node) -> Result<()> {
 /// What costs the content of a disk.
 fn may_lose(command: &Node) -> Result<()> {
     match command {
-        Node::Regrant { on, yes } => {
-            confirmed(*yes, || format!("what is on the root of {} is lost when it is made anew", on.name))
-        }
+        Node::Regrant { on, volume, yes } => confirmed(*yes, || match volume {
+            Some(volume) => format!("what is on {}/{volume} is lost when it is made anew", on.name),
+            None => format!("what is on the volumes of {} is lost when they are made anew", on.name),
+        }),
         Node::Retire { on, yes } => {
             confirmed(*yes, || format!("what is on the disk of {} can't be read any more then", on.name))
         }
@@ -70,7 +75,7 @@ async fn list(global: &Global, client: &Client, filter: &NodeFilter) -> Result<(
                 node.pool.to_string(),
                 state(node),
                 node.level.as_ref().map_or_else(|| "-".into(), word),
-                node.volumes.first().map_or_else(|| "-".into(), root),
+                node.root().map_or_else(|| "-".into(), stands),
                 or_dash(node.attested.map(time)),
             ]
         })
@@ -85,7 +90,7 @@ fn state(node: &NodeRecord) -> String {
 }
 
 /// Where a volume stands, and the change of its key.
-fn root(volume: &VolumeRecord) -> String {
+fn stands(volume: &VolumeRecord) -> String {
     let change = match volume.rotation {
         None => "",
         Some(RotationState::Asked) => ", key change asked",
@@ -182,7 +187,8 @@ fn shown(global: &Global, node: &NodeRecord) -> Result<()> {
     }
     for volume in &node.volumes {
         let from = or_dash(volume.populated_from.as_ref().map(short));
-        let text = format!("{}  {}  generation {}  from {from}", volume.id, root(volume), volume.generation);
+        let text =
+            format!("{}  {}  generation {}  from {from}", volume.id, stands(volume), volume.generation);
         fields.push(("volume", text));
     }
     output::fields(&fields)
@@ -199,7 +205,7 @@ mod tests {
             let (id, uuid) = (String::new(), String::new());
             let (header_digest, populated_from) = (None, None);
             let state = VolumeState::Ready;
-            root(&VolumeRecord { id, uuid, state, generation: 1, header_digest, populated_from, rotation })
+            stands(&VolumeRecord { id, uuid, state, generation: 1, header_digest, populated_from, rotation })
         };
         assert_eq!(shown(None), "ready");
         assert_eq!(shown(Some(RotationState::Asked)), "ready, key change asked");

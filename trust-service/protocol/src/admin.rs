@@ -18,8 +18,8 @@ pub use audit::{AuditFilter, AuditRow};
 pub use evidence::{EvidenceVerdict, LAST_EVIDENCE_KIND, LAST_EVIDENCE_VERSION, LastEvidence, SessionOffer};
 pub use hardware::{HardwareClaims, HardwareRecord, SnpClaims, SnpTcb, TdxClaims};
 pub use nodes::{
-    Counters, NodeAction, NodeFilter, NodeRecord, NodeState, RecoveryFetch, RecoveryRecord, RotationState,
-    VolumeRecord, VolumeState,
+    Counters, NodeAction, NodeFilter, NodeRecord, NodeState, RecoveryFetch, RecoveryRecord, Regrant,
+    RotationState, VolumeRecord, VolumeState,
 };
 pub use pools::{EkRoot, EkRootAdd, OnUnknown, Pair, Pool, PoolCreate, PoolEdit, Rule, TrustLevel};
 pub use proposals::{AllowOnce, Allowance, Pinned, Proposal, ProposalAction, ProposalMake, Rebind};
@@ -71,7 +71,7 @@ pub const NODE: &str = "/ccnode/v1/admin/nodes/{node}";
 pub const NODE_APPROVE: &str = "/ccnode/v1/admin/nodes/{node}/approve";
 /// POST with a [`NodeAction`]: no release and no certificate any more.
 pub const NODE_REVOKE: &str = "/ccnode/v1/admin/nodes/{node}/revoke";
-/// POST with a [`NodeAction`]: the root is made anew at the next boot; what is on it is lost.
+/// POST with a [`Regrant`]: volumes are made anew at the next boot; what is on them is lost.
 pub const NODE_REGRANT: &str = "/ccnode/v1/admin/nodes/{node}/regrant";
 /// POST with a [`NodeAction`]: its keys are destroyed, and the record stays as `retired`.
 pub const NODE_RETIRE: &str = "/ccnode/v1/admin/nodes/{node}/retire";

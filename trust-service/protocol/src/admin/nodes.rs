@@ -96,6 +96,18 @@ pub struct NodeFilter {
     pub state: Option<NodeState>,
 }
 
+/// Which volumes of a node are made anew, and why.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub struct Regrant {
+    /// Free text, 1024 bytes at most.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// One alone, by what its id has behind the node's name: `root`, or `data/` and a name; all without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub volume: Option<String>,
+}
+
 /// Why an administrator acts on a node; kept in the audit log.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
@@ -172,4 +184,12 @@ pub struct NodeRecord {
     /// When the record of a node of one boot goes, seconds since 1970.
     #[serde(default)]
     pub expires: Option<u64>,
+}
+
+impl NodeRecord {
+    /// The volume of its root, where it has one.
+    pub fn root(&self) -> Option<&VolumeRecord> {
+        let id = format!("{}/root", self.name);
+        self.volumes.iter().find(|volume| volume.id == id)
+    }
 }

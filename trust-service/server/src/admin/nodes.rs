@@ -14,7 +14,8 @@ use axum::http::StatusCode;
 use ccnode_evidence::Code;
 use ccnode_protocol::NodeName;
 use ccnode_protocol::admin::{
-    Allowance, LastEvidence, NodeAction, NodeFilter, NodeRecord, NodeState, VolumeRecord, VolumeState,
+    Allowance, LastEvidence, NodeAction, NodeFilter, NodeRecord, NodeState, Regrant, VolumeRecord,
+    VolumeState,
 };
 use serde_json::json;
 use std::sync::Arc;
@@ -105,17 +106,25 @@ pub(super) async fn revoke<S: Store>(
     done(&service, tx, row, entry).await
 }
 
-/// Every volume gets a new key and the state `none`; the old key is forgotten, and with it what is on the disk.
+/// Every volume, or the one that is asked for, gets a new key and the state `none`; the old key is forgotten, and with it what is on the
+/// disk.
 pub(super) async fn regrant<S: Store>(
     State(service): State<Arc<Service<S>>>,
     admin: Admin,
     Part(name): Part<NodeName>,
-    Json(action): Json<NodeAction>,
+    Json(Regrant { reason: why, volume }): Json<Regrant>,
 ) -> Answer {
-    let reason = reason(action)?;
+    let reason = reason(NodeAction { reason: why })?;
     let mut tx = service.store.write().await?;
     let row = unretired(&mut tx, &name).await?;
-    let volumes = tx.volumes(&row.identity).await?;
+    let mut volumes = tx.volumes(&row.identity).await?;
+    if let Some(volume) = volume {
+        let id = format!("{name}/{volume}");
+        volumes.retain(|volume| volume.record.id == id);
+        if volumes.is_empty() {
+            return Err(absent("volume", printable(&id)));
+        }
+    }
     let destroyed: Vec<_> = volumes.iter().filter_map(DestroyedKey::of).collect();
     for volume in volumes {
         let fresh = new_volume(&service, &row, volume.record.id.clone())?;

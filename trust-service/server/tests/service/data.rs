@@ -11,6 +11,7 @@ use ccnode_protocol::NodeName;
 use ccnode_protocol::admin::{self, AuditRow, OnUnknown, RotationState, VolumeRecord, VolumeState};
 use ccnode_protocol::grants::{VolumeAction, VolumeGrant};
 use ccnode_testkit::{Boot, MakerCa, Seat, SoftTpm};
+use reqwest::Method;
 
 /// An image whose command line names these volumes, in the order of their names.
 fn of(names: &str) -> Boot {
@@ -185,6 +186,36 @@ async fn a_new_grant_is_one_for_all() {
         assert!(matches!(is.action, VolumeAction::Format { .. }) && is.generation == 3);
         assert!(is.unlock_key != was.unlock_key && is.uuid != was.uuid && is.id == was.id);
     }
+}
+
+#[tokio::test]
+async fn one_alone_is_made_anew() {
+    let (trust, _, tpm, name) = joined().await;
+    let before = again(&trust, &tpm).await;
+    let path = admin::path(admin::NODE_REGRANT, &[&name]);
+    let ask = async |volume: &str| {
+        let wish = admin::Regrant { reason: None, volume: Some(volume.into()) };
+        trust.admin().call::<admin::NodeRecord>(Method::POST, &path, &wish).await
+    };
+    for other in ["", "work", "data", "data/none", "../root", &format!("{name}/root")] {
+        assert_eq!(code(ask(other).await), Code::NotFound, "{other}");
+    }
+    ask("root").await.unwrap();
+    assert_eq!(row(&trust, "node.regrant").await.1.len(), 1);
+    assert_eq!(code(before.session.grants().await), Code::GenerationStale);
+    // What data the node has goes on under another image, whose root it is not.
+    let other = Sha256Digest::of(b"another root source");
+    let image = Boot::new("2022.11", "console=ttyS1 ccnode.data=logs,work", b"initrd");
+    trust.admin().allow(&image, other).await;
+    tpm.reboot(image);
+    let after = boot(&trust, &tpm).await.unwrap();
+    assert!(matches!(after.root().action, VolumeAction::Format { .. }));
+    assert_ne!(after.root().unlock_key, before.root().unlock_key);
+    assert_eq!(after.grants.volumes, before.grants.volumes);
+    assert_eq!(trust.admin().node(&name).await.root().unwrap().id, format!("{name}/root"));
+    ask("data/work").await.unwrap();
+    let states: Vec<_> = volumes(&trust, &name).await.into_iter().map(|v| v.state).collect();
+    assert_eq!(states, [VolumeState::Ready, VolumeState::None, VolumeState::Granted]);
 }
 
 #[tokio::test]
