@@ -88,7 +88,7 @@ codes! {
     Service CountersRolledBack "counters-rolled-back" "The TPM's reset counter or clock went back: its state was copied or restored." "Find the copy; then `ccnode node approve NAME`."
     Service ReleasesExhausted "releases-exhausted" "This boot had as many sessions with a release as are allowed." "Reboot the node."
     Service VolumeRetired "volume-retired" "The volume's key was forgotten." "Provision the disk anew with a new grant."
-    Service PopulatedFromOther "populated-from-other" "The root on disk was copied from another image than the one that attests." "Boot the image that the root was made from, or have the root made anew: `ccnode node regrant NAME`."
+    Service PopulatedFromOther "populated-from-other" "The root on disk was copied from another image than the one that attests." "Boot the image that the root was made from, or have the root made anew: `ccnode node regrant NAME --volume root`."
     Service GrantUnknown "grant-unknown" "The grant does not exist or its secret is wrong." "Reboot the node; it gets a new one."
     Service GrantExpired "grant-expired" "The grant is past its lifetime." "Reboot the node; if copying takes longer than the lifetime, raise `grant-lifetime`."
     Service GrantSpent "grant-spent" "The grant was used for another transition already." "Reboot the node; if it recurs, two machines act as one node."
@@ -220,7 +220,7 @@ codes! {
     Node DuplicatePartition "duplicate-partition" "The same partition label exists twice." "Detach the disk that is not this node's."
     Node DiskNotBlank "disk-not-blank" "The root partition is neither blank nor a half-made format of this very volume." "If its content may be lost, write the image to the disk again."
     Node RootTooSmall "root-too-small" "The root partition is smaller than what must be copied into it." "Make the root partition larger: `root` of the recipe's [disk]."
-    Node HeaderMalformed "header-malformed" "The LUKS2 header is damaged or not one." "Restore the disk, or have the root made anew: `ccnode node regrant NAME`."
+    Node HeaderMalformed "header-malformed" "The LUKS2 header is damaged or not one." "Restore the disk, or have the volume made anew: `ccnode node regrant NAME --volume VOLUME`."
     Node HeaderRefused "header-refused" "The LUKS2 header says something that is not allowed." "Treat it as an attack on the disk; the detail names the member."
     Node HeaderDigest "header-digest" "The LUKS2 header is not the one that the service has on record." "Treat it as an attack on the disk, or restore the disk that belongs to this node."
     Node UnlockKeyWrong "unlock-key-wrong" "The key does not open the volume." "The disk belongs to another node or was swapped: attach the right one."
@@ -250,7 +250,7 @@ codes! {
     Node InitDataMalformed "init-data-malformed" "The init-data that the host handed in can't be used." "Hand in TOML of version 0.1.0 with algorithm sha256, 64 KiB at most, or none."
     Node ClevisForeign "clevis-foreign" "The volume's clevis token is not for the resource that the image pins." "Treat it as an attack on the disk, or correct `key` in [stock] of node.toml."
     Node HintNotAllowed "hint-not-allowed" "The init-data hold a hint that the image does not let a host give." "Boot without it, or list its kind in `hints` of node.toml and rebuild the image."
-    Node LayoutMismatch "layout-mismatch" "What the service granted does not fit the layout that the image was built for." "Update the trust service to a version that knows the layout, or delete the image's tuple there and register it anew."
+    Node LayoutMismatch "layout-mismatch" "What the service granted does not fit the layout, or the volumes for data, that the image was built for." "Update the trust service to a version that knows both, or delete the image's tuple there and register it anew."
     Node RecoveryMismatch "recovery-mismatch" "Custodians recover the volume and the image names none, or the other way round." "Boot an image whose [recovery] is that of the one which made the volume, or have it made anew: `ccnode node regrant NAME`."
 }
 
