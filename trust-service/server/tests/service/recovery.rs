@@ -5,13 +5,16 @@ use crate::erase::{holders, row};
 use crate::fixture::*;
 use crate::proposals::grace;
 use crate::rebind::{rebind, unknown};
+use crate::rotation::shut;
 use ccnode_evidence::{Code, Sha256Digest};
 use ccnode_protocol::NodeName;
 use ccnode_protocol::admin::{self, OnUnknown, RecoveryFetch, RecoveryRecord, VolumeState};
 use ccnode_protocol::grants::VolumeGrant;
 use ccnode_protocol::recovery::{Custodians, Recovery};
 use ccnode_recovery::{CustodianKey, Volume, combine, open, split};
+use ccnode_server::keys::Kek;
 use ccnode_server::rotate;
+use ccnode_server::rotation::KEK;
 use ccnode_server::store::{Sealed, SealedAt, Store as _, Tx as _};
 use ccnode_testkit::{Boot, MakerCa, Seat, SoftTpm};
 use reqwest::Method;
@@ -80,7 +83,8 @@ async fn custodians_get_by_an_administrator_what_the_node_sealed_for_them() {
     assert_eq!(row.detail["custodians"].as_array().unwrap().len(), 3);
 
     let tag = record.recovery.shares[0].jwe.tag.0.clone();
-    assert!(sealed(&trust).await.iter().all(|row| !row.value.windows(16).any(|w| w == tag)), "sealed");
+    let [kept] = sealed(&trust).await.try_into().unwrap();
+    assert!(!kept.value.windows(16).any(|window| window == tag), "sealed");
     assert_eq!(holders(&trust.dir(), &KEY), Vec::<String>::new());
     let node: Value = trust.admin().get(&admin::path(admin::NODE, &[&name])).await;
     assert!(!node.to_string().contains("encrypted_key"), "{node}");
@@ -189,8 +193,10 @@ async fn another_unlock_key_leaves_them_as_they_are() {
     granted.rotated(next).await.unwrap();
     let record = fetch(&trust, &name, "root").await.unwrap();
     assert_eq!(record.header_digests, [header(), next], "the disk holds one of them");
+    let old = Kek::load(&trust.dir().join(KEK)).unwrap();
     rotate::kek(&trust.dir()).unwrap();
     trust.reload().await.unwrap();
+    assert!(shut(&trust, &old).await, "sealed anew, like all else");
     granted.committed(next).await.unwrap();
     let record = fetch(&trust, &name, "root").await.unwrap();
     assert_eq!((record.header_digests.as_slice(), record.formatted), ([next].as_slice(), 1));

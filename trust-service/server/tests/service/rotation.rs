@@ -116,7 +116,7 @@ async fn tokens_and_checkpoints_of_before_count_after() {
 }
 
 /// Whether nothing that is sealed opens with this key.
-async fn shut(trust: &Trust, kek: &Kek) -> bool {
+pub(crate) async fn shut(trust: &Trust, kek: &Kek) -> bool {
     let sealer = kek.sealer(AT_REST);
     let rows = trust.service().store.read().await.unwrap().sealed().await.unwrap();
     assert!(rows.len() >= 3, "a volume, a session, a resource");
