@@ -111,6 +111,11 @@ async fn a_grant_is_for_its_volume_alone() {
             (format!("{name}/root"), VolumeState::Granted),
         ]
     );
+    assert_eq!(
+        code(granted.session.grants().await),
+        Code::GrantSpent,
+        "what is made is not granted once more"
+    );
     make(&granted, work).await;
 }
 
