@@ -1,4 +1,4 @@
-//! Unlock: the root volume is opened, after it was made where the grant says so, and measured.
+//! Unlock: root and volumes for data are opened, after they were made where the grants say so, and measured.
 
 use super::data::{Given, given};
 use super::{Attested, Boot, Capped, blocking, deadline, millis};
@@ -28,7 +28,7 @@ use zeroize::Zeroizing;
 /// Where the volume of a verified root is mounted.
 const VAR: &str = "/sysroot/var";
 
-/// The volume is mapped as judged, measured into PCR 15, and mounted.
+/// Every volume is mapped as judged, measured into PCR 15, and mounted.
 pub struct Unlocked {
     pub(super) config: Config,
     pub(super) device: Option<DeviceHandle>,
@@ -44,7 +44,7 @@ pub(super) struct Pending {
     pub(super) retries: UnboundedReceiver<Retry>,
 }
 
-/// What opening the root takes, first boot or not.
+/// What opening the root, or a volume below it, takes, first boot or not.
 pub(super) struct Root {
     pub(super) partitions: Partitions,
     pub(super) name: Name,
@@ -81,7 +81,7 @@ impl Root {
 }
 
 impl Boot {
-    /// Loads the block drivers, finds the partitions, makes or judges the volume, opens, measures and mounts it.
+    /// Loads the block drivers, finds the partitions; makes or judges, opens, measures and mounts one volume after the other.
     pub async fn unlock(&mut self, capped: Capped) -> Result<Unlocked, Refusal> {
         let Capped { attested, random } = capped;
         let Attested { config, cmdline, device, mut client, outcome, key, .. } = attested;
