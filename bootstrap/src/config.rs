@@ -10,6 +10,7 @@ pub use stock::{NotEnough, RUN, Requirement, Stock, StockFile, StockPlan, Wanted
 
 use crate::refusal::Coded;
 use ccnode_evidence::{Code, DATA_KEY, LAYOUT_KEY, Layout};
+use ccnode_luks_header::Integrity;
 use ccnode_protocol::PoolName;
 use ccnode_protocol::recovery::Custodians;
 use serde::de::Error as _;
@@ -228,6 +229,9 @@ pub struct Disk {
     /// Label of the partition that memory is swapped to, under a key of each boot's own; no swap without it.
     #[serde(default)]
     pub swap: Option<String>,
+    /// How changed ciphertext is noticed; by default it is not, and decrypts to noise. Of all volumes but swap.
+    #[serde(default)]
+    pub integrity: Integrity,
     /// Volumes for data.
     #[serde(default)]
     pub data: Vec<Data>,
@@ -308,6 +312,10 @@ impl Config {
             (
                 wire.stock.is_some() && wire.recovery.is_some(),
                 "[recovery] is for mode = \"ccnode/1\": stock mode makes no volume",
+            ),
+            (
+                wire.stock.is_some() && disk.integrity != Integrity::None,
+                "[disk] integrity is for mode = \"ccnode/1\"",
             ),
             (disk.serial.is_some() == disk.sysfs.is_some(), "[disk] needs serial or sysfs, and not both"),
             (same, "[disk] names a label twice"),

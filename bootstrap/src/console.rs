@@ -32,6 +32,8 @@ pub enum Step {
     Unlock,
     /// A new header.
     Format,
+    /// Every sector of a volume with tags is written once.
+    Wipe,
     /// The root is copied.
     Fill,
     /// The kubelet's credentials.
@@ -51,6 +53,7 @@ impl Step {
             Self::Cap => "cap",
             Self::Unlock => "unlock",
             Self::Format => "format",
+            Self::Wipe => "wipe",
             Self::Fill => "fill",
             Self::Provision => "provision",
             Self::Handover => "handover",

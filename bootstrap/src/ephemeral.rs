@@ -3,8 +3,8 @@
 use crate::unlock::{UnlockError, open_partition};
 use ccnode_evidence::Secret;
 use ccnode_luks_header::mark::{self, Mark};
-use ccnode_luks_header::{DATA_OFFSET, Expected, Integrity, MARK_OFFSET};
-use ccnode_luks_volume::{FormatSpec, Sources, UnlockKey, VolumeKey, format};
+use ccnode_luks_header::{DATA_OFFSET, Expected, MARK_OFFSET};
+use ccnode_luks_volume::{FormatSpec, Sources, Tags, UnlockKey, VolumeKey, format};
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
@@ -55,7 +55,7 @@ pub fn sources(service: &Secret<32>, tpm: Option<&[u8]>) -> Result<Sources, Unlo
 }
 
 /// Makes key and header, both in memory.
-pub fn make(_usable: Usable, sources: &Sources) -> Result<Made, UnlockError> {
+pub fn make(_usable: Usable, sources: &Sources, tags: Tags<'_>) -> Result<Made, UnlockError> {
     let mut unlock_key = Zeroizing::new([0; 32]);
     getrandom::fill(unlock_key.as_mut()).map_err(|_| UnlockError::Random)?;
     let mut uuid = [0; 16];
@@ -65,8 +65,8 @@ pub fn make(_usable: Usable, sources: &Sources) -> Result<Made, UnlockError> {
         volume: &"ephemeral".parse()?,
         generation: 1,
         unlock_key: &unlock_key,
-        volume_key: &VolumeKey::generate(sources, Integrity::None),
-        tags: None,
+        volume_key: &VolumeKey::generate(sources, tags.integrity),
+        tags: Some(tags),
         recovery_key: None,
     })?;
     Ok(Made { header, unlock_key })
@@ -77,6 +77,7 @@ mod tests {
     use super::*;
     use crate::refusal::Coded as _;
     use ccnode_evidence::Code;
+    use ccnode_luks_header::Integrity;
     use ccnode_luks_header::mark::Journal;
 
     const MIB: u64 = 1 << 20;
@@ -118,7 +119,8 @@ mod tests {
         let made = || {
             let usable = may_use(blank.path(), 8 * MIB, MIB).unwrap();
             // The service and the TPM say the same each time.
-            make(usable, &sources(&Secret::new([1; 32]), Some(&[2; 32])).unwrap()).unwrap()
+            let tags = Tags { integrity: Integrity::None, partition: blank.path() };
+            make(usable, &sources(&Secret::new([1; 32]), Some(&[2; 32])).unwrap(), tags).unwrap()
         };
         let (a, b) = (made(), made());
         assert_ne!(a.unlock_key, b.unlock_key);

@@ -14,6 +14,8 @@ use std::time::{Duration, Instant};
 /// One read and one write; the buffer starts on a page.
 const CHUNK: usize = 1 << 20;
 const PAGE: usize = 4096;
+/// Wiping flushes after so many bytes.
+const BATCH: u64 = 64 << 20;
 /// Progress is told this often.
 const TELL: Duration = Duration::from_secs(2);
 
@@ -77,8 +79,7 @@ pub fn copy(
     let target = direct(File::options().write(true), to);
     let target = target.map_err(|source| FillError::Write { offset: 0, source })?;
     let mut memory = vec![0; CHUNK + PAGE];
-    let start = memory.as_ptr().align_offset(PAGE);
-    let buffer = memory.get_mut(start..).and_then(|m| m.get_mut(..CHUNK)).unwrap_or_default();
+    let buffer = aligned(&mut memory);
     let mut told = Instant::now();
     let mut offset = 0;
     while offset < len {
@@ -93,6 +94,66 @@ pub fn copy(
         }
     }
     target.sync_all().map_err(|source| FillError::Write { offset: len, source })
+}
+
+/// What of `memory` starts on a page, a chunk of it.
+fn aligned(memory: &mut [u8]) -> &mut [u8] {
+    let start = memory.as_ptr().align_offset(PAGE);
+    memory.get_mut(start..).and_then(|m| m.get_mut(..CHUNK)).unwrap_or_default()
+}
+
+/// Writes zeros from byte `from` to `len` and flushes, so that each sector has a tag; returns where it began.
+///
+/// With `resume` it begins where reading fails: an earlier boot wrote in order, and flushed after each [`BATCH`], so that all but what
+/// came after its last flush is there. `progress` is told the bytes done and those to be done, every two seconds.
+pub fn wipe(
+    to: &Path,
+    from: u64,
+    len: u64,
+    resume: bool,
+    mut progress: impl FnMut(u64, u64),
+) -> Result<u64, FillError> {
+    let failed = |offset| move |source| FillError::Write { offset, source };
+    let target = direct(File::options().read(true).write(true), to).map_err(failed(0))?;
+    let mut memory = vec![0; CHUNK + PAGE];
+    let buffer = aligned(&mut memory);
+    let mut start = from - from % PAGE as u64;
+    if resume {
+        let mut readable =
+            |offset| buffer.get_mut(..PAGE).is_some_and(|page| target.read_exact_at(page, offset).is_ok());
+        start = unwritten(start, len, &mut readable);
+        buffer.fill(0);
+    }
+    let (mut told, mut offset) = (Instant::now(), start);
+    while offset < len {
+        let now = usize::try_from(len - offset).unwrap_or(CHUNK).min(CHUNK);
+        let part = buffer.get(..now).unwrap_or_default();
+        target.write_all_at(part, offset).map_err(failed(offset))?;
+        offset += now as u64;
+        if (offset - start).is_multiple_of(BATCH) {
+            target.sync_data().map_err(failed(offset))?;
+        }
+        if told.elapsed() >= TELL {
+            told = Instant::now();
+            progress(offset, len);
+        }
+    }
+    target.sync_all().map_err(failed(len))?;
+    Ok(start)
+}
+
+/// Where to go on with writing from `from` to `len`, by bisection: the first page that can't be read, and a batch before it.
+fn unwritten(from: u64, len: u64, readable: &mut impl FnMut(u64) -> bool) -> u64 {
+    let page = PAGE as u64;
+    let (mut low, mut high) = (from / page, len / page);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        match readable(middle * page) {
+            true => low = middle + 1,
+            false => high = middle,
+        }
+    }
+    (low * page).saturating_sub(BATCH).max(from)
 }
 
 /// Past the page cache, where the file allows it: what is copied is not needed twice.
@@ -188,6 +249,41 @@ mod tests {
         assert!(matches!(error, FillError::Write { .. }) && error.code() == Code::DiskFailed, "{error}");
         let gone = copy(&dir.path().join("none"), &from, &from, 1, |_| ()).unwrap_err();
         assert_eq!(gone.code(), Code::DiskFailed);
+    }
+
+    #[test]
+    fn wiping_writes_all_from_there_on() {
+        let dir = tempfile::tempdir().unwrap();
+        let len = CHUNK + 3 * PAGE;
+        let to = file(&dir, "to", &vec![7; len]);
+        let from = 2 * PAGE as u64 + 5;
+        assert_eq!(wipe(&to, from, len as u64, false, |_, _| ()).unwrap(), 2 * PAGE as u64);
+        let bytes = std::fs::read(&to).unwrap();
+        assert!(bytes[..2 * PAGE].iter().all(|b| *b == 7) && bytes[2 * PAGE..].iter().all(|b| *b == 0));
+        assert_eq!(bytes.len(), len);
+        let error = wipe(Path::new("/dev/full"), 0, PAGE as u64, false, |_, _| ()).unwrap_err();
+        assert_eq!(error.code(), Code::DiskFailed);
+    }
+
+    #[test]
+    fn wiping_goes_on_a_batch_before_what_is_unwritten() {
+        let page = PAGE as u64;
+        let len = 10 * BATCH;
+        for written in [0, page, BATCH - page, BATCH, BATCH + page, 5 * BATCH, len - page, len] {
+            let begun = unwritten(0, len, &mut |offset| offset < written);
+            assert_eq!(begun, written.saturating_sub(BATCH), "{written}");
+        }
+        // What came after the last flush may be there in part.
+        for seed in 0..200u64 {
+            let flushed = 3 * BATCH;
+            let there = |offset: u64| {
+                let lot = (offset / page).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(seed as u32) % 2;
+                offset < flushed || (offset < flushed + BATCH && lot == 0)
+            };
+            let begun = unwritten(page, len, &mut |offset| there(offset));
+            assert!((page..=flushed).contains(&begun) && begun + BATCH >= flushed, "{begun}");
+        }
+        assert_eq!(unwritten(2 * BATCH, len, &mut |_| false), 2 * BATCH, "what is before is another's");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The root volume: what may be formatted, what may be opened, and in which order bytes reach the disk.
 
+use crate::fill::{self, FillError};
 use crate::refusal::Coded;
 use ccnode_evidence::{Code, Secret, Sha256Digest};
 use ccnode_luks_header::mark::{self, Journal, Mark};
@@ -10,10 +11,10 @@ use ccnode_luks_header::{
 };
 use ccnode_luks_volume::verity::{self, OpenedVerity, VerityOpenError};
 use ccnode_luks_volume::{
-    FormatError, FormatSpec, Name, OpenError, Opened, RecoveryKey, Sources, UnlockKey, VolumeKey, format,
-    open,
+    FormatError, FormatSpec, Name, OpenError, Opened, RecoveryKey, Sources, Tags, UnlockKey, VolumeKey,
+    format, open, open_unwritten, renew,
 };
-use ccnode_protocol::grants::{OnForeignDisk, VolumeGrant};
+use ccnode_protocol::grants::{self, OnForeignDisk, VolumeGrant};
 use ccnode_protocol::recovery::{Custodians, Recovery};
 use ccnode_recovery::{SplitError, Volume, split};
 use std::fs::File;
@@ -48,6 +49,9 @@ pub enum UnlockError {
     /// The volume can't be formatted.
     #[error("formatting the volume: {0}")]
     Format(#[from] FormatError),
+    /// The volume can't be wiped.
+    #[error("wiping the volume: {0}")]
+    Wipe(#[from] FillError),
     /// The root source does not open.
     #[error("root source: {0}")]
     Source(#[from] VerityOpenError),
@@ -92,6 +96,7 @@ impl Coded for UnlockError {
             Self::Open(_) => Code::DiskFailed,
             Self::Format(FormatError::Uuid(_)) => Code::ServiceGarbage,
             Self::Custodians(_) => Code::RecoveryMismatch,
+            Self::Wipe(error) => error.code(),
             Self::Format(_) | Self::Recovery(_) | Self::Random => Code::NodeInternal,
             Self::Source(VerityOpenError::Trailer(_) | VerityOpenError::Superblock(_)) => {
                 Code::VerityMismatch
@@ -175,24 +180,38 @@ pub struct Made {
 
 /// Makes the volume key and the header in memory and writes the header.
 pub fn write_format(
-    root: &File,
+    (root, partition): (&File, &Path),
     begun: &Begun,
     unlock_key: &UnlockKey,
     sources: &Sources,
-    custodians: Option<&Custodians>,
+    rules: Rules<'_>,
 ) -> Result<Made, UnlockError> {
     let Journal { volume, uuid, generation } = &begun.0;
-    let volume_key = VolumeKey::generate(sources, Integrity::None);
-    let recovery = custodians.map(|custodians| (custodians, RecoveryKey::generate(sources)));
+    let volume_key = VolumeKey::generate(sources, rules.integrity);
+    let recovery = rules.custodians.map(|custodians| (custodians, RecoveryKey::generate(sources)));
     let header = format(&FormatSpec {
         uuid,
         volume,
         generation: *generation,
         unlock_key,
         volume_key: &volume_key,
-        tags: None,
+        tags: Some(Tags { integrity: rules.integrity, partition }),
         recovery_key: recovery.as_ref().map(|(_, (key, _))| key),
     })?;
+    finish(root, begun, header, recovery)
+}
+
+/// A recovery key, the seed that splits it, and who gets the shares.
+type Recovers<'a> = (&'a Custodians, (RecoveryKey, Zeroizing<[u8; 32]>));
+
+/// Seals the shares and writes the header.
+fn finish(
+    root: &File,
+    begun: &Begun,
+    header: Expected,
+    recovery: Option<Recovers<'_>>,
+) -> Result<Made, UnlockError> {
+    let Journal { volume, uuid, generation } = &begun.0;
     let of = Volume { id: volume.as_str(), uuid, generation: *generation };
     let recovery =
         recovery.map(|(custodians, (key, seed))| split(key.bytes(), seed, &of, custodians)).transpose()?;
@@ -200,6 +219,27 @@ pub fn write_format(
         .and_then(|()| root.sync_all())
         .map_err(io("writing the LUKS2 header"))?;
     Ok(Made { header, recovery })
+}
+
+/// The volume that an earlier boot formatted and did not get ready, taken over under this grant with the same volume key, so that
+/// tags that were written stay good, and with another recovery key; none where the disk does not hold it as the service has it on record.
+pub fn take_over(
+    root: &File,
+    begun: &Begun,
+    before: &grants::Begun,
+    unlock_key: &UnlockKey,
+    sources: &Sources,
+    rules: Rules<'_>,
+) -> Result<Option<Made>, UnlockError> {
+    let Ok(found) = read_header(root, &[before.header_digest], rules) else { return Ok(None) };
+    let recovery = rules.custodians.map(|custodians| (custodians, RecoveryKey::generate(sources)));
+    let key = recovery.as_ref().map(|(_, (key, _))| key);
+    let Ok(header) = renew(found.header(), unlock_key, key) else { return Ok(None) };
+    let Journal { volume, uuid, generation } = &begun.0;
+    if (&header.token().volume, header.uuid(), header.token().generation) != (volume, uuid, *generation) {
+        return Ok(None);
+    }
+    finish(root, begun, header, recovery).map(Some)
 }
 
 /// Randomness for a volume key: the kernel's, the service's, the TPM's.
@@ -210,19 +250,24 @@ pub fn sources(service: &Secret<32>, tpm: &[u8]) -> Result<Sources, UnlockError>
     Ok(Sources { kernel, service: Zeroizing::new(*service.expose()), tpm: Zeroizing::new(tpm) })
 }
 
-/// Reads the header once, judges it, and demands a registered digest; of a damaged copy the other stands in. Whether custodians recover
-/// the volume must be what the measured configuration says.
-pub fn read_header(
-    root: &File,
-    registered: &[Sha256Digest],
-    custodians: Option<&Custodians>,
-) -> Result<Found, UnlockError> {
-    let allow = Allowlist::VOLUME;
+/// What the measured configuration says of a volume.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Rules<'a> {
+    /// How changed ciphertext is noticed.
+    pub integrity: Integrity,
+    /// Who recovers it.
+    pub custodians: Option<&'a Custodians>,
+}
+
+/// Reads the header once, judges it, and demands a registered digest; of a damaged copy the other stands in. Integrity protection, and
+/// whether custodians recover the volume, must be what the measured configuration says.
+pub fn read_header(root: &File, registered: &[Sha256Digest], rules: Rules<'_>) -> Result<Found, UnlockError> {
+    let allow = Allowlist::volume(rules.integrity);
     let mut root = root;
     root.rewind().map_err(io("reading the LUKS2 header"))?;
     let registered: Vec<_> = registered.iter().map(|digest| HeaderDigest(digest.0)).collect();
     let found = find(read(root, &allow)?, &allow, &registered)?;
-    match (found.header().token().recovery.is_some(), custodians.is_some()) {
+    match (found.header().token().recovery.is_some(), rules.custodians.is_some()) {
         (true, false) => Err(UnlockError::Custodians(
             "the volume has a recovery key, and this image's [recovery] names no custodians",
         )),
@@ -250,6 +295,23 @@ pub fn open_volume(
     name: &Name,
 ) -> Result<Opened, UnlockError> {
     Ok(open(header, root, unlock_key, name)?)
+}
+
+/// Writes every sector of a volume with tags once, from byte `from` on, for a sector that was never written can't be read.
+///
+/// With `resume` it goes on where an earlier boot was cut short. `progress` is told the bytes done and all. Returns where it began.
+pub fn wipe(
+    header: &Expected,
+    root: &Path,
+    unlock_key: &UnlockKey,
+    name: &Name,
+    (from, resume): (u64, bool),
+    progress: impl FnMut(u64, u64),
+) -> Result<u64, UnlockError> {
+    let opened = open_unwritten(header, root, unlock_key, name)?;
+    let wiped = fill::wipe(&opened.path(), from, opened.len(), resume, progress);
+    opened.close().map_err(OpenError::from)?;
+    Ok(wiped?)
 }
 
 /// Maps the root source under dm-verity as /dev/mapper/`name`.

@@ -203,3 +203,31 @@ fn missing_files_are_named() {
     let error = replaced("config = \"node.toml\"", "config = \"other.toml\"").unwrap_err();
     assert!(matches!(error, RecipeError::Read { what: "node configuration", .. }), "{error}");
 }
+
+#[test]
+fn tags_that_are_asked_for_can_be_made() {
+    let dir = tempfile::tempdir().unwrap();
+    let recipe = fs::read_to_string(format!("{SHIPPED}/recipe.toml")).unwrap();
+    let with = |name: &str, modules: &[&str]| {
+        let config = format!("[service]\nca = [\"/etc/ccnode/a.pem\"]\n[disk]\nintegrity = \"{name}\"\n");
+        fs::write(dir.path().join("node.toml"), config).unwrap();
+        let list: String = modules.iter().map(|module| format!(", \"{module}\"")).collect();
+        let recipe = recipe.replace(", \"aesni-intel\"", &list);
+        fs::write(dir.path().join("recipe.toml"), recipe).unwrap();
+        Recipe::read(&dir.path().join("recipe.toml"))
+    };
+    with("none", &[]).unwrap();
+    with("hmac-sha256", &["dm_integrity", "authenc"]).unwrap();
+    with("aegis128", &["dm-integrity", "algif-aead", "aegis128"]).unwrap();
+    with("aes-gcm", &["dm-integrity", "algif_aead", "gcm", "ctr", "ghash-generic"]).unwrap();
+    for name in ["hmac-sha256", "aes-gcm", "aegis128"] {
+        let error = with(name, &["algif_aead"]).unwrap_err();
+        assert!(
+            matches!(&error, RecipeError::Integrity { modules, .. } if modules.contains("dm-integrity")),
+            "{error}"
+        );
+        assert!(!error.to_string().contains("algif_aead"), "{error}");
+    }
+    let error = with("crc32", &[]).unwrap_err().to_string();
+    assert!(error.contains("disk.integrity = `crc32`"), "{error}");
+}

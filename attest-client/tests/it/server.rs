@@ -279,6 +279,7 @@ pub(crate) fn grants(node: &str) -> Grants {
                 entropy: Secret::new([3; 32]),
                 on_foreign_disk: OnForeignDisk::Refuse,
                 grant: grant(),
+                begun: None,
             },
         }),
         volumes: Vec::new(),

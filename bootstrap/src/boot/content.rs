@@ -9,8 +9,9 @@ use crate::state::{self, EMPTY, FILLED, STATE};
 use crate::{fill, unlock};
 use ccnode_evidence::{Code, Layout};
 use ccnode_luks_header::template::Template;
+use ccnode_luks_header::{Expected, Integrity};
 use ccnode_luks_volume::verity::OpenedVerity;
-use ccnode_luks_volume::{Opened, close};
+use ccnode_luks_volume::{Opened, UnlockKey, close};
 use std::path::Path;
 use std::time::Instant;
 
@@ -30,6 +31,14 @@ impl Content {
         match self {
             Self::Root(source) => source.len(),
             Self::State(template) | Self::Empty(template) => template.len(),
+        }
+    }
+
+    /// From where on nobody writes all of a new volume.
+    pub(super) fn wiped_from(&self) -> u64 {
+        match self {
+            Self::Root(source) => source.len(),
+            Self::State(_) | Self::Empty(_) => 0,
         }
     }
 }
@@ -112,6 +121,40 @@ impl Boot {
             }
         };
         self.done(Step::Fill, since, &format!("{words}, grown to {} MiB", whole >> 20));
+        Ok(())
+    }
+
+    /// Gives every sector of a new volume with tags one of its own, but where the content is written whole.
+    pub(super) async fn wipe(
+        &mut self,
+        root: &Root,
+        header: &Expected,
+        unlock_key: &UnlockKey,
+        (from, resume): (u64, bool),
+    ) -> Result<(), Refusal> {
+        if root.integrity == Integrity::None {
+            return Ok(());
+        }
+        let since = Instant::now();
+        self.begin(Step::Wipe, None);
+        let (path, name) = (root.partitions.root.clone(), root.name.clone());
+        let (header, key) = (header.clone(), unlock_key.clone());
+        let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
+        let watchdog = self.watchdog.clone();
+        let wiping = tokio::task::spawn_blocking(move || {
+            unlock::wipe(&header, &path, &key, &name, (from, resume), |done, all| {
+                watchdog.progress();
+                // Nobody listening is no reason to stop.
+                let _ = tell.send((done, all));
+            })
+        });
+        while let Some((done, all)) = told.recv().await {
+            self.console.note(Step::Wipe, &format!("{} of {} MiB", done >> 20, all >> 20));
+        }
+        let lost = |_| Refusal::new(Code::NodeInternal, "the wiping was lost");
+        let began = wiping.await.map_err(lost)??;
+        let what = format!("tags of {}, from MiB {} on", root.integrity, began >> 20);
+        self.done(Step::Wipe, since, &what);
         Ok(())
     }
 

@@ -56,6 +56,7 @@ impl Root {
                 name: name(&format!("data-{}", data.name))?,
                 device: self.device.clone(),
                 hash: self.hash,
+                integrity: self.integrity,
                 holds: Holds::Data(Path::new(SYSROOT).join(below)),
             })
         };

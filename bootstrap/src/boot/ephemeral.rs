@@ -7,6 +7,7 @@ use crate::console::Step;
 use crate::ephemeral;
 use crate::refusal::Refusal;
 use ccnode_evidence::{Secret, SecretBytes};
+use ccnode_luks_volume::Tags;
 use std::time::Instant;
 
 impl Boot {
@@ -22,15 +23,16 @@ impl Boot {
         self.begin(Step::Format, Some(config));
         let content = self.content(root).await?;
         let sources = ephemeral::sources(entropy, random.map(SecretBytes::expose))?;
-        let (partitions, len) = (root.partitions.clone(), content.len());
+        let (partitions, len, integrity) = (root.partitions.clone(), content.len(), root.integrity);
         let made = blocking(move || {
             let usable = ephemeral::may_use(&partitions.root, partitions.root_len, len)?;
-            ephemeral::make(usable, &sources)
+            ephemeral::make(usable, &sources, Tags { integrity, partition: &partitions.root })
         });
         let made = made.await??;
         self.done(Step::Format, since, "in memory, for this boot alone");
         let since = Instant::now();
         self.begin(Step::Unlock, Some(config));
+        self.wipe(root, &made.header, &made.unlock_key, (content.wiped_from(), false)).await?;
         let opened = self.open(root, made.header, &made.unlock_key).await?;
         self.done(Step::Unlock, since, "a root that ends with this boot");
         self.begin(Step::Fill, Some(config));

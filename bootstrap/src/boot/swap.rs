@@ -7,6 +7,8 @@ use crate::refusal::Refusal;
 use crate::swap::{self, SwapError};
 use crate::{ephemeral, unlock};
 use ccnode_evidence::Secret;
+use ccnode_luks_header::Integrity;
+use ccnode_luks_volume::Tags;
 use std::time::Instant;
 
 /// The mapped device.
@@ -24,7 +26,9 @@ impl Boot {
         let sources = ephemeral::sources(service, random.as_ref().map(|random| random.expose()))?;
         let name = name(NAME)?;
         let on = blocking(move || {
-            let made = ephemeral::make(ephemeral::may_use(&path, len, swap::LEAST)?, &sources)?;
+            // Without tags: each boot would write all of it before it is of use.
+            let tags = Tags { integrity: Integrity::None, partition: &path };
+            let made = ephemeral::make(ephemeral::may_use(&path, len, swap::LEAST)?, &sources, tags)?;
             let opened = unlock::open_volume(&made.header, &path, &made.unlock_key, &name)?;
             swap::start(&opened.path(), opened.len())?;
             Ok::<_, SwapError>(opened.len())

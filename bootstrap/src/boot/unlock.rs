@@ -8,11 +8,12 @@ use crate::disk::{Partitions, Places};
 use crate::handover::SYSROOT;
 use crate::provision::KubeletKey;
 use crate::refusal::Refusal;
+use crate::unlock::Rules;
 use crate::{fill, modules, rotation, state, unlock};
 use ccnode_attest_client::{Client, ClientError, Outcome, Retry};
 use ccnode_evidence::{Code, DataName, Layout, PcrIndex, SecretBytes, Sha256Digest};
-use ccnode_luks_header::Expected;
 use ccnode_luks_header::verity::RootHash;
+use ccnode_luks_header::{Expected, Integrity};
 use ccnode_luks_volume::{Name, Opened, UnlockKey};
 use ccnode_protocol::NodeName;
 use ccnode_protocol::grants::{
@@ -51,6 +52,7 @@ pub(super) struct Root {
     pub(super) device: Option<DeviceHandle>,
     pub(super) hash: RootHash,
     pub(super) holds: Holds,
+    pub(super) integrity: Integrity,
 }
 
 /// What a volume is for.
@@ -102,6 +104,7 @@ impl Boot {
             device: device.clone(),
             hash: cmdline.root_hash,
             holds: Holds::Root(cmdline.layout),
+            integrity: config.disk.integrity,
         };
         self.verified_root(&root).await?;
         let data = root.data(&config.disk.data)?;
@@ -170,15 +173,13 @@ impl Boot {
         rotation: Option<&Rotation>,
     ) -> Result<(Opened, Expected), Refusal> {
         let since = Instant::now();
-        let (path, custodians) = (root.partitions.root.clone(), config.recovery.clone());
+        let (path, integrity, custodians) =
+            (root.partitions.root.clone(), root.integrity, config.recovery.clone());
         let pending = rotation.and_then(|rotation| rotation.pending);
         let registered: Vec<_> = std::iter::once(digest).chain(pending).collect();
         let found = blocking(move || {
-            let found = unlock::read_header(
-                &unlock::open_partition(&path, false)?,
-                &registered,
-                custodians.as_ref(),
-            )?;
+            let rules = Rules { integrity, custodians: custodians.as_ref() };
+            let found = unlock::read_header(&unlock::open_partition(&path, false)?, &registered, rules)?;
             let mended = match found.mend() {
                 Some(_) => unlock::mend(&unlock::open_partition(&path, true)?, &found)?,
                 None => None,

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::gpt::tests as gpt_tests;
+use ccnode_luks_header::Integrity;
 use std::os::unix::fs::FileExt as _;
 use std::time::Duration;
 
@@ -54,6 +55,7 @@ fn config() -> Config {
         source: Some("root-source".into()),
         swap: None,
         data: Vec::new(),
+        integrity: Integrity::None,
     }
 }
 

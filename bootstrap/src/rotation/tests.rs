@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::refusal::Coded as _;
+use crate::unlock::Rules;
 use crate::unlock::read_header;
 use ccnode_evidence::{Code, Secret};
 use ccnode_luks_header::{Allowlist, HEADER_LEN, HeaderDigest, Integrity, find};
@@ -171,10 +172,10 @@ async fn a_rotated_header_is_on_the_partition_and_only_it() {
     let recorded = recorded.record(async |message| service.record(message)).await.unwrap();
     let written = recorded.write(put(&file)).unwrap();
     assert_eq!(written.commit(async |message| service.commit(message)).await, Ok(4));
-    let found = read_header(&file, &[service.current.0], None).unwrap();
+    let found = read_header(&file, &[service.current.0], Rules::default()).unwrap();
     assert!(found.mend().is_none());
     assert_eq!(found.header().bytes().len(), HEADER_LEN);
     assert_eq!(found.header().uuid(), header.uuid());
-    let old = read_header(&file, &[Sha256Digest(header.digest().0)], None).unwrap_err();
+    let old = read_header(&file, &[Sha256Digest(header.digest().0)], Rules::default()).unwrap_err();
     assert_eq!(old.code(), Code::HeaderDigest);
 }

@@ -38,10 +38,15 @@ fn key() -> UnlockKey {
     Zeroizing::new([7; 32])
 }
 
+fn recovered(custodians: &Custodians) -> Rules<'_> {
+    Rules { custodians: Some(custodians), ..Rules::default() }
+}
+
 fn make(root: &File, grant: &VolumeGrant) -> Expected {
     let begun = begin_format(root, may(root, grant).unwrap()).unwrap();
     let sources = sources(&Secret::new([1; 32]), &[2; 32]).unwrap();
-    let made = write_format(root, &begun, &key(), &sources, None).unwrap();
+    let made =
+        write_format((root, Path::new("/nowhere")), &begun, &key(), &sources, Rules::default()).unwrap();
     assert_eq!((made.recovery, made.header.token().recovery.as_ref()), (None, None));
     made.header
 }
@@ -57,8 +62,8 @@ fn a_blank_partition_is_formatted_and_read_back() {
     let root = partition(&mark::blank());
     let header = make(&root, &grant("n/root", 1));
     let digest = Sha256Digest(header.digest().0);
-    assert_eq!(read_header(&root, &[digest], None).unwrap().header().bytes(), header.bytes());
-    let other = read_header(&root, &[Sha256Digest::ZERO], None).unwrap_err();
+    assert_eq!(read_header(&root, &[digest], Rules::default()).unwrap().header().bytes(), header.bytes());
+    let other = read_header(&root, &[Sha256Digest::ZERO], Rules::default()).unwrap_err();
     assert_eq!(other.code(), Code::HeaderDigest);
 }
 
@@ -70,7 +75,9 @@ fn custodians_recover_what_a_node_made_for_them_and_no_other_image_opens_it() {
     let (root, grant) = (partition(&mark::blank()), grant("n/root", 4));
     let begun = begin_format(&root, may(&root, &grant).unwrap()).unwrap();
     let sources = sources(&Secret::new([1; 32]), &[2; 32]).unwrap();
-    let Made { header, recovery } = write_format(&root, &begun, &key(), &sources, Some(&custodians)).unwrap();
+    let Made { header, recovery } =
+        write_format((&root, Path::new("/nowhere")), &begun, &key(), &sources, recovered(&custodians))
+            .unwrap();
     let digest = Sha256Digest(header.digest().0);
 
     let record = RecoveryRecord {
@@ -90,14 +97,14 @@ fn custodians_recover_what_a_node_made_for_them_and_no_other_image_opens_it() {
     let wrong = open_recovered(&header, Path::new("/nonexistent"), &other, &name).unwrap_err();
     assert!(matches!(wrong, OpenError::RecoveryKeyWrong), "{wrong}");
 
-    assert!(read_header(&root, &[digest], Some(&custodians)).is_ok());
-    let error = read_header(&root, &[digest], None).unwrap_err();
+    assert!(read_header(&root, &[digest], recovered(&custodians)).is_ok());
+    let error = read_header(&root, &[digest], Rules::default()).unwrap_err();
     assert_eq!(error.code(), Code::RecoveryMismatch, "{error}");
     let plain = partition(&mark::blank());
     let digest = Sha256Digest(make(&plain, &grant).digest().0);
-    let error = read_header(&plain, &[digest], Some(&custodians)).unwrap_err();
+    let error = read_header(&plain, &[digest], recovered(&custodians)).unwrap_err();
     assert_eq!(error.code(), Code::RecoveryMismatch, "{error}");
-    let error = read_header(&plain, &[Sha256Digest::ZERO], Some(&custodians)).unwrap_err();
+    let error = read_header(&plain, &[Sha256Digest::ZERO], recovered(&custodians)).unwrap_err();
     assert_eq!(error.code(), Code::HeaderDigest, "of what is on record alone");
 }
 
@@ -135,7 +142,10 @@ fn after_a_power_cut_at_any_write_the_next_grant_starts_again() {
     // After the mark.
     let root = partition(&mark::blank());
     begin_format(&root, may(&root, &grant("n/root", 1)).unwrap()).unwrap();
-    assert_eq!(read_header(&root, &[Sha256Digest::ZERO], None).unwrap_err().code(), Code::HeaderMalformed);
+    assert_eq!(
+        read_header(&root, &[Sha256Digest::ZERO], Rules::default()).unwrap_err().code(),
+        Code::HeaderMalformed
+    );
     make(&root, &grant("n/root", 2));
 
     // Within the header: any prefix of it reached the disk.
@@ -146,7 +156,7 @@ fn after_a_power_cut_at_any_write_the_next_grant_starts_again() {
         root.write_all_at(&tail, u64::try_from(len).unwrap()).unwrap();
         let header = make(&root, &grant("n/root", 2));
         assert_eq!(header.token().generation, 2);
-        assert!(read_header(&root, &[Sha256Digest(header.digest().0)], None).is_ok());
+        assert!(read_header(&root, &[Sha256Digest(header.digest().0)], Rules::default()).is_ok());
     }
 
     // A damaged mark is nobody's (no power cut leaves one): the service's word to wipe is needed.
@@ -187,16 +197,16 @@ fn t01_patched_and_truncated_headers_are_refused() {
         if copy < 0x8000 {
             reseal(&root, copy, |_| {});
         }
-        let error = read_header(&root, &[digest], None).unwrap_err();
+        let error = read_header(&root, &[digest], Rules::default()).unwrap_err();
         assert!(
             matches!(error.code(), Code::HeaderMalformed | Code::HeaderRefused | Code::HeaderDigest),
             "{error}"
         );
         root.write_all_at(&before, 0).unwrap();
     }
-    assert!(read_header(&root, &[digest], None).is_ok());
+    assert!(read_header(&root, &[digest], Rules::default()).is_ok());
     root.set_len(0x8000).unwrap();
-    assert_eq!(read_header(&root, &[digest], None).unwrap_err().code(), Code::HeaderMalformed);
+    assert_eq!(read_header(&root, &[digest], Rules::default()).unwrap_err().code(), Code::HeaderMalformed);
 }
 
 #[test]
@@ -204,10 +214,10 @@ fn a_damaged_copy_is_written_anew_and_said() {
     let root = partition(&mark::blank());
     let header = make(&root, &grant("n/root", 1));
     let (digest, whole) = (Sha256Digest(header.digest().0), contents(&root));
-    assert_eq!(mend(&root, &read_header(&root, &[digest], None).unwrap()).unwrap(), None);
+    assert_eq!(mend(&root, &read_header(&root, &[digest], Rules::default()).unwrap()).unwrap(), None);
     for (offset, role) in [(0x1000, Role::Primary), (0x4000, Role::Secondary), (0x5000, Role::Secondary)] {
         flip(&root, offset);
-        let found = read_header(&root, &[digest], None).unwrap();
+        let found = read_header(&root, &[digest], Rules::default()).unwrap();
         assert_eq!(found.header().bytes(), header.bytes());
         assert_ne!(contents(&root), whole, "looking changes nothing");
         assert_eq!(mend(&root, &found).unwrap(), Some(role));
@@ -215,7 +225,7 @@ fn a_damaged_copy_is_written_anew_and_said() {
     }
     flip(&root, 0x1000);
     flip(&root, 0x5000);
-    assert_eq!(read_header(&root, &[digest], None).unwrap_err().code(), Code::HeaderMalformed);
+    assert_eq!(read_header(&root, &[digest], Rules::default()).unwrap_err().code(), Code::HeaderMalformed);
 }
 
 #[test]
@@ -225,7 +235,12 @@ fn a_bad_grant_is_the_services_fault() {
     let bad = VolumeGrant { uuid: "nonsense".into(), ..grant("n/root", 1) };
     let begun = begin_format(&root, may(&root, &bad).unwrap()).unwrap();
     let random = sources(&Secret::new([1; 32]), &[2; 32]).unwrap();
-    assert_eq!(write_format(&root, &begun, &key(), &random, None).unwrap_err().code(), Code::ServiceGarbage);
+    assert_eq!(
+        write_format((&root, Path::new("/nowhere")), &begun, &key(), &random, Rules::default())
+            .unwrap_err()
+            .code(),
+        Code::ServiceGarbage
+    );
     assert!(matches!(sources(&Secret::new([1; 32]), &[2; 31]), Err(UnlockError::Random)));
 }
 
@@ -255,7 +270,7 @@ fn t01_a_sound_header_that_says_what_is_not_allowed_is_refused() {
         let at = copy.windows(cipher.len()).position(|w| w == cipher).unwrap();
         copy[at..at + null.len()].copy_from_slice(null);
     });
-    let error = read_header(&root, &[Sha256Digest::ZERO], None).unwrap_err();
+    let error = read_header(&root, &[Sha256Digest::ZERO], Rules::default()).unwrap_err();
     assert_eq!(
         (error.code(), error.to_string().contains("cipher_null")),
         (Code::HeaderRefused, true),

@@ -23,4 +23,4 @@ pub use name::{Name, NameError};
 pub use open::{
     Measurement, OpenError, Opened, close_volume, open, open_by_passphrase, open_recovered, open_unwritten,
 };
-pub use rewrap::{RewrapError, rewrap};
+pub use rewrap::{RewrapError, renew, rewrap};

@@ -117,7 +117,21 @@ pub enum VolumeAction {
         on_foreign_disk: OnForeignDisk,
         /// Spent at `formatted` and at `ready`.
         grant: Grant,
+        /// What an earlier boot formatted and did not get ready. Where its tags are still being written a node
+        /// may go on with it; boxed, for there is seldom one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        begun: Option<Box<Begun>>,
     },
+}
+
+/// A volume that was formatted, and is not ready yet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Begun {
+    /// Generation of that format.
+    pub generation: u64,
+    /// SHA-256 over the header as the node wrote it.
+    pub header_digest: Sha256Digest,
 }
 
 /// The key that is to take the place of a volume's unlock key. A node that does not know of rotations opens with the latter.
@@ -256,6 +270,7 @@ mod tests {
                     entropy: secret(),
                     on_foreign_disk: OnForeignDisk::Refuse,
                     grant: grant.clone(),
+                    begun: None,
                 },
             }),
             volumes: Vec::new(),

@@ -19,7 +19,7 @@ use axum::extract::State;
 use ccnode_evidence::{Code, DataName, Layout, Nonce, Secret, Sha256Digest};
 use ccnode_protocol::NodeName;
 use ccnode_protocol::admin::{Pair, VolumeRecord, VolumeState};
-use ccnode_protocol::grants::{Grant, Grants, RootGrant, VolumeAction, VolumeGrant};
+use ccnode_protocol::grants::{Begun, Grant, Grants, RootGrant, VolumeAction, VolumeGrant};
 use ccnode_protocol::jwe::{self, Jwe};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -348,7 +348,12 @@ async fn volume<S: Store>(
         ..grant_row(GrantKind::Format, row, node, verdict, expires)
     };
     let grant = issue(service, tx, &mut grant).await?;
-    let action = VolumeAction::Format { entropy: random(), on_foreign_disk: pool.on_foreign_disk, grant };
+    let begun = record
+        .header_digest
+        .filter(|_| record.state == VolumeState::Formatted)
+        .map(|header_digest| Box::new(Begun { generation: record.generation, header_digest }));
+    let action =
+        VolumeAction::Format { entropy: random(), on_foreign_disk: pool.on_foreign_disk, grant, begun };
     Ok(grant_of(record, generation, unlock_key, action))
 }
 
