@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 const CHUNK: usize = 1 << 20;
 const PAGE: usize = 4096;
 /// Wiping flushes after so many bytes.
-const BATCH: u64 = 64 << 20;
+const BATCH: u64 = 16 << 20;
 /// Progress is told this often.
 const TELL: Duration = Duration::from_secs(2);
 

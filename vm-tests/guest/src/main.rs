@@ -4,12 +4,13 @@ use anyhow::{Context as _, Result, bail};
 use ccnode_attest_client::{AttestError, Client, ClockAtLeast, Deadline, Settings, Subject};
 use ccnode_evidence::{EvidenceSource as _, TpmSource as _};
 use ccnode_tpm_device::{BootRecords, Device, Tcti};
-use nix::libc::O_NONBLOCK;
+use nix::libc::{O_DIRECT, O_NONBLOCK};
 use nix::time::{ClockId, clock_gettime};
 use std::fmt::Write as _;
 use std::fs;
 use std::io::{BufRead as _, ErrorKind, Read as _, Write as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::fd::AsRawFd as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::process::Command;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -22,6 +23,8 @@ fn main() {
         let answer = match command.as_str() {
             "attest" => attest(),
             "effects" => effects(),
+            "keep" => keep(),
+            "kept" => kept(),
             "clock" => clock(),
             "data" => data(),
             "exec" => exec(),
@@ -107,6 +110,67 @@ fn data() -> Result<String> {
         writeln!(text, "data: {name} {count}")?;
     }
     Ok(text)
+}
+
+/// A file large enough to find a part of it on the disk from outside.
+const KEPT: &str = "/var/guest-data";
+const PAGE: usize = 4096;
+const PAGES: usize = 40 << 20 >> 12;
+
+/// Requests of linux/fs.h.
+mod request {
+    nix::ioctl_readwrite_bad!(fibmap, 1, i32);
+}
+
+/// Writes the file, all of it to the disk, and says in which MiB of the device its longest part lies.
+fn keep() -> Result<String> {
+    let mut file = fs::File::create(KEPT)?;
+    (0..PAGES).try_for_each(|page| file.write_all(&content(page)))?;
+    file.sync_all()?;
+    let block = |page: usize| -> Result<usize> {
+        let mut number = i32::try_from(page)?;
+        #[expect(unsafe_code, reason = "the request has no safe form")]
+        // SAFETY: the kernel reads and writes one number.
+        unsafe { request::fibmap(file.as_raw_fd(), &mut number) }?;
+        Ok(usize::try_from(number)?)
+    };
+    let (mut longest, mut start, mut last) = (0..0, 0, 0);
+    for page in 0..PAGES {
+        let at = block(page)?;
+        if at != last + 1 {
+            start = at;
+        }
+        last = at;
+        if last - start > longest.len() {
+            longest = start..last;
+        }
+    }
+    let mib = |block: usize| (block * PAGE) >> 20;
+    Ok(format!("kept: {} {}", mib(longest.start) + 1, mib(longest.end)))
+}
+
+/// Reads the file page by page: what an error kept away, and what is something else than was written.
+fn kept() -> Result<String> {
+    let file = fs::OpenOptions::new().read(true).custom_flags(O_DIRECT).open(KEPT)?;
+    let mut memory = vec![0; 2 * PAGE];
+    let start = memory.as_ptr().align_offset(PAGE);
+    let page = memory.get_mut(start..start + PAGE).context("a page")?;
+    let (mut errors, mut wrong) = (std::collections::BTreeMap::<String, usize>::new(), 0);
+    for number in 0..PAGES {
+        match file.read_exact_at(page, (number * PAGE) as u64) {
+            Ok(()) if *page == content(number) => {}
+            Ok(()) => wrong += 1,
+            Err(error) => *errors.entry(error.to_string()).or_default() += 1,
+        }
+    }
+    Ok(format!("kept: {wrong} of {PAGES} pages are wrong, errors: {errors:?}"))
+}
+
+/// The content of a page, another for each.
+fn content(page: usize) -> [u8; PAGE] {
+    let mut bytes = [0x5a; PAGE];
+    bytes[..8].copy_from_slice(&page.to_le_bytes());
+    bytes
 }
 
 /// What process 1 was left with at the hand-over.

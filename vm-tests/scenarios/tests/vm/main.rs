@@ -10,6 +10,7 @@ mod life;
 mod recovery;
 mod service_unit;
 mod stock;
+mod tags;
 mod tool;
 
 use ccnode_vm_harness::scenario;
@@ -46,6 +47,9 @@ fn main() -> ExitCode {
         scenario!("t28_clock_behind", attacks::t28_clock_behind),
         scenario!("t28_clock_far_ahead", attacks::t28_clock_far_ahead),
         scenario!("ephemeral_root_is_gone_with_its_boot", layouts::ephemeral_root_is_gone_with_its_boot),
+        scenario!("t05_flipped_ciphertext_is_an_io_error", tags::t05_flipped_ciphertext_is_an_io_error),
+        scenario!("t05_flipped_ciphertext_under_aes_gcm", tags::t05_flipped_ciphertext_under_aes_gcm),
+        scenario!("t05_flipped_ciphertext_under_aegis128", tags::t05_flipped_ciphertext_under_aegis128),
         scenario!("verity_root_keeps_its_state", layouts::verity_root_keeps_its_state),
         scenario!("custodians_open_the_disk_of_a_node", recovery::custodians_open_the_disk_of_a_node),
         scenario!("snp_tee_bound_vtpm_joins", confidential::snp_tee_bound_vtpm_joins),
