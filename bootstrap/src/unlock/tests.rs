@@ -229,6 +229,31 @@ fn a_damaged_copy_is_written_anew_and_said() {
 }
 
 #[test]
+fn a_half_made_volume_goes_on_under_the_next_grant() {
+    use ccnode_protocol::grants::Begun;
+    let root = partition(&mark::blank());
+    let header = make(&root, &grant("n/root", 1));
+    let before = Begun { generation: 1, header_digest: Sha256Digest(header.digest().0) };
+    let whole = contents(&root);
+    let over = |before: &Begun, generation, key: &UnlockKey| {
+        take_over(&root, before, generation, key, Integrity::None).unwrap()
+    };
+    // Another header, another key, a grant that came later, and tags where there are none: nothing is taken over, or changed.
+    let other = Begun { header_digest: Sha256Digest::ZERO, ..before };
+    assert!(over(&other, 2, &key()).is_none());
+    assert!(over(&before, 2, &Zeroizing::new([8; 32])).is_none());
+    assert!(over(&before, 3, &key()).is_none());
+    assert!(take_over(&root, &before, 2, &key(), Integrity::HmacSha256).unwrap().is_none());
+    assert_eq!(contents(&root), whole);
+    let next = over(&before, 2, &key()).unwrap();
+    assert_eq!((next.token().generation, next.uuid()), (2, header.uuid()));
+    assert_eq!(next.token().wrapped, header.token().wrapped, "one volume key under one unlock key");
+    let digest = Sha256Digest(next.digest().0);
+    assert_eq!(read_header(&root, &[digest], Integrity::None).unwrap().header().bytes(), next.bytes());
+    assert!(read_header(&root, &[before.header_digest], Integrity::None).is_err());
+}
+
+#[test]
 fn a_bad_grant_is_the_services_fault() {
     let root = partition(&mark::blank());
     assert_eq!(may(&root, &grant("a b", 1)).unwrap_err().code(), Code::ServiceGarbage);
