@@ -42,6 +42,13 @@ fn recovered(custodians: &Custodians) -> Rules<'_> {
     Rules { custodians: Some(custodians), ..Rules::default() }
 }
 
+/// Three, of whom two recover.
+fn custodians() -> (Vec<CustodianKey>, Custodians) {
+    let keys: Vec<_> = (0..3).map(|_| CustodianKey::generate()).collect();
+    let custodians = keys.iter().map(|key| key.custodian().unwrap()).collect();
+    (keys, Custodians::new(custodians, 2).unwrap())
+}
+
 fn make(root: &File, grant: &VolumeGrant) -> Expected {
     let begun = begin_format(root, may(root, grant).unwrap()).unwrap();
     let sources = sources(&Secret::new([1; 32]), &[2; 32]).unwrap();
@@ -69,9 +76,7 @@ fn a_blank_partition_is_formatted_and_read_back() {
 
 #[test]
 fn custodians_recover_what_a_node_made_for_them_and_no_other_image_opens_it() {
-    let keys: Vec<_> = (0..3).map(|_| CustodianKey::generate()).collect();
-    let custodians = keys.iter().map(|key| key.custodian().unwrap()).collect();
-    let custodians = Custodians::new(custodians, 2).unwrap();
+    let (keys, custodians) = custodians();
     let (root, grant) = (partition(&mark::blank()), grant("n/root", 4));
     let begun = begin_format(&root, may(&root, &grant).unwrap()).unwrap();
     let sources = sources(&Secret::new([1; 32]), &[2; 32]).unwrap();
@@ -230,27 +235,54 @@ fn a_damaged_copy_is_written_anew_and_said() {
 
 #[test]
 fn a_half_made_volume_goes_on_under_the_next_grant() {
-    use ccnode_protocol::grants::Begun;
     let root = partition(&mark::blank());
     let header = make(&root, &grant("n/root", 1));
-    let before = Begun { generation: 1, header_digest: Sha256Digest(header.digest().0) };
-    let whole = contents(&root);
-    let over = |before: &Begun, generation, key: &UnlockKey| {
-        take_over(&root, before, generation, key, Integrity::None).unwrap()
+    let before = grants::Begun { generation: 1, header_digest: Sha256Digest(header.digest().0) };
+    let random = sources(&Secret::new([1; 32]), &[2; 32]).unwrap();
+    let over = |volume: &VolumeGrant, before: &grants::Begun, key: &UnlockKey, rules| {
+        let begun = begin_format(&root, may(&root, volume).unwrap()).unwrap();
+        let whole = contents(&root);
+        let made = take_over(&root, &begun, before, key, &random, rules).unwrap();
+        assert_eq!(made.is_none(), contents(&root) == whole, "what is not taken over is not changed");
+        made
     };
-    // Another header, another key, a grant that came later, and tags where there are none: nothing is taken over, or changed.
-    let other = Begun { header_digest: Sha256Digest::ZERO, ..before };
-    assert!(over(&other, 2, &key()).is_none());
-    assert!(over(&before, 2, &Zeroizing::new([8; 32])).is_none());
-    assert!(over(&before, 3, &key()).is_none());
-    assert!(take_over(&root, &before, 2, &key(), Integrity::HmacSha256).unwrap().is_none());
-    assert_eq!(contents(&root), whole);
-    let next = over(&before, 2, &key()).unwrap();
+    let (_, custodians) = custodians();
+    let (second, plain) = (grant("n/root", 2), Rules::default());
+    let tagged = Rules { integrity: Integrity::HmacSha256, ..plain };
+    let other = grants::Begun { header_digest: Sha256Digest::ZERO, ..before };
+    assert!(over(&second, &other, &key(), plain).is_none(), "another header");
+    assert!(over(&second, &before, &Zeroizing::new([8; 32]), plain).is_none(), "another key");
+    assert!(over(&second, &before, &key(), tagged).is_none(), "no tags");
+    assert!(over(&second, &before, &key(), recovered(&custodians)).is_none(), "no custodians");
+    let made = over(&second, &before, &key(), plain).unwrap();
+    let next = &made.header;
     assert_eq!((next.token().generation, next.uuid()), (2, header.uuid()));
     assert_eq!(next.token().wrapped, header.token().wrapped, "one volume key under one unlock key");
     let digest = Sha256Digest(next.digest().0);
-    assert_eq!(read_header(&root, &[digest], Integrity::None).unwrap().header().bytes(), next.bytes());
-    assert!(read_header(&root, &[before.header_digest], Integrity::None).is_err());
+    assert_eq!(read_header(&root, &[digest], plain).unwrap().header().bytes(), next.bytes());
+    assert!(read_header(&root, &[before.header_digest], plain).is_err());
+    let before = grants::Begun { generation: 2, header_digest: digest };
+    assert!(over(&grant("n/root", 4), &before, &key(), plain).is_none(), "a grant that came later");
+}
+
+#[test]
+fn what_goes_on_has_another_recovery_key() {
+    let root = partition(&mark::blank());
+    let (_, custodians) = custodians();
+    let made = |tpm| {
+        let begun = begin_format(&root, may(&root, &grant("n/root", 1)).unwrap()).unwrap();
+        let random = sources(&Secret::new([1; 32]), &[tpm; 32]).unwrap();
+        let place = (&root, Path::new("/nowhere"));
+        write_format(place, &begun, &key(), &random, recovered(&custodians)).unwrap()
+    };
+    let first = made(2);
+    let before = grants::Begun { generation: 1, header_digest: Sha256Digest(first.header.digest().0) };
+    let begun = begin_format(&root, may(&root, &grant("n/root", 2)).unwrap()).unwrap();
+    let random = sources(&Secret::new([1; 32]), &[3; 32]).unwrap();
+    let next = take_over(&root, &begun, &before, &key(), &random, recovered(&custodians)).unwrap().unwrap();
+    let of = |made: &Made| made.header.token().recovery.clone().unwrap();
+    assert_ne!(of(&first), of(&next));
+    assert!(next.recovery.is_some() && next.recovery != first.recovery, "shares of the new key are reported");
 }
 
 #[test]
