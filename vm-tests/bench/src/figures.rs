@@ -14,8 +14,10 @@ pub struct Figure {
     pub value: Result<f64, String>,
     /// Unit: "ms", "MiB", "ratio", "count".
     pub unit: &'static str,
-    /// The value is to be at most this.
+    /// The value is to be at most this, or at least where `high` says so.
     pub goal: Option<f64>,
+    /// Whether more is better.
+    pub high: bool,
     /// How it came about, for the table alone: "345–377 of 3 boots".
     pub detail: String,
     /// The least of several runs: what a busy host has disturbed least.
@@ -25,7 +27,15 @@ pub struct Figure {
 impl Figure {
     /// A measured value without goal.
     pub fn new(name: impl Into<String>, value: f64, unit: &'static str) -> Self {
-        Self { name: name.into(), value: Ok(value), unit, goal: None, detail: String::new(), least: None }
+        Self {
+            name: name.into(),
+            value: Ok(value),
+            unit,
+            goal: None,
+            high: false,
+            detail: String::new(),
+            least: None,
+        }
     }
 
     /// A figure that could not be measured, and why.
@@ -35,6 +45,7 @@ impl Figure {
             value: Err(why.into()),
             unit,
             goal: None,
+            high: false,
             detail: String::new(),
             least: None,
         }
@@ -77,6 +88,12 @@ impl Figure {
         self
     }
 
+    /// Sets the goal: at least this.
+    #[must_use]
+    pub fn at_least(self, goal: f64) -> Self {
+        Self { high: true, ..self.at_most(goal) }
+    }
+
     /// Sets the detail.
     #[must_use]
     pub fn detail(mut self, text: impl Into<String>) -> Self {
@@ -87,7 +104,8 @@ impl Figure {
     /// Whether the goal is reached; none without a goal or a value.
     #[must_use]
     pub fn holds(&self) -> Option<bool> {
-        Some(*self.value.as_ref().ok()? <= self.goal?)
+        let (value, goal) = (*self.value.as_ref().ok()?, self.goal?);
+        Some(if self.high { value >= goal } else { value <= goal })
     }
 }
 
@@ -127,9 +145,10 @@ fn line(figure: &Figure, width: usize) -> String {
         Err(why) => return format!("{name:width$}  not measured: {why}"),
     };
     let unit = if figure.unit == "ratio" { "×" } else { figure.unit };
+    let than = if figure.high { '≥' } else { '≤' };
     let goal = match (figure.goal, figure.holds()) {
-        (Some(goal), Some(true)) => format!("goal ≤ {} reached", shown(goal, figure.unit)),
-        (Some(goal), _) => format!("goal ≤ {} MISSED", shown(goal, figure.unit)),
+        (Some(goal), Some(true)) => format!("goal {than} {} reached", shown(goal, figure.unit)),
+        (Some(goal), _) => format!("goal {than} {} MISSED", shown(goal, figure.unit)),
         _ => String::new(),
     };
     format!("{name:width$}  {value:>9} {unit:<5}  {goal:<20}  {}", figure.detail).trim_end().to_owned()

@@ -6,6 +6,7 @@ use ccnode_vm_scenarios::node::{Node, Outcome, ended};
 use ccnode_vm_scenarios::stage::{Cluster, Stage};
 use ccnode_vm_scenarios::trust::TrustDir;
 use serde::Deserialize;
+use serde_json::Value;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -92,6 +93,20 @@ impl Ours {
     #[must_use]
     pub fn image(&self) -> &Path {
         &self.stage.image.dir
+    }
+
+    /// A copy of the image's root source, and its root hash.
+    ///
+    /// # Errors
+    /// When the image is not whole.
+    pub fn source(&self) -> Result<(PathBuf, String)> {
+        let image = &self.stage.image;
+        let file = self.dir.join("source.img");
+        image.disk().dump(&image.disk().partition("root-source")?, &file)?;
+        let tuple: Value = serde_json::from_slice(&std::fs::read(image.dir.join("image-tuple.json"))?)?;
+        let hash =
+            tuple.get("verity_hash").and_then(Value::as_str).context("a tuple has a root hash")?;
+        Ok((file, hash.to_owned()))
     }
 
     /// Boots a copy of that node, its TPM and its service until it has joined, and asks it for its times: each run is a

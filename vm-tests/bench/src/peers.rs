@@ -20,7 +20,8 @@ pub const ENROLL: &str = "/usr/bin/systemd-cryptenroll";
 const LIB: &str = "/usr/lib/x86_64-linux-gnu";
 
 /// Programs and plug-ins: path and Debian package.
-const FILES: [(&str, &str); 4] = [
+const FILES: [(&str, &str); 5] = [
+    ("/usr/bin/dd", "coreutils"),
     (CRYPTSETUP, "cryptsetup-bin"),
     (ATTACH, "systemd"),
     (ENROLL, "systemd"),

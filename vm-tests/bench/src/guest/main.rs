@@ -1,5 +1,7 @@
 //! PID 1 of the baseline: loads modules, prepares a volume or times one peer that opens it, says so, and switches off.
 
+mod disk;
+
 use anyhow::{Context as _, Result, bail, ensure};
 use nix::errno::Errno;
 use nix::kmod::{ModuleInitFlags, finit_module};
@@ -52,6 +54,7 @@ fn run() -> Result<()> {
             let options = format!("tpm2-device={TPM},headless=1");
             time(TPM_DISK, "/usr/lib/systemd/systemd-cryptsetup", &["attach", "x", DEVICE, "-", &options])
         }
+        Some("disk") => disk::measure(&cmdline),
         other => bail!("unknown task {other:?}"),
     }
 }
