@@ -104,8 +104,7 @@ impl Ours {
         let file = self.dir.join("source.img");
         image.disk().dump(&image.disk().partition("root-source")?, &file)?;
         let tuple: Value = serde_json::from_slice(&std::fs::read(image.dir.join("image-tuple.json"))?)?;
-        let hash =
-            tuple.get("verity_hash").and_then(Value::as_str).context("a tuple has a root hash")?;
+        let hash = tuple.get("verity_hash").and_then(Value::as_str).context("a tuple has a root hash")?;
         Ok((file, hash.to_owned()))
     }
 
