@@ -1,13 +1,13 @@
 //! Recipes: what goes into a node image, read from TOML and checked before anything is built.
 
 mod data;
+mod integrity;
 
 pub use data::DataVolume;
 
 use crate::cmdline::{self, CmdlineError};
 use crate::recovery;
 use ccnode_evidence::Layout;
-use ccnode_luks_header::Integrity;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -304,7 +304,7 @@ impl Raw {
         init_data(&table, &self.kernel.modules, &config_path)?;
         recovery::check(table.get("recovery"), self.layout)
             .map_err(|why| RecipeError::Recovery { path: config_path.clone(), why })?;
-        integrity(&table, &self.kernel.modules)?;
+        integrity::check(&table, &self.kernel.modules)?;
         let stock = table.get("mode").and_then(|mode| mode.as_str()) == Some("stock");
         refuse_unless(!stock || self.layout.is_default(), "layout", self.layout.as_str(), ONLY_CCNODE)?;
         let label = table.get("disk").and_then(|disk| disk.get("swap")).and_then(|label| label.as_str());
@@ -427,32 +427,6 @@ fn init_data(table: &Table, modules: &[String], path: &Path) -> Result<(), Recip
     let allowed = table.get("init-data").and_then(|rule| rule.as_str()) == Some("allowed");
     let shown = modules.iter().any(|name| name.replace('-', "_") == "qemu_fw_cfg");
     if allowed && !shown { Err(RecipeError::InitData(path.to_owned())) } else { Ok(()) }
-}
-
-/// No node can load what its initramfs does not have: it would refuse its first boot.
-fn integrity(table: &Table, modules: &[String]) -> Result<(), RecipeError> {
-    let name = table.get("disk").and_then(|disk| disk.get("integrity")).map(|name| match name.as_str() {
-        Some(name) => name.to_owned(),
-        None => name.to_string(),
-    });
-    let Some(name) = name else { return Ok(()) };
-    let wants: &[&str] = match name.parse() {
-        Ok(Integrity::None) => &[],
-        Ok(Integrity::HmacSha256) => &["dm-integrity", "authenc"],
-        Ok(Integrity::AesGcm) => &["dm-integrity", "algif_aead", "gcm", "ctr", "ghash-generic"],
-        Ok(Integrity::Aegis128) => &["dm-integrity", "algif_aead", "aegis128"],
-        Err(_) => {
-            let (field, want) = ("disk.integrity", "one of none, hmac-sha256, aes-gcm and aegis128");
-            return Err(RecipeError::Value { field, value: name, want });
-        }
-    };
-    let same = |a: &str, b: &str| a.replace('-', "_") == b.replace('-', "_");
-    let lacks = wants.iter().filter(|want| !modules.iter().any(|name| same(name, want)));
-    let lacks: Vec<&str> = lacks.copied().collect();
-    match lacks.is_empty() {
-        true => Ok(()),
-        false => Err(RecipeError::Integrity { name, modules: lacks.join(", ") }),
-    }
 }
 
 /// The paths of `[service] ca`: the builder puts the given certificates there, in this order.

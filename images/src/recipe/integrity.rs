@@ -1,0 +1,31 @@
+//! The kernel modules that authenticated encryption takes, which the initramfs must have.
+
+use super::RecipeError;
+use ccnode_luks_header::Integrity;
+use toml::Table;
+
+/// No node can load what its initramfs does not have: it would refuse its first boot.
+pub(super) fn check(table: &Table, modules: &[String]) -> Result<(), RecipeError> {
+    let name = table.get("disk").and_then(|disk| disk.get("integrity")).map(|name| match name.as_str() {
+        Some(name) => name.to_owned(),
+        None => name.to_string(),
+    });
+    let Some(name) = name else { return Ok(()) };
+    let wants: &[&str] = match name.parse() {
+        Ok(Integrity::None) => &[],
+        Ok(Integrity::HmacSha256) => &["dm-integrity", "authenc"],
+        Ok(Integrity::AesGcm) => &["dm-integrity", "algif_aead", "gcm", "ctr", "ghash-generic"],
+        Ok(Integrity::Aegis128) => &["dm-integrity", "algif_aead", "aegis128"],
+        Err(_) => {
+            let (field, want) = ("disk.integrity", "one of none, hmac-sha256, aes-gcm and aegis128");
+            return Err(RecipeError::Value { field, value: name, want });
+        }
+    };
+    let same = |a: &str, b: &str| a.replace('-', "_") == b.replace('-', "_");
+    let lacks = wants.iter().filter(|want| !modules.iter().any(|name| same(name, want)));
+    let lacks: Vec<&str> = lacks.copied().collect();
+    match lacks.is_empty() {
+        true => Ok(()),
+        false => Err(RecipeError::Integrity { name, modules: lacks.join(", ") }),
+    }
+}
