@@ -1,8 +1,7 @@
 //! The kernel modules that authenticated encryption takes, which the initramfs must have.
 
-use super::RecipeError;
+use super::{RecipeError, Table};
 use ccnode_luks_header::Integrity;
-use toml::Table;
 
 /// No node can load what its initramfs does not have: it would refuse its first boot.
 pub(super) fn check(table: &Table, modules: &[String]) -> Result<(), RecipeError> {
