@@ -251,7 +251,7 @@ codes! {
     Node ClevisForeign "clevis-foreign" "The volume's clevis token is not for the resource that the image pins." "Treat it as an attack on the disk, or correct `key` in [stock] of node.toml."
     Node HintNotAllowed "hint-not-allowed" "The init-data hold a hint that the image does not let a host give." "Boot without it, or list its kind in `hints` of node.toml and rebuild the image."
     Node LayoutMismatch "layout-mismatch" "What the service granted does not fit the layout, or the volumes for data, that the image was built for." "Update the trust service to a version that knows both, or delete the image's tuple there and register it anew."
-    Node RecoveryMismatch "recovery-mismatch" "Custodians recover the volume and the image names none, or the other way round." "Boot an image whose [recovery] is that of the one which made the volume, or have it made anew: `ccnode node regrant NAME`."
+    Node RecoveryMismatch "recovery-mismatch" "Custodians recover the volume and the image names none, or the other way round." "Boot an image whose [recovery] is that of the one which made the volume, or have it made anew: `ccnode node regrant NAME --volume VOLUME`."
 }
 
 impl std::fmt::Display for Code {

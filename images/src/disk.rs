@@ -5,6 +5,7 @@ use crate::gpt::{self, MIB, Partition};
 use crate::recipe::{DataVolume, Recipe};
 use crate::source::Source;
 use crate::tool::{Tool, ToolError};
+use ccnode_luks_header::Integrity;
 use ccnode_luks_header::mark;
 use std::fs::{self, File};
 use std::io::{self, Read as _};
@@ -65,12 +66,14 @@ impl Sizes {
         };
         let uki = uki.div_ceil(MIB);
         let esp = fit("esp", wanted.esp, (uki + 2).max(LEAST_ESP), (uki + ESP_ROOM).max(LEAST_ESP))?;
-        // The LUKS header's MiB, then at least the content's blocks.
-        let root = fit("root", wanted.root, content + 1, source.mib * 2)?;
+        // The LUKS header's MiB, then at least the content's blocks, and where each has a tag those and their journal.
+        let tags = recipe.integrity != Integrity::None;
+        let volume = |mib: u64| mib + 1 + if tags { mib / 50 + 1 } else { 0 };
+        let root = fit("root", wanted.root, volume(content), source.mib * 2)?;
         // The room for a header that is never there, then pages.
         let swap = wanted.swap.map(|mib| fit("swap", Some(mib), 2, mib)).transpose()?;
         for data in &recipe.data {
-            fit("data", Some(data.mib), EMPTY_MIB + 1, data.mib)?;
+            fit("data", Some(data.mib), volume(EMPTY_MIB), data.mib)?;
         }
         Ok(Self { esp, source: source.mib, root, swap, data: recipe.data.clone() })
     }
@@ -218,5 +221,8 @@ mod tests {
         assert_eq!(fit(Some(50), None, 33), "[disk] esp = 50M is too small: this image needs 62M");
         assert_eq!(fit(None, Some(10), 33), "[disk] root = 10M is too small: this image needs 11M");
         assert_eq!(fit(None, None, 32), "[disk] data = 32M is too small: this image needs 33M");
+        let tagged = Recipe { integrity: Integrity::HmacSha256, ..recipe(Disk::default(), 33) };
+        let error = Sizes::fit(&tagged, 3 << 20, &source, source.mib).unwrap_err().to_string();
+        assert_eq!(error, "[disk] data = 33M is too small: this image needs 34M", "tags take room, too");
     }
 }

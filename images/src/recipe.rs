@@ -8,6 +8,7 @@ pub use data::DataVolume;
 use crate::cmdline::{self, CmdlineError};
 use crate::recovery;
 use ccnode_evidence::Layout;
+use ccnode_luks_header::Integrity;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -33,6 +34,8 @@ pub struct Recipe {
     pub disk: Disk,
     /// Volumes for data, by name.
     pub data: Vec<DataVolume>,
+    /// The tags of its volumes.
+    pub integrity: Integrity,
     /// The virtual machine that the image is made for.
     pub platform: Platform,
 }
@@ -304,7 +307,7 @@ impl Raw {
         init_data(&table, &self.kernel.modules, &config_path)?;
         recovery::check(table.get("recovery"), self.layout)
             .map_err(|why| RecipeError::Recovery { path: config_path.clone(), why })?;
-        integrity::check(&table, &self.kernel.modules)?;
+        let integrity = integrity::check(&table, &self.kernel.modules)?;
         let stock = table.get("mode").and_then(|mode| mode.as_str()) == Some("stock");
         refuse_unless(!stock || self.layout.is_default(), "layout", self.layout.as_str(), ONLY_CCNODE)?;
         let label = table.get("disk").and_then(|disk| disk.get("swap")).and_then(|label| label.as_str());
@@ -347,6 +350,7 @@ impl Raw {
                 swap: size("disk.swap", self.disk.swap)?,
             },
             data,
+            integrity,
             platform: self.platform,
         })
     }

@@ -6,6 +6,7 @@ use crate::console::Step;
 use crate::handover::SYSROOT;
 use crate::refusal::Refusal;
 use crate::state::{self, EMPTY, FILLED, STATE};
+use crate::unlock::UnlockError;
 use crate::{fill, unlock};
 use ccnode_evidence::{Code, Layout};
 use ccnode_luks_header::template::Template;
@@ -80,7 +81,11 @@ impl Boot {
         opened: &Opened,
     ) -> Result<(), Refusal> {
         let since = Instant::now();
-        let whole = opened.len();
+        let (whole, need) = (opened.len(), content.len());
+        // Tags take of the room that the partition has.
+        if whole < need {
+            return Err(UnlockError::TooSmall { room: whole, need }.into());
+        }
         let words = match content {
             Content::Root(source) => {
                 self.copy_root(root, &source, opened).await?;
