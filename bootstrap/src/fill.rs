@@ -104,7 +104,7 @@ fn aligned(memory: &mut [u8]) -> &mut [u8] {
 
 /// Writes zeros from byte `from` to `len` and flushes, so that each sector has a tag; returns where it began.
 ///
-/// With `resume` it begins where reading fails: an earlier boot wrote in order, and flushed after each [`BATCH`], so that all but what
+/// With `resume` it begins where reading fails: an earlier boot wrote in order, and flushed after each 16 MiB, so that all but what
 /// came after its last flush is there. `progress` is told the bytes done and those to be done, every two seconds.
 pub fn wipe(
     to: &Path,
@@ -118,6 +118,7 @@ pub fn wipe(
     let mut memory = vec![0; CHUNK + PAGE];
     let buffer = aligned(&mut memory);
     let mut start = from - from % PAGE as u64;
+    let mut told = Instant::now();
     if resume {
         let mut readable =
             |offset| buffer.get_mut(..PAGE).is_some_and(|page| target.read_exact_at(page, offset).is_ok());
@@ -130,10 +131,14 @@ pub fn wipe(
                 break;
             }
             start += now as u64;
+            if told.elapsed() >= TELL {
+                told = Instant::now();
+                progress(start, len);
+            }
         }
         buffer.fill(0);
     }
-    let (mut told, mut offset) = (Instant::now(), start);
+    let mut offset = start;
     while offset < len {
         let now = usize::try_from(len - offset).unwrap_or(CHUNK).min(CHUNK);
         let part = buffer.get(..now).unwrap_or_default();

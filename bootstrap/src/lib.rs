@@ -6,7 +6,6 @@
 pub mod boot;
 pub mod clevis;
 pub mod clock;
-pub mod config;
 pub mod console;
 pub mod disk;
 pub mod ephemeral;
@@ -30,6 +29,8 @@ pub mod swap;
 pub mod tree;
 pub mod unlock;
 pub mod watchdog;
+
+pub use ccnode_node_config as config;
 
 use ccnode_attest_client::ClockAtLeast;
 use std::path::Path;

@@ -3,12 +3,25 @@
 use ccnode_attest_client::ClientError;
 use ccnode_evidence::Code;
 use ccnode_evidence::codes::By;
+use ccnode_node_config::{ConfigError, NotEnough};
 use ccnode_protocol::RefusalText;
 
 /// An error that has a stable code.
 pub trait Coded: std::error::Error {
     /// The code.
     fn code(&self) -> Code;
+}
+
+impl Coded for ConfigError {
+    fn code(&self) -> Code {
+        Self::code(self)
+    }
+}
+
+impl Coded for NotEnough {
+    fn code(&self) -> Code {
+        Self::code(self)
+    }
 }
 
 /// Why a boot ends here.

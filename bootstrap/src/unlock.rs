@@ -231,6 +231,10 @@ pub fn take_over(
     sources: &Sources,
     rules: Rules<'_>,
 ) -> Result<Option<Made>, UnlockError> {
+    // Whoever had a share of this volume key keeps it: others make the volume anew.
+    if before.holders != rules.custodians.map(Custodians::holders) {
+        return Ok(None);
+    }
     let Ok(found) = read_header(root, &[before.header_digest], rules) else { return Ok(None) };
     let recovery = rules.custodians.map(|custodians| (custodians, RecoveryKey::generate(sources)));
     let key = recovery.as_ref().map(|(_, (key, _))| key);
@@ -297,7 +301,7 @@ pub fn open_volume(
     Ok(open(header, root, unlock_key, name)?)
 }
 
-/// Writes every sector of a volume with tags once, from byte `from` on, for a sector that was never written can't be read.
+/// Writes every sector of a volume with tags once, from byte `from` on, where it has room for `need` bytes, for a sector that was never written can't be read.
 ///
 /// With `resume` it goes on where an earlier boot was cut short. `progress` is told the bytes done and all. Returns where it began.
 pub fn wipe(
@@ -305,13 +309,18 @@ pub fn wipe(
     root: &Path,
     unlock_key: &UnlockKey,
     name: &Name,
-    (from, resume): (u64, bool),
+    (from, need, resume): (u64, u64, bool),
     progress: impl FnMut(u64, u64),
 ) -> Result<u64, UnlockError> {
     let opened = open_unwritten(header, root, unlock_key, name)?;
-    let wiped = fill::wipe(&opened.path(), from, opened.len(), resume, progress);
+    // Tags take of the room that the partition has.
+    let room = opened.len();
+    let wiped = match room < need {
+        true => Err(UnlockError::TooSmall { room, need }),
+        false => fill::wipe(&opened.path(), from, room, resume, progress).map_err(UnlockError::from),
+    };
     opened.close().map_err(OpenError::from)?;
-    Ok(wiped?)
+    wiped
 }
 
 /// Maps the root source under dm-verity as /dev/mapper/`name`.

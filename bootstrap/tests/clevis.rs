@@ -15,7 +15,6 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use ccnode_attest_client::stock::KeyForm;
 use ccnode_bootstrap::clevis::{self, ClevisError, Settings};
 use ccnode_bootstrap::prover::Prover;
-use ccnode_bootstrap::refusal::Coded as _;
 use ccnode_bootstrap::stock::{read_header, token_passphrase};
 use ccnode_evidence::{Code, Secret};
 use ccnode_test_broker::Broker;

@@ -70,7 +70,7 @@ pub(crate) enum Command {
     Disk(crate::disk::Disk),
     /// Recover a volume without its node: by enough of its custodians
     ///
-    /// `keygen` makes a custodian's keys; the public one goes into [recovery] of
+    /// `keygen` makes a custodian's keys; the public one goes into `[recovery]` of
     /// node.toml, before the volume is made. To recover it, an administrator takes
     /// what `fetch` writes to the custodians; each runs `open-share`, and whoever is
     /// to open the disk `combine`, then `ccnode disk open --recovery-key`. But for

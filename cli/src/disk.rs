@@ -3,7 +3,7 @@
 mod open;
 
 use crate::args::Global;
-use crate::error::Unreadable;
+use crate::error::{Unreadable, Usage};
 use crate::explain::layout::{Page, Style};
 use crate::output;
 use anyhow::{Context as _, Result};
@@ -101,6 +101,9 @@ pub(crate) fn run(global: &Global, command: &Disk) -> Result<ExitCode> {
         }
         Disk::Close { name } => return open::close(name).map(|()| ExitCode::SUCCESS),
     };
+    if *kind != Kind::Own && *integrity != Integrity::None {
+        return Err(Usage::new("--integrity is for --as own", "take one of them out").into());
+    }
     let (bytes, len) = read(file)?;
     let found = inspect(&bytes, len, kind.rules(*integrity));
     match global.json {

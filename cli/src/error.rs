@@ -1,6 +1,7 @@
 //! What can go wrong, said once: as a sentence for people, as JSON for machines, and as an exit code.
 
 use ccnode_evidence::Code;
+use ccnode_images::BuildError;
 use ccnode_protocol::{PROBLEM_TYPE_BASE, Problem};
 use serde_json::json;
 
@@ -244,6 +245,9 @@ fn is_mistake(cause: &(dyn std::error::Error + 'static)) -> bool {
     io.is_some_and(|e| matches!(e.kind(), NotFound | IsADirectory | NotADirectory))
         || cause.is::<ccnode_bundle::ItemError>()
         || cause.is::<ccnode_bundle::KeyError>()
+        || cause
+            .downcast_ref::<BuildError>()
+            .is_some_and(|e| matches!(e, BuildError::Recipe(_) | BuildError::Config { .. }))
 }
 
 /// The causes, outermost first, without those that another one's text holds already.

@@ -16,13 +16,25 @@ pub(crate) const OWNER: u32 = 0o600;
 /// Longest document: more than any of ours, and no copy of a secret is left behind by growth.
 const MAX: usize = 64 * 1024;
 
+/// Whether there is no such file yet, for those who had better know before they go on.
+pub(crate) fn is_new(path: &Path) -> Result<()> {
+    match path.symlink_metadata() {
+        Ok(_) => bail!(there(path)),
+        Err(_) => Ok(()),
+    }
+}
+
+fn there(path: &Path) -> Usage {
+    Usage::new(format!("{} is there already", path.display()), "choose another name")
+}
+
 /// A new file; one that is there is not overwritten: it may be the only copy of a key.
 pub(crate) fn create(path: &Path, mode: u32, content: &[u8]) -> Result<()> {
     let mut options = std::fs::OpenOptions::new();
     let file = options.write(true).create_new(true).mode(mode).open(path);
     let mut file = match file {
         Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
-            bail!(Usage::new(format!("{} is there already", path.display()), "choose another name"))
+            bail!(there(path))
         }
         file => file.with_context(|| format!("writing {}", path.display()))?,
     };
@@ -50,7 +62,14 @@ pub(crate) fn write(path: &Path, mode: u32, kind: &str, content: &impl Serialize
 /// Reads a document of this kind.
 pub(crate) fn read<T: DeserializeOwned>(path: &Path, kind: &str) -> Result<T> {
     let text = text(path)?;
-    let no = |why: String| Unreadable(format!("{} is no {kind}: {why}", path.display()));
+    let no = |why: String| {
+        let made = match kind {
+            "ccnode-recovery-shares/1" => "`ccnode recover fetch`",
+            "ccnode-recovery-share/1" => "`ccnode recover open-share`",
+            _ => "`ccnode recover combine`",
+        };
+        Unreadable(format!("{} is not what {made} wrote ({kind}): {why}", path.display()))
+    };
     #[derive(Deserialize)]
     struct Kind {
         kind: String,

@@ -24,7 +24,7 @@ const KEY: &str = "ccnode-recovery-key/1";
 pub(crate) enum Recover {
     /// Make a custodian's keys: FILE and FILE.pub
     ///
-    /// FILE stays with the custodian; the text of FILE.pub goes into [recovery] of
+    /// FILE stays with the custodian; the text of FILE.pub goes into `[recovery]` of
     /// node.toml. Whoever has the FILEs of enough custodians, and what the service
     /// keeps, reads the disks.
     Keygen {
@@ -36,7 +36,7 @@ pub(crate) enum Recover {
     ///
     /// The audit log says who took them, and why.
     Fetch {
-        /// The node, and which of its volumes; without one, its root
+        /// A node, for its root, or NODE/data/NAME, for a volume for data
         #[arg(value_name = "NODE[/VOLUME]")]
         volume: VolumeName,
         /// Where the sealed shares go
@@ -99,15 +99,18 @@ fn keygen(global: &Global, path: &Path) -> Result<()> {
     let (public, id) = (key.public_pem()?, key.custodian()?.id().hex());
     let mut name = path.as_os_str().to_owned();
     name.push(".pub");
+    [path, Path::new(&name)].into_iter().try_for_each(file::is_new)?;
     file::create(path, OWNER, key.pem()?.as_bytes())?;
     file::create(Path::new(&name), EVERYBODY, public.as_bytes())?;
     match global.json {
         true => output::json(&json!({ "id": id, "public": public })),
-        false => output::line(&id),
+        false => output::line(&format!("custodian {id}")),
     }
 }
 
 async fn fetch(global: &Global, of: VolumeName, path: &Path, reason: Option<String>) -> Result<()> {
+    // Before the audit log says that they were taken.
+    file::is_new(path)?;
     let client = connect(global)?;
     let body = RecoveryFetch { volume: of.volume, reason };
     let record: RecoveryRecord = client.post(&admin::path(admin::NODE_RECOVERY, &[&of.node]), &body).await?;
@@ -132,20 +135,27 @@ fn open_share(global: &Global, path: &Path, key: &Path, output: &Path) -> Result
         .map_err(|e| Unreadable(format!("{}: {e}", key.display())))?;
     let share = open(&record, &key).map_err(|error| {
         let next = match &error {
-            OpenError::NotMine(_) => "give the key whose custodian `ccnode recover fetch` names",
-            _ => "fetch the shares anew with `ccnode recover fetch`",
+            OpenError::NotMine(_) => {
+                let ids: Vec<_> = record.recovery.shares.iter().map(|share| share.custodian.hex()).collect();
+                format!("take the key of one of the custodians {}", ids.join(", "))
+            }
+            _ => "fetch the shares anew with `ccnode recover fetch`".to_owned(),
         };
         Denied::new(format!("{}: {error}", path.display()), next)
     })?;
-    file::write(output, OWNER, SHARE, &share)?;
+    file::is_new(output)?;
     let (index, of) = (share.index, record.recovery.shares.len());
-    let Share { volume, uuid, threshold, .. } = share;
+    let Share { volume, uuid, threshold, .. } = &share;
+    // Whoever sealed it may have written anything; and it is shown before it is there to be handed on.
+    let shown = (volume.escape_debug(), uuid.escape_debug());
+    let (volume, uuid) = (shown.0.to_string(), shown.1.to_string());
     match global.json {
         true => output::json(&json!({
             "volume": volume, "uuid": uuid, "index": index, "shares": of, "threshold": threshold,
         })),
         false => output::line(&format!("share {index} of {of} of {volume} ({uuid}); {threshold} are needed")),
-    }
+    }?;
+    file::write(output, OWNER, SHARE, &share)
 }
 
 fn combined(global: &Global, paths: &[PathBuf], output: &Path) -> Result<()> {
@@ -155,7 +165,7 @@ fn combined(global: &Global, paths: &[PathBuf], output: &Path) -> Result<()> {
     let RecoveredKey { volume, uuid, header_digests, .. } = key;
     match global.json {
         true => output::json(&json!({ "volume": volume, "uuid": uuid, "header-digests": header_digests })),
-        false => output::line(&format!("the key of {volume} ({uuid})")),
+        false => output::line(&format!("the key of {} ({})", volume.escape_debug(), uuid.escape_debug())),
     }
 }
 

@@ -137,7 +137,11 @@ fn what_was_changed_on_the_way_is_refused() {
     combine(&["a.share"], 3, "1 shares, and 2 are needed: have more custodians");
     combine(&["a.share", "a.share"], 3, "1 shares, and 2 are needed");
     combine(&["a.share", "nowhere"], 2, "reading nowhere");
-    combine(&["a.share", "disk.json"], 3, "disk.json is no ccnode-recovery-share/1: it is of the kind");
+    combine(
+        &["a.share", "disk.json"],
+        3,
+        "disk.json is not what `ccnode recover open-share` wrote (ccnode-recovery-share/1): it is of the kind",
+    );
     combine(&["a.share", "disk.img"], 3, "disk.img");
     made(&dir, "other", "workers-other/root", 2);
     open_share(&dir, "other.json", "b", "other.share");
@@ -171,7 +175,12 @@ fn a_disk_that_is_not_on_record_is_not_opened() {
     made(&dir, "other", "workers-other/root", 2);
     open("other.img", "key", 3, "luks-header-digest");
     open("nowhere.img", "key", 2, "reading nowhere.img");
-    open("disk.img", "disk.json", 3, "disk.json is no ccnode-recovery-key/1");
+    open(
+        "disk.img",
+        "disk.json",
+        3,
+        "disk.json is not what `ccnode recover combine` wrote (ccnode-recovery-key/1)",
+    );
     open("disk.json", "key", 3, "see that this is the partition of workers-a2b3c4d5e6/root");
     // Whoever says what header is on record can't say whose it is, nor what key wrapped it.
     let other = std::fs::read(dir.join("other.img")).unwrap();

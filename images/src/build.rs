@@ -120,6 +120,14 @@ pub enum BuildError {
     /// The disk image.
     #[error("disk image: {0}")]
     Disk(DiskError),
+    /// A node would not take its configuration.
+    #[error("node configuration {path}: {why}")]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// Line and reason.
+        why: String,
+    },
     /// The number of certificates does not fit the configuration.
     #[error("the node's configuration pins {want} certificates ({paths}) and {given} were given")]
     Certificates {
@@ -167,6 +175,8 @@ pub fn build(
     progress: &mut dyn FnMut(Progress<'_>),
 ) -> Result<BuildReport, BuildError> {
     let recipe = Recipe::read(recipe).map_err(BuildError::Recipe)?;
+    whole(&recipe)?;
+    disk::data_fits(&recipe).map_err(BuildError::Disk)?;
     let certificates = Certificates::read(&recipe, &inputs.certificates)?;
     fs::create_dir_all(out).map_err(at(out))?;
     let cache = Cache::open(&inputs.cache).map_err(at(&inputs.cache))?;
@@ -406,6 +416,15 @@ impl Packed {
             root: source.mib * crate::gpt::MIB,
             disk,
         }
+    }
+}
+
+/// Whether a node takes its configuration: it would refuse its first boot, hours later.
+fn whole(recipe: &Recipe) -> Result<(), BuildError> {
+    let text = std::str::from_utf8(&recipe.config).map_err(|e| e.to_string());
+    match text.and_then(ccnode_node_config::Config::parse) {
+        Ok(_) => Ok(()),
+        Err(why) => Err(BuildError::Config { path: recipe.config_path.clone(), why }),
     }
 }
 

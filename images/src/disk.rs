@@ -36,8 +36,8 @@ pub enum DiskError {
     /// A partition of the recipe is too small.
     #[error("[disk] {field} = {mib}M is too small: this image needs {needed}M")]
     TooSmall {
-        /// "esp", "root", "swap" or "data".
-        field: &'static str,
+        /// "esp", "root", "swap" or "data.NAME".
+        field: String,
         /// What the recipe says.
         mib: u64,
         /// What is needed.
@@ -59,23 +59,36 @@ impl Sizes {
     /// Fits the partitions around a UKI of `uki` bytes, a root source, and a volume that begins with `content` MiB.
     pub(crate) fn fit(recipe: &Recipe, uki: u64, source: &Source, content: u64) -> Result<Self, DiskError> {
         let wanted = recipe.disk;
-        let fit = |field, wanted: Option<u64>, needed: u64, open: u64| match wanted {
-            Some(mib) if mib < needed => Err(DiskError::TooSmall { field, mib, needed }),
+        let fit = |field: &str, wanted: Option<u64>, needed: u64, open: u64| match wanted {
+            Some(mib) if mib < needed => Err(DiskError::TooSmall { field: field.to_owned(), mib, needed }),
             Some(mib) => Ok(mib),
             None => Ok(open),
         };
         let uki = uki.div_ceil(MIB);
         let esp = fit("esp", wanted.esp, (uki + 2).max(LEAST_ESP), (uki + ESP_ROOM).max(LEAST_ESP))?;
-        // The LUKS header's MiB, then at least the content's blocks, and where each has a tag those and their journal.
-        let tags = recipe.integrity != Integrity::None;
-        let volume = |mib: u64| mib + 1 + if tags { mib / 50 + 1 } else { 0 };
-        let root = fit("root", wanted.root, volume(content), source.mib * 2)?;
+        let root = fit("root", wanted.root, volume(recipe, content), source.mib * 2)?;
         // The room for a header that is never there, then pages.
         let swap = wanted.swap.map(|mib| fit("swap", Some(mib), 2, mib)).transpose()?;
-        for data in &recipe.data {
-            fit("data", Some(data.mib), volume(EMPTY_MIB), data.mib)?;
-        }
+        data_fits(recipe)?;
         Ok(Self { esp, source: source.mib, root, swap, data: recipe.data.clone() })
+    }
+}
+
+/// MiB of a partition whose volume holds that many: the LUKS header's MiB, then the content's blocks, and where each has a tag those
+/// and their journal.
+fn volume(recipe: &Recipe, mib: u64) -> u64 {
+    let tags = if recipe.integrity == Integrity::None { 0 } else { mib / 50 + 1 };
+    mib + 1 + tags
+}
+
+/// Whether each volume for data holds the file system that it begins with.
+pub(crate) fn data_fits(recipe: &Recipe) -> Result<(), DiskError> {
+    let needed = volume(recipe, EMPTY_MIB);
+    match recipe.data.iter().find(|data| data.mib < needed) {
+        Some(DataVolume { name, mib, .. }) => {
+            Err(DiskError::TooSmall { field: format!("data.{name}"), mib: *mib, needed })
+        }
+        None => Ok(()),
     }
 }
 
@@ -164,13 +177,13 @@ mod tests {
         Source { path, mib, root_hash: Sha256Digest::ZERO }
     }
 
-    fn volume(mib: u64) -> DataVolume {
+    fn logs(mib: u64) -> DataVolume {
         DataVolume { name: "logs".parse().unwrap(), label: "l".into(), mib }
     }
 
     fn recipe(disk: Disk, data: u64) -> Recipe {
         let shipped = concat!(env!("CARGO_MANIFEST_DIR"), "/recipes/debian-12-worker");
-        Recipe { disk, data: vec![volume(data)], ..Recipe::read(Path::new(shipped)).unwrap() }
+        Recipe { disk, data: vec![logs(data)], ..Recipe::read(Path::new(shipped)).unwrap() }
     }
 
     #[test]
@@ -186,7 +199,7 @@ mod tests {
             source.mib,
         )
         .unwrap();
-        assert_eq!(sizes, Sizes { esp: 40, source: 10, root: 11, swap: Some(2), data: vec![volume(33)] });
+        assert_eq!(sizes, Sizes { esp: 40, source: 10, root: 11, swap: Some(2), data: vec![logs(33)] });
         let mut images = Vec::new();
         for name in ["a", "b"] {
             let path = dir.path().join(name);
@@ -220,9 +233,9 @@ mod tests {
         };
         assert_eq!(fit(Some(50), None, 33), "[disk] esp = 50M is too small: this image needs 62M");
         assert_eq!(fit(None, Some(10), 33), "[disk] root = 10M is too small: this image needs 11M");
-        assert_eq!(fit(None, None, 32), "[disk] data = 32M is too small: this image needs 33M");
+        assert_eq!(fit(None, None, 32), "[disk] data.logs = 32M is too small: this image needs 33M");
         let tagged = Recipe { integrity: Integrity::HmacSha256, ..recipe(Disk::default(), 33) };
         let error = Sizes::fit(&tagged, 3 << 20, &source, source.mib).unwrap_err().to_string();
-        assert_eq!(error, "[disk] data = 33M is too small: this image needs 34M", "tags take room, too");
+        assert_eq!(error, "[disk] data.logs = 33M is too small: this image needs 34M", "tags take room, too");
     }
 }

@@ -28,6 +28,8 @@ pub struct Recipe {
     pub kernel: Kernel,
     /// The node's measured configuration, as it will lie at `/etc/ccnode/node.toml`.
     pub config: Vec<u8>,
+    /// Where that is.
+    pub config_path: PathBuf,
     /// Where the configuration wants the trust service's certificates, in its order.
     pub certificates: Vec<String>,
     /// Sizes of partitions.
@@ -157,6 +159,11 @@ pub enum RecipeError {
         /// Why.
         why: String,
     },
+    /// The node's configuration asks for tags that there are not.
+    #[error(
+        "node configuration: [disk] integrity = `{0}`: give one of none, hmac-sha256, aes-gcm and aegis128, in quotes"
+    )]
+    IntegrityName(String),
     /// The node's configuration asks for tags, and the initramfs could not make them.
     #[error(
         "node configuration: [disk] integrity = `{name}`: add to kernel.modules of the recipe: {modules}"
@@ -167,6 +174,9 @@ pub enum RecipeError {
         /// What is missing.
         modules: String,
     },
+    /// The volumes for data, or their sizes.
+    #[error("[[disk.data]] of the node's configuration: {0}")]
+    Data(String),
     /// The command line is refused.
     #[error(transparent)]
     Cmdline(CmdlineError),
@@ -315,7 +325,12 @@ impl Raw {
         refuse_unless(goes, "disk.swap", self.disk.swap.as_deref().unwrap_or_default(), SWAP)?;
         let data = data::volumes(&table, &self.disk.data)?;
         let one_boot = self.layout == Layout::Ephemeral && !data.is_empty();
-        refuse_unless(!one_boot, "disk.data", "", "none where nothing of a node outlives its boot")?;
+        if one_boot {
+            return Err(RecipeError::Data(format!(
+                "layout {} keeps nothing: take them out, or choose another layout",
+                self.layout
+            )));
+        }
         let mut packages = self.root.packages;
         packages.sort();
         packages.dedup();
@@ -343,6 +358,7 @@ impl Raw {
             },
             kernel,
             config,
+            config_path,
             certificates,
             disk: Disk {
                 esp: size("disk.esp", self.disk.esp)?,

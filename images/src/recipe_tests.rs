@@ -89,15 +89,26 @@ fn volumes_for_data_are_those_of_the_node() {
     let volumes = read("\"verity-root\"", &two, sizes).unwrap().data;
     let of = |name: &str, mib| DataVolume { name: name.parse().unwrap(), label: format!("l-{name}"), mib };
     assert_eq!(volumes, [of("logs", 64), of("work", 1024)]);
-    for (layout, data, sizes) in [
-        ("\"ephemeral\"", &two, sizes),
-        ("\"luks-root\"", &two, "{ work = \"1G\" }"),
-        ("\"luks-root\"", &table("work"), sizes),
-        ("\"luks-root\"", &[table("work"), table("work")].concat(), sizes),
-        ("\"luks-root\"", &table("Work"), "{ Work = \"1G\" }"),
+    let nine: String = (0..9).map(|n| table(&format!("d{n}"))).collect();
+    let sizes_of_nine: Vec<_> = (0..9).map(|n| format!("d{n} = \"64M\"")).collect();
+    let esp = table("work").replace("l-work", "esp");
+    let long = table("work").replace("l-work", &"l".repeat(37));
+    for (layout, data, sizes, want) in [
+        ("ephemeral", &two, sizes, "layout ephemeral keeps nothing"),
+        ("luks-root", &two, "{ work = \"1G\" }", "`logs`: give it a size"),
+        ("luks-root", &table("work"), sizes, "none is named `logs`"),
+        ("luks-root", &String::new(), sizes, "none is named `logs`"),
+        ("luks-root", &[table("work"), table("work")].concat(), sizes, "`work`: named twice"),
+        ("luks-root", &table("Work"), "{ Work = \"1G\" }", "`Work`: a name has"),
+        ("luks-root", &esp, "{ work = \"1G\" }", "`work`: choose another label"),
+        ("luks-root", &long, "{ work = \"1G\" }", "`work`: choose another label"),
+        ("luks-root", &nine, &format!("{{ {} }}", sizes_of_nine.join(", ")), "9 volumes; 8 at most"),
     ] {
-        let error = read(layout, data, sizes).unwrap_err();
-        assert!(matches!(error, RecipeError::Value { field: "disk.data", .. }), "{error}");
+        let error = read(&format!("\"{layout}\""), data, sizes).unwrap_err().to_string();
+        assert!(
+            error.contains("[[disk.data]] of the node's configuration: ") && error.contains(want),
+            "{error}"
+        );
     }
 }
 
@@ -116,7 +127,6 @@ fn values_are_checked() {
         ("root = \"640M\"", "root = \"640\"", "disk.root"),
         ("root = \"640M\"", "esp = \"0M\"", "disk.esp"),
         ("root = \"640M\"", "swap = \"64M\"", "disk.swap"),
-        ("root = \"640M\"", "data = { logs = \"64M\" }", "disk.data"),
         ("overlay = ", "files = [{ path = \"etc/x\", source = \"x\" }]\noverlay = ", "root.files.path"),
         ("overlay = ", "files = [{ path = \"/../x\", source = \"x\" }]\noverlay = ", "root.files.path"),
         (
@@ -229,5 +239,5 @@ fn tags_that_are_asked_for_can_be_made() {
         assert!(!error.to_string().contains("algif_aead"), "{error}");
     }
     let error = with("crc32", &[]).unwrap_err().to_string();
-    assert!(error.contains("disk.integrity = `crc32`"), "{error}");
+    assert!(error.contains("[disk] integrity = `crc32`"), "{error}");
 }

@@ -6,7 +6,6 @@ use crate::console::Step;
 use crate::handover::SYSROOT;
 use crate::refusal::Refusal;
 use crate::state::{self, EMPTY, FILLED, STATE};
-use crate::unlock::UnlockError;
 use crate::{fill, unlock};
 use ccnode_evidence::{Code, Layout};
 use ccnode_luks_header::template::Template;
@@ -81,11 +80,7 @@ impl Boot {
         opened: &Opened,
     ) -> Result<(), Refusal> {
         let since = Instant::now();
-        let (whole, need) = (opened.len(), content.len());
-        // Tags take of the room that the partition has.
-        if whole < need {
-            return Err(UnlockError::TooSmall { room: whole, need }.into());
-        }
+        let whole = opened.len();
         let words = match content {
             Content::Root(source) => {
                 self.copy_root(root, &source, opened).await?;
@@ -135,7 +130,8 @@ impl Boot {
         root: &Root,
         header: &Expected,
         unlock_key: &UnlockKey,
-        (from, resume): (u64, bool),
+        content: &Content,
+        resume: bool,
     ) -> Result<(), Refusal> {
         if root.integrity == Integrity::None {
             return Ok(());
@@ -143,11 +139,12 @@ impl Boot {
         let since = Instant::now();
         self.begin(Step::Wipe, None);
         let (path, name) = (root.partitions.root.clone(), root.name.clone());
+        let place = (content.wiped_from(), content.len(), resume);
         let (header, key) = (header.clone(), unlock_key.clone());
         let (tell, mut told) = tokio::sync::mpsc::unbounded_channel();
         let watchdog = self.watchdog.clone();
         let wiping = tokio::task::spawn_blocking(move || {
-            unlock::wipe(&header, &path, &key, &name, (from, resume), |done, all| {
+            unlock::wipe(&header, &path, &key, &name, place, |done, all| {
                 watchdog.progress();
                 // Nobody listening is no reason to stop.
                 let _ = tell.send((done, all));

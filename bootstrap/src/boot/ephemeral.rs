@@ -32,7 +32,7 @@ impl Boot {
         self.done(Step::Format, since, "in memory, for this boot alone");
         let since = Instant::now();
         self.begin(Step::Unlock, Some(config));
-        self.wipe(root, &made.header, &made.unlock_key, (content.wiped_from(), false)).await?;
+        self.wipe(root, &made.header, &made.unlock_key, &content, false).await?;
         let opened = self.open(root, made.header, &made.unlock_key).await?;
         self.done(Step::Unlock, since, "a root that ends with this boot");
         self.begin(Step::Fill, Some(config));

@@ -41,14 +41,14 @@ impl Boot {
         let since = Instant::now();
         self.begin(Step::Format, Some(config));
         let content = self.content(root).await?;
-        let before = (*on_foreign_disk, begun.as_deref().copied());
+        let before = (*on_foreign_disk, begun.as_deref().cloned());
         let Begins { made: Made { header, recovery }, was, resumed } =
             self.format(config, root, volume, before, content.len(), sources).await?;
         self.report_formatted(config, client, volume, grant, &header, recovery).await?;
         self.done(Step::Format, since, &format!("generation {}; the partition was {was}", volume.generation));
         let since = Instant::now();
         self.begin(Step::Unlock, Some(config));
-        self.wipe(root, &header, &unlock_key(volume), (content.wiped_from(), resumed)).await?;
+        self.wipe(root, &header, &unlock_key(volume), &content, resumed).await?;
         let opened = self.open(root, header, &unlock_key(volume)).await?;
         self.done(Step::Unlock, since, "the new volume");
         self.begin(Step::Fill, Some(config));

@@ -237,7 +237,7 @@ fn a_damaged_copy_is_written_anew_and_said() {
 fn a_half_made_volume_goes_on_under_the_next_grant() {
     let root = partition(&mark::blank());
     let header = make(&root, &grant("n/root", 1));
-    let before = grants::Begun { generation: 1, header_digest: Sha256Digest(header.digest().0) };
+    let before = grants::Begun { header_digest: Sha256Digest(header.digest().0), holders: None };
     let random = sources(&Secret::new([1; 32]), &[2; 32]).unwrap();
     let over = |volume: &VolumeGrant, before: &grants::Begun, key: &UnlockKey, rules| {
         let begun = begin_format(&root, may(&root, volume).unwrap()).unwrap();
@@ -249,7 +249,7 @@ fn a_half_made_volume_goes_on_under_the_next_grant() {
     let (_, custodians) = custodians();
     let (second, plain) = (grant("n/root", 2), Rules::default());
     let tagged = Rules { integrity: Integrity::HmacSha256, ..plain };
-    let other = grants::Begun { header_digest: Sha256Digest::ZERO, ..before };
+    let other = grants::Begun { header_digest: Sha256Digest::ZERO, holders: None };
     assert!(over(&second, &other, &key(), plain).is_none(), "another header");
     assert!(over(&second, &before, &Zeroizing::new([8; 32]), plain).is_none(), "another key");
     assert!(over(&second, &before, &key(), tagged).is_none(), "no tags");
@@ -261,7 +261,7 @@ fn a_half_made_volume_goes_on_under_the_next_grant() {
     let digest = Sha256Digest(next.digest().0);
     assert_eq!(read_header(&root, &[digest], plain).unwrap().header().bytes(), next.bytes());
     assert!(read_header(&root, &[before.header_digest], plain).is_err());
-    let before = grants::Begun { generation: 2, header_digest: digest };
+    let before = grants::Begun { header_digest: digest, holders: None };
     assert!(over(&grant("n/root", 4), &before, &key(), plain).is_none(), "a grant that came later");
 }
 
@@ -276,10 +276,21 @@ fn what_goes_on_has_another_recovery_key() {
         write_format(place, &begun, &key(), &random, recovered(&custodians)).unwrap()
     };
     let first = made(2);
-    let before = grants::Begun { generation: 1, header_digest: Sha256Digest(first.header.digest().0) };
+    let header_digest = Sha256Digest(first.header.digest().0);
+    let before = grants::Begun { header_digest, holders: Some(custodians.holders()) };
     let begun = begin_format(&root, may(&root, &grant("n/root", 2)).unwrap()).unwrap();
     let random = sources(&Secret::new([1; 32]), &[3; 32]).unwrap();
-    let next = take_over(&root, &begun, &before, &key(), &random, recovered(&custodians)).unwrap().unwrap();
+    let all = custodians.all().to_vec();
+    let others = [Custodians::new(all[1..].to_vec(), 2).unwrap(), Custodians::new(all, 3).unwrap()];
+    let take = |before: &grants::Begun, custodians| {
+        take_over(&root, &begun, before, &key(), &random, recovered(custodians)).unwrap()
+    };
+    // Others may not have what these had: neither other people, nor as many of them.
+    for other in &others {
+        assert!(take(&before, other).is_none());
+    }
+    assert!(take(&grants::Begun { header_digest, holders: None }, &custodians).is_none());
+    let next = take(&before, &custodians).unwrap();
     let of = |made: &Made| made.header.token().recovery.clone().unwrap();
     assert_ne!(of(&first), of(&next));
     assert!(next.recovery.is_some() && next.recovery != first.recovery, "shares of the new key are reported");

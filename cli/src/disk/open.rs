@@ -18,7 +18,14 @@ pub(super) fn open(global: &Global, device: &Path, name: &Name, key: &Path) -> R
     let wanted: Vec<_> = key.header_digests.iter().map(|digest| HeaderDigest(digest.0)).collect();
     let header = judged(file, &wanted).map_err(|refusal| {
         let what = format!("{}: {}: {refusal}", device.display(), refusal.code());
-        Denied::new(what, format!("see that this is the partition of {}", key.volume))
+        let next = match &refusal {
+            Refusal::Digest { .. } => format!(
+                "where the unlock key was changed since, fetch, open and combine anew; else see that this is the disk of {}",
+                key.volume
+            ),
+            _ => format!("see that this is the partition of {}", key.volume),
+        };
+        Denied::new(what, next)
     })?;
     let is = (header.token().volume.as_str(), header.uuid());
     if is != (key.volume.as_str(), key.uuid.as_str()) {

@@ -18,8 +18,7 @@ pub(super) fn check(table: &Table, modules: &[String]) -> Result<Integrity, Reci
         Ok(Integrity::AesGcm) => &["dm-integrity", "algif_aead", "gcm", "ctr", "ghash-generic"],
         Ok(Integrity::Aegis128) => &["dm-integrity", "algif_aead", "aegis128"],
         Err(_) => {
-            let (field, want) = ("disk.integrity", "one of none, hmac-sha256, aes-gcm and aegis128");
-            return Err(RecipeError::Value { field, value: name, want });
+            return Err(RecipeError::IntegrityName(name));
         }
     };
     let same = |a: &str, b: &str| a.replace('-', "_") == b.replace('-', "_");

@@ -38,7 +38,7 @@ nix::ioctl_readwrite_bad!(
 #[derive(Debug, thiserror::Error)]
 pub enum DmError {
     /// /dev/mapper/control could not be opened.
-    #[error("/dev/mapper/control: {0}")]
+    #[error("/dev/mapper/control: {0}; device-mapper takes root and the module dm-mod")]
     Control(#[source] io::Error),
     /// The kernel refused the request.
     #[error("device-mapper, {request} {name}: {source}")]

@@ -2,7 +2,7 @@
 
 use crate::NodeName;
 use crate::admin::TrustLevel;
-use crate::recovery::Recovery;
+use crate::recovery::{Holders, Recovery};
 use ccnode_evidence::{Base64Url, Secret, Sha256Digest};
 use serde::{Deserialize, Serialize};
 
@@ -117,7 +117,7 @@ pub enum VolumeAction {
         on_foreign_disk: OnForeignDisk,
         /// Spent at `formatted` and at `ready`.
         grant: Grant,
-        /// What an earlier boot formatted and did not get ready. Where its tags are still being written a node
+        /// What an earlier boot formatted, with the same content in mind, and did not get ready. Where its tags are still being written a node
         /// may go on with it; boxed, for there is seldom one.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         begun: Option<Box<Begun>>,
@@ -125,13 +125,14 @@ pub enum VolumeAction {
 }
 
 /// A volume that was formatted, and is not ready yet.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Begun {
-    /// Generation of that format.
-    pub generation: u64,
     /// SHA-256 over the header as the node wrote it.
     pub header_digest: Sha256Digest,
+    /// Who recovers it: a node that has others configured makes the volume anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holders: Option<Holders>,
 }
 
 /// The key that is to take the place of a volume's unlock key. A node that does not know of rotations opens with the latter.

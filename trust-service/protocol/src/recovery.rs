@@ -123,10 +123,25 @@ impl Custodians {
         &self.all
     }
 
+    /// By their ids.
+    pub fn holders(&self) -> Holders {
+        Holders { threshold: self.threshold, custodians: self.all.iter().map(Custodian::id).collect() }
+    }
+
     /// How many are needed.
     pub fn threshold(&self) -> u8 {
         self.threshold
     }
+}
+
+/// Who recovers a volume.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Holders {
+    /// How many of them are needed.
+    pub threshold: u8,
+    /// Ids of the custodians, in their order.
+    pub custodians: Vec<Sha256Digest>,
 }
 
 /// The shares of a volume's recovery key, each sealed to its custodian.
@@ -139,6 +154,14 @@ pub struct Recovery {
     pub commitment: Sha256Digest,
     /// One for each custodian, from [`LEAST`] to [`CUSTODIANS`]; the first is of index 1.
     pub shares: Vec<SealedShare>,
+}
+
+impl Recovery {
+    /// Who has the shares.
+    pub fn holders(&self) -> Holders {
+        let custodians = self.shares.iter().map(|share| share.custodian).collect();
+        Holders { threshold: self.threshold, custodians }
+    }
 }
 
 /// A share that its custodian alone can read.

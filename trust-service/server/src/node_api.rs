@@ -202,6 +202,7 @@ pub async fn formatted<S: Store>(
     let record = VolumeRecord {
         state: VolumeState::Formatted,
         header_digest: Some(request.header_digest),
+        populated_from: Some(grant.populated_from),
         ..record.clone()
     };
     let what = ("volume.formatted", made(&record), id.as_str());
@@ -235,7 +236,7 @@ pub async fn ready<S: Store>(
             return Err(about(Refusal::new(Code::Conflict, text)));
         }
     }
-    unexpired(&grant, service.now()).map_err(about)?;
+    // However long wiping and copying took: the next boot's grant ends this one by its generation.
     let record = VolumeRecord {
         state: VolumeState::Ready,
         populated_from: Some(request.populated_from),

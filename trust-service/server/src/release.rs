@@ -9,6 +9,7 @@ use crate::keys::{random, secret_hash};
 use crate::node_api::{Attested, attested, cluster};
 use crate::once;
 use crate::problem::Refusal;
+use crate::recovery;
 use crate::references::Pool;
 use crate::rekey;
 use crate::service::Service;
@@ -334,7 +335,7 @@ async fn volume<S: Store>(
             populated_from: None,
             ..record.clone()
         },
-        // Of a format that was cut short: what comes is another volume key.
+        // Of a format that was cut short: what comes has shares of its own.
         recovery: None,
         ..volume.clone()
     };
@@ -348,10 +349,11 @@ async fn volume<S: Store>(
         ..grant_row(GrantKind::Format, row, node, verdict, expires)
     };
     let grant = issue(service, tx, &mut grant).await?;
-    let begun = record
-        .header_digest
-        .filter(|_| record.state == VolumeState::Formatted)
-        .map(|header_digest| Box::new(Begun { generation: record.generation, header_digest }));
+    // What was to be filled with something else was wiped elsewhere.
+    let same = record.state == VolumeState::Formatted && record.populated_from == Some(wanted);
+    let holders = recovery::record(service, &volume)?.map(|record| record.recovery.holders());
+    let begun =
+        record.header_digest.filter(|_| same).map(|header_digest| Box::new(Begun { header_digest, holders }));
     let action =
         VolumeAction::Format { entropy: random(), on_foreign_disk: pool.on_foreign_disk, grant, begun };
     Ok(grant_of(record, generation, unlock_key, action))

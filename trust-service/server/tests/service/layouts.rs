@@ -116,3 +116,21 @@ async fn a_tuple_of_another_layout_than_the_measured_one_is_not_registered() {
         assert_eq!(code(answer), Code::MalformedRequest, "{declared}");
     }
 }
+
+#[tokio::test]
+async fn what_was_begun_for_other_content_is_not_gone_on_with() {
+    let (trust, maker) = ready().await;
+    let tpm = tpm(&maker, Seat::A);
+    let begun = |granted: &Granted| match &granted.root().action {
+        VolumeAction::Format { begun, .. } => begun.clone(),
+        VolumeAction::Open { .. } => panic!("opened"),
+    };
+    trust.admin().allow(&of("verity-root"), verity()).await;
+    boot(&trust, &tpm).await.unwrap().formatted(header()).await.unwrap();
+    tpm.reboot(of("verity-root"));
+    let other = boot(&trust, &tpm).await.unwrap();
+    assert_eq!(begun(&other), None, "other sectors of it were wiped");
+    other.formatted(header()).await.unwrap();
+    tpm.reboot(of("verity-root"));
+    assert!(begun(&boot(&trust, &tpm).await.unwrap()).is_some());
+}

@@ -5,8 +5,10 @@ use serde::Deserialize;
 use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
 
-/// Folders of the root that something else is mounted over.
-const HIDDEN: [&str; 4] = ["dev", "proc", "run", "sys"];
+/// Folders of the root that something else is mounted over, and those of programs and of what they are told, which are measured.
+const HIDDEN: [&str; 11] = ["bin", "boot", "dev", "etc", "lib", "lib64", "proc", "run", "sbin", "sys", "usr"];
+/// Folders that a volume may be in, and not hide.
+const SHARED: [&str; 2] = ["/tmp", "/var"];
 
 /// A volume for data.
 #[derive(Clone, PartialEq, Eq, Debug, Deserialize)]
@@ -29,6 +31,7 @@ pub(super) fn check(data: &[Data]) -> Option<&'static str> {
             && parts.clone().next().is_some_and(|first| !HIDDEN.iter().any(|name| first.as_os_str() == *name))
             && parts.all(|part| matches!(part, Component::Normal(_)))
             && path.as_os_str().len() < 256
+            && !SHARED.iter().any(|shared| path == Path::new(shared))
     };
     let below =
         |one: &Data| data.iter().any(|other| other.name != one.name && one.mount.starts_with(&other.mount));
@@ -37,7 +40,7 @@ pub(super) fn check(data: &[Data]) -> Option<&'static str> {
         (data.len() > DATA_VOLUMES, "[disk] data has more than eight volumes"),
         (
             data.iter().any(|data| !plain(&data.mount)),
-            "[disk] data: mount is an absolute path of a folder, without `..`, and none of /dev, /proc, /run and /sys",
+            "[disk] data: mount is an absolute path of a folder, without `..`, not /var or /tmp itself, and not in /bin, /boot, /dev, /etc, /lib, /lib64, /proc, /run, /sbin, /sys or /usr",
         ),
         (data.iter().any(below), "[disk] data has two mounts of which one is in the other"),
     ]

@@ -10,7 +10,6 @@ pub use data::Data;
 pub use disk::Disk;
 pub use stock::{NotEnough, RUN, Requirement, Stock, StockFile, StockPlan, Wanted};
 
-use crate::refusal::Coded;
 use ccnode_evidence::{Code, DATA_KEY, LAYOUT_KEY, Layout};
 use ccnode_luks_header::Integrity;
 use ccnode_protocol::PoolName;
@@ -58,8 +57,9 @@ pub enum ConfigError {
     Cmdline(String),
 }
 
-impl Coded for ConfigError {
-    fn code(&self) -> Code {
+impl ConfigError {
+    /// Its stable code.
+    pub fn code(&self) -> Code {
         match self {
             Self::Missing(path) if path.ends_with("node.toml") => Code::ConfigMissing,
             Self::Missing(_) | Self::Unreadable { .. } | Self::TooLarge(_) | Self::Malformed { .. } => {

@@ -1,6 +1,5 @@
 //! `[stock]`: what a node asks of a stock key broker, and what it does without.
 
-use crate::refusal::Coded;
 use ccnode_attest_client::stock::{KeyForm, SealedSecret, Signer};
 use ccnode_evidence::Code;
 use ccnode_protocol::ResourceUri;
@@ -119,8 +118,9 @@ fn list(names: &BTreeSet<Requirement>) -> String {
     names.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ")
 }
 
-impl Coded for NotEnough {
-    fn code(&self) -> Code {
+impl NotEnough {
+    /// Its stable code.
+    pub fn code(&self) -> Code {
         Code::StockNotEnough
     }
 }
