@@ -20,7 +20,7 @@ pub use dm::{Device, DmError, TableError, close};
 pub use format::{FormatError, FormatSpec, Tags, format};
 pub use keys::{RecoveryKey, Sources, UnlockKey, VolumeKey};
 pub use name::{Name, NameError};
-pub use open::{
-    Measurement, OpenError, Opened, close_volume, open, open_by_passphrase, open_recovered, open_unwritten,
-};
+pub use open::{Measurement, OpenError, Opened, open, open_by_passphrase, open_unwritten};
+#[cfg(any(test, feature = "rescue"))]
+pub use open::{close_volume, open_recovered};
 pub use rewrap::{RewrapError, renew, rewrap};

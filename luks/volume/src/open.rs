@@ -129,8 +129,7 @@ pub fn open(
     unlock_key: &UnlockKey,
     name: &Name,
 ) -> Result<Opened, OpenError> {
-    let key = VolumeKey::unwrap(&header.token().wrapped, unlock_key).ok_or(OpenError::UnlockKeyWrong)?;
-    map(&Target::from(header), device, &key, name, Writing::Journaled)
+    by_unlock_key(header, device, unlock_key, name, Writing::Journaled)
 }
 
 /// As [`open`], for a volume that nothing was written to yet: with tags, a power cut while it is open may leave sectors that can't be
@@ -141,11 +140,22 @@ pub fn open_unwritten(
     unlock_key: &UnlockKey,
     name: &Name,
 ) -> Result<Opened, OpenError> {
-    let key = VolumeKey::unwrap(&header.token().wrapped, unlock_key).ok_or(OpenError::UnlockKeyWrong)?;
-    map(&Target::from(header), device, &key, name, Writing::Direct)
+    by_unlock_key(header, device, unlock_key, name, Writing::Direct)
 }
 
-/// The same by the recovery key, on a rescue machine: no node has one.
+fn by_unlock_key(
+    header: &Expected,
+    device: &Path,
+    unlock_key: &UnlockKey,
+    name: &Name,
+    writing: Writing,
+) -> Result<Opened, OpenError> {
+    let key = VolumeKey::unwrap(&header.token().wrapped, unlock_key).ok_or(OpenError::UnlockKeyWrong)?;
+    map(&Target::from(header), device, &key, name, writing)
+}
+
+/// As [`open`], by the recovery key, on a rescue machine. What a node runs is built without it.
+#[cfg(any(test, feature = "rescue"))]
 pub fn open_recovered(
     header: &Expected,
     device: &Path,
@@ -158,6 +168,7 @@ pub fn open_recovered(
 }
 
 /// Unmaps a volume by its name, in another process than the one that opened it; with it goes the device below that keeps its tags.
+#[cfg(any(test, feature = "rescue"))]
 pub fn close_volume(name: &Name) -> Result<(), DmError> {
     close(name)?;
     match tags::name(name) {
