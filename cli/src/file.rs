@@ -43,6 +43,13 @@ pub(crate) fn create(path: &Path, mode: u32, content: &[u8]) -> Result<()> {
         .with_context(|| format!("writing {}", path.display()))
 }
 
+/// A kind of document, and the command that writes it.
+#[derive(Clone, Copy)]
+pub(crate) struct Kind {
+    pub(crate) name: &'static str,
+    pub(crate) by: &'static str,
+}
+
 /// A document with its kind, so that one is not taken for another.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -52,30 +59,23 @@ struct Document<K, T> {
 }
 
 /// Writes a new document.
-pub(crate) fn write(path: &Path, mode: u32, kind: &str, content: &impl Serialize) -> Result<()> {
+pub(crate) fn write(path: &Path, mode: u32, kind: Kind, content: &impl Serialize) -> Result<()> {
     let mut text = Zeroizing::new(Vec::with_capacity(MAX));
-    serde_json::to_writer_pretty(&mut *text, &Document { kind, content })?;
+    serde_json::to_writer_pretty(&mut *text, &Document { kind: kind.name, content })?;
     text.push(b'\n');
     create(path, mode, &text)
 }
 
 /// Reads a document of this kind.
-pub(crate) fn read<T: DeserializeOwned>(path: &Path, kind: &str) -> Result<T> {
+pub(crate) fn read<T: DeserializeOwned>(path: &Path, Kind { name, by }: Kind) -> Result<T> {
     let text = text(path)?;
-    let no = |why: String| {
-        let made = match kind {
-            "ccnode-recovery-shares/1" => "`ccnode recover fetch`",
-            "ccnode-recovery-share/1" => "`ccnode recover open-share`",
-            _ => "`ccnode recover combine`",
-        };
-        Unreadable(format!("{} is not what {made} wrote ({kind}): {why}", path.display()))
-    };
+    let no = |why: String| Unreadable(format!("{} is not what `{by}` wrote ({name}): {why}", path.display()));
     #[derive(Deserialize)]
-    struct Kind {
+    struct Found {
         kind: String,
     }
-    let found: Kind = serde_json::from_str(&text).map_err(|e| no(e.to_string()))?;
-    if found.kind != kind {
+    let found: Found = serde_json::from_str(&text).map_err(|e| no(e.to_string()))?;
+    if found.kind != name {
         return Err(no(format!("it is of the kind `{}`", found.kind)).into());
     }
     let document: Document<String, T> = serde_json::from_str(&text).map_err(|e| no(e.to_string()))?;

@@ -3,7 +3,7 @@
 use crate::admin::connect;
 use crate::args::Global;
 use crate::error::{Denied, Unreadable};
-use crate::file::{self, EVERYBODY, OWNER};
+use crate::file::{self, EVERYBODY, Kind, OWNER};
 use crate::output;
 use anyhow::{Context as _, Result};
 use ccnode_protocol::NodeName;
@@ -14,11 +14,11 @@ use serde_json::json;
 use std::path::{Path, PathBuf};
 
 /// What `fetch` writes.
-const SHARES: &str = "ccnode-recovery-shares/1";
+const SHARES: Kind = Kind { name: "ccnode-recovery-shares/1", by: "ccnode recover fetch" };
 /// What `open-share` writes.
-const SHARE: &str = "ccnode-recovery-share/1";
+const SHARE: Kind = Kind { name: "ccnode-recovery-share/1", by: "ccnode recover open-share" };
 /// What `combine` writes.
-const KEY: &str = "ccnode-recovery-key/1";
+const KEY: Kind = Kind { name: "ccnode-recovery-key/1", by: "ccnode recover combine" };
 
 #[derive(Subcommand)]
 pub(crate) enum Recover {
