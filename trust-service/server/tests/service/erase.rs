@@ -154,11 +154,7 @@ async fn the_log_proves_what_was_destroyed_and_finds_what_came_back() {
     sql(&trust.dir(), "CREATE TABLE kept AS SELECT id, unlock_key FROM volumes").await;
     act(&trust, admin::NODE_RETIRE, &name).await.unwrap();
     trust.stop().await;
-    let verify = || {
-        let mut program = std::process::Command::new(env!("CARGO_BIN_EXE_ccnode-trust"));
-        let out = program.args(["audit", "verify"]).arg(trust.dir()).output().unwrap();
-        (out.status.code(), String::from_utf8(out.stderr).unwrap())
-    };
+    let verify = || verify_audit(&trust.dir());
     let (exit, said) = verify();
     assert_eq!(exit, Some(0), "{said}");
     assert!(said.contains(&format!("admin:admin destroyed the key of {name}/root, generation 1")), "{said}");

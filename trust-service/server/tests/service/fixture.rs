@@ -364,3 +364,10 @@ impl Granted {
         self.session.post(CERTIFICATE, &request).await
     }
 }
+
+/// `ccnode-trust audit verify` on that folder: its exit code, and what it says.
+pub(crate) fn verify_audit(dir: &std::path::Path) -> (Option<i32>, String) {
+    let mut program = std::process::Command::new(env!("CARGO_BIN_EXE_ccnode-trust"));
+    let out = program.args(["audit", "verify"]).arg(dir).output().unwrap();
+    (out.status.code(), String::from_utf8(out.stderr).unwrap())
+}

@@ -217,11 +217,7 @@ async fn they_are_destroyed_with_the_key() {
         let (_, destroyed) = row(&trust, action).await;
         assert_eq!(destroyed[0].sealed_recovery, Some(Sha256Digest::of(&kept)), "{action}");
         trust.stop().await;
-        let verify = || {
-            let mut program = std::process::Command::new(env!("CARGO_BIN_EXE_ccnode-trust"));
-            let out = program.args(["audit", "verify"]).arg(trust.dir()).output().unwrap();
-            (out.status.code(), String::from_utf8(out.stderr).unwrap())
-        };
+        let verify = || verify_audit(&trust.dir());
         let (exit, said) = verify();
         assert_eq!(exit, Some(0), "{said}");
         assert!(said.contains("and the shares that recovered it"), "{said}");
