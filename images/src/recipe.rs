@@ -1,11 +1,13 @@
 //! Recipes: what goes into a node image, read from TOML and checked before anything is built.
 
 mod data;
+mod error;
 mod integrity;
 
 pub use data::DataVolume;
+pub use error::RecipeError;
 
-use crate::cmdline::{self, CmdlineError};
+use crate::cmdline;
 use crate::recovery;
 use ccnode_evidence::Layout;
 use ccnode_luks_header::Integrity;
@@ -110,86 +112,6 @@ pub struct Platform {
     /// Memory, MiB.
     #[serde(default = "memory")]
     pub memory: u32,
-}
-
-/// Why a recipe is refused.
-#[derive(Debug, thiserror::Error)]
-pub enum RecipeError {
-    /// A file that the recipe names can't be read.
-    #[error("{what} {path} can't be read: {source}")]
-    Read {
-        /// What the file is: "recipe".
-        what: &'static str,
-        /// The file.
-        path: PathBuf,
-        /// The cause.
-        source: std::io::Error,
-    },
-    /// Not TOML of this form.
-    #[error("recipe {path}: {source}")]
-    Toml {
-        /// The recipe.
-        path: PathBuf,
-        /// Where and why.
-        source: Box<toml::de::Error>,
-    },
-    /// The node's configuration is not TOML.
-    #[error("node configuration {path}: {source}")]
-    Config {
-        /// The file.
-        path: PathBuf,
-        /// Where and why.
-        source: Box<toml::de::Error>,
-    },
-    /// The node's configuration pins no certificate of the trust service.
-    #[error(
-        "node configuration {0}: [service] ca must list at least one path below /etc/ccnode/ that ends in .pem"
-    )]
-    NoCertificate(PathBuf),
-    /// The node's configuration allows init-data, and no module would show any.
-    #[error(
-        "node configuration {0}: init-data is allowed, and nothing would show it: add `qemu_fw_cfg` to kernel.modules of the recipe"
-    )]
-    InitData(PathBuf),
-    /// The node's configuration names custodians that it would refuse itself.
-    #[error("node configuration {path}: [recovery]: {why}")]
-    Recovery {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        why: String,
-    },
-    /// The node's configuration asks for tags that there are not.
-    #[error(
-        "node configuration: [disk] integrity = `{0}`: give one of none, hmac-sha256, aes-gcm and aegis128, in quotes"
-    )]
-    IntegrityName(String),
-    /// The node's configuration asks for tags, and the initramfs could not make them.
-    #[error(
-        "node configuration: [disk] integrity = `{name}`: add to kernel.modules of the recipe: {modules}"
-    )]
-    Integrity {
-        /// Which.
-        name: String,
-        /// What is missing.
-        modules: String,
-    },
-    /// The volumes for data, or their sizes.
-    #[error("[[disk.data]] of the node's configuration: {0}")]
-    Data(String),
-    /// The command line is refused.
-    #[error(transparent)]
-    Cmdline(CmdlineError),
-    /// A value that can't be used.
-    #[error("recipe: {field} = `{value}`: {want}")]
-    Value {
-        /// The member: "name".
-        field: &'static str,
-        /// Its value.
-        value: String,
-        /// What is expected.
-        want: &'static str,
-    },
 }
 
 impl Recipe {

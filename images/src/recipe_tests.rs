@@ -1,6 +1,7 @@
 //! Tests of recipes: the one that ships is good, and each refusal is produced.
 
 use super::*;
+use crate::cmdline::CmdlineError;
 use std::fs;
 
 const SHIPPED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/recipes/debian-12-worker");
