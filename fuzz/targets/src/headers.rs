@@ -6,6 +6,7 @@
 use crate::printable;
 use ccnode_evidence::Sha256Digest;
 use ccnode_luks_header::inspect::{Branch, By, inspect};
+use ccnode_luks_header::integrity::superblock;
 use ccnode_luks_header::passphrase::{self, OpenedBy};
 use ccnode_luks_header::{
     Allowlist, HEADER_LEN, HeaderDigest, Integrity, METADATA_SIZE, Refusal, examine, judge, mark,
@@ -58,7 +59,19 @@ pub(crate) fn own(bytes: &[u8]) {
     }
 }
 
+/// As the superblock of a volume's tags.
+fn tags(bytes: &[u8]) {
+    const ROOM: u64 = 1 << 40;
+    for integrity in Integrity::ALL {
+        match superblock(bytes, integrity, ROOM) {
+            Ok(sectors) => assert!(sectors > 0 && sectors < ROOM),
+            Err(refusal) => said(&refusal),
+        }
+    }
+}
+
 fn as_own(bytes: Vec<u8>) {
+    tags(&bytes);
     let reasons = examine(&bytes, &Allowlist::VOLUME);
     let shown = inspect(&bytes, bytes.len() as u64, By::Own(Integrity::None));
     assert_eq!(shown.reasons.len(), lines(&shown.tree));
