@@ -1,6 +1,7 @@
 //! The first boot's copy: the verified root source into the opened volume, then the file system grown to fill it.
 
 use crate::refusal::Coded;
+use crate::state::code_of_mount;
 use ccnode_evidence::Code;
 use nix::fcntl::OFlag;
 use nix::mount::{MsFlags, mount};
@@ -58,7 +59,7 @@ impl Coded for FillError {
     fn code(&self) -> Code {
         match self {
             Self::Verity { .. } => Code::VerityMismatch,
-            Self::Mount(_) => Code::RootUnusable,
+            Self::Mount(error) => code_of_mount(error),
             Self::Read { .. } | Self::Write { .. } | Self::Grow(_) => Code::DiskFailed,
         }
     }

@@ -4,6 +4,7 @@ use crate::refusal::Coded;
 use crate::tree::{self, TreeError};
 use ccnode_evidence::Code;
 use ccnode_luks_header::template::{PAGE, Template, TemplateError};
+use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read as _, Write as _};
@@ -57,8 +58,17 @@ impl Coded for StateError {
                 Code::RootTooSmall
             }
             Self::Write(_) | Self::Copy(TreeError::Io { .. }) => Code::DiskFailed,
-            Self::Mount { .. } | Self::Copy(TreeError::Odd(_) | TreeError::TooMuch(_)) => Code::RootUnusable,
+            Self::Mount { source, .. } => code_of_mount(source),
+            Self::Copy(TreeError::Odd(_) | TreeError::TooMuch(_)) => Code::RootUnusable,
         }
+    }
+}
+
+/// What a mount that failed comes to. A checksum of the file system that is wrong is damage, whatever the recipe says.
+pub(crate) fn code_of_mount(error: &io::Error) -> Code {
+    match error.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::EBADMSG | Errno::EUCLEAN) => Code::FileSystemDamaged,
+        _ => Code::RootUnusable,
     }
 }
 
@@ -198,5 +208,9 @@ mod tests {
         let error = mount_data(&file, &link.join("data")).unwrap_err();
         assert!(error.to_string().contains("symbolic link") && error.code() == Code::RootUnusable, "{error}");
         assert_eq!(move_mount(&at, &file).unwrap_err().code(), Code::RootUnusable);
+        for errno in [Errno::EBADMSG, Errno::EUCLEAN] {
+            let damaged = StateError::Mount { what: "a volume for data", source: errno.into() };
+            assert_eq!(damaged.code(), Code::FileSystemDamaged);
+        }
     }
 }

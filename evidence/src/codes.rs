@@ -227,6 +227,7 @@ codes! {
     Node DiskFailed "disk-failed" "The disk could not be read or written." "Replace the disk; the detail names the operation."
     Node VerityMismatch "verity-mismatch" "The root source does not match the root hash on the measured command line." "Write the image to the disk again."
     Node RootUnusable "root-unusable" "The root file system can't be mounted or holds no init." "Look at the recipe: the root needs /sbin/init."
+    Node FileSystemDamaged "file-system-damaged" "The file system in a volume is damaged." "Open the disk by its custodians and repair it with e2fsck, or have it made anew: `ccnode node regrant NAME --volume VOLUME`."
     Node HandoverFailed "handover-failed" "The hand-over to the root's init failed." "The detail names the step; look at the recipe."
     Node DeadlinePassed "deadline-passed" "The deadline of the boot passed." "The detail names the step that took too long."
     Node NodeInternal "node-internal" "ccnode-init failed in a way that it does not know." "Report it with the console's text."

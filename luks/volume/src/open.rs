@@ -13,7 +13,9 @@ use zeroize::Zeroizing;
 
 use crate::cryptsetup::{CryptError, HeaderFile, call};
 use crate::dm::{Device, DmError, Table, TableError, close, same};
-use crate::keys::{RecoveryKey, UnlockKey, VolumeKey};
+#[cfg(feature = "rescue")]
+use crate::keys::RecoveryKey;
+use crate::keys::{UnlockKey, VolumeKey};
 use crate::name::{Name, NameError};
 use crate::tags::{self, Laid};
 

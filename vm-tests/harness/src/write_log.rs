@@ -122,7 +122,7 @@ impl WriteLog {
 
     /// Brings `image`, as it was when the log began, to where a power cut after `cut` entries may leave it: with all that
     /// was written before the last flush or was forced to the medium, and with those sectors of later writes for which
-    /// `survives` is true, told the index of the write and the number of the sector in it.
+    /// `survives` is true, told the index of the write and the sector's place on the disk, in bytes.
     ///
     /// # Errors
     /// When log or image cannot be read or written.
@@ -142,9 +142,11 @@ impl WriteLog {
                 image.patch_raw(entry.at, &bytes)?;
                 continue;
             }
-            let sectors = bytes.chunks(usize::try_from(SECTOR)?).zip(0..);
-            for (sector, number) in sectors.filter(|(_, number)| survives(index, *number)) {
-                image.patch_raw(entry.at + number * SECTOR, sector)?;
+            for (sector, number) in bytes.chunks(usize::try_from(SECTOR)?).zip(0..) {
+                let place = entry.at + number * SECTOR;
+                if survives(index, place) {
+                    image.patch_raw(place, sector)?;
+                }
             }
         }
         Ok(())
@@ -215,7 +217,7 @@ mod tests {
         let (path, disk) = (dir.path().join("log"), dir.path().join("disk"));
         fs::write(&path, log(&[entry(1, 0, &[1; 1536])])).unwrap();
         fs::write(&disk, [0; 2048]).unwrap();
-        WriteLog::open(&path).unwrap().replay(&Image::at(&disk), 1, |_, sector| sector != 1).unwrap();
+        WriteLog::open(&path).unwrap().replay(&Image::at(&disk), 1, |_, place| place != 1024).unwrap();
         let left: Vec<u8> = fs::read(&disk).unwrap().chunks(512).map(|sector| sector[0]).collect();
         assert_eq!(left, [0, 1, 0, 1]);
     }

@@ -2,9 +2,12 @@
 
 use anyhow::{Context as _, Result, ensure};
 use ccnode_luks_header::{DATA_OFFSET, HEADER_LEN, MARK_OFFSET};
-use ccnode_vm_harness::write_log::Entry;
+use ccnode_vm_harness::write_log::{Entry, SECTOR};
 use ccnode_vm_harness::{Partition, WriteLog};
 use std::ops::RangeInclusive;
+
+/// What a disk is expected to write whole, bytes: a sector of the volume, and a block of the file system in it.
+const FS_BLOCK: u64 = 4096;
 
 /// What was going on when the power went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +74,7 @@ pub struct Cut {
     pub luck: Luck,
 }
 
-/// Which sectors of unflushed writes survive: a share of the writes, and of some only a part.
+/// Which blocks of unflushed writes survive: a share of the writes, and of some only a part.
 #[derive(Clone, Copy, Debug)]
 pub struct Luck {
     seed: u64,
@@ -79,14 +82,14 @@ pub struct Luck {
 }
 
 impl Luck {
-    /// Whether this sector of that write survives; always the same answer.
+    /// Whether this block of that write survives; always the same answer.
     #[must_use]
-    pub fn survives(self, write: usize, sector: u64) -> bool {
+    pub fn survives(self, write: usize, block: u64) -> bool {
         let mut of_write = fastrand::Rng::with_seed(self.seed ^ (write as u64).wrapping_mul(0x9e37_79b9));
         let kept = of_write.u8(0..100) < self.percent;
         // A quarter of the writes is torn.
         match of_write.u8(0..4) {
-            0 => fastrand::Rng::with_seed(of_write.u64(..) ^ sector).bool(),
+            0 => fastrand::Rng::with_seed(of_write.u64(..) ^ block).bool(),
             _ => kept,
         }
     }
@@ -114,6 +117,8 @@ pub struct Steps {
     pub ready: usize,
     /// Entries.
     pub end: usize,
+    /// Where on the disk the data begin, in bytes.
+    pub data: u64,
 }
 
 impl Steps {
@@ -145,7 +150,7 @@ impl Steps {
             left == 0
         });
         let filled = filled.context("the log ends within the copy")?;
-        let steps = Self { mark, header, formatted, fill, filled, ready, end: log.len() };
+        let steps = Self { mark, header, formatted, fill, filled, ready, end: log.len(), data: start };
         let ordered = mark < header && header < formatted && formatted <= fill && filled < ready;
         ensure!(ordered && ready <= steps.end, "the steps are out of order: {steps:?}");
         Ok(steps)
@@ -172,6 +177,15 @@ impl Steps {
         let mount = mount.map_or(self.ready, |n| self.filled + 1 + n);
         ensure!(safe(self.fill..mount, mount), "the file system was used before the copy was flushed");
         Ok(())
+    }
+
+    /// The block of the disk that the byte at `place` is written with, whole or not at all.
+    ///
+    /// Mark and header stand a tear at every sector. A file system does not: the 1024 bytes of ext4's superblock have one checksum,
+    /// and are written in place.
+    #[must_use]
+    pub fn block(&self, place: u64) -> u64 {
+        place / if place < self.data { SECTOR } else { FS_BLOCK }
     }
 
     /// The counts of finished entries that are cuts in `phase`.
@@ -279,8 +293,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let log = log(&dir.path().join("log"), &GOOD);
         let steps = Steps::find(&log, &root(), SOURCE, 4, 9).unwrap();
-        let want = Steps { mark: 0, header: 2, formatted: 4, fill: 4, filled: 5, ready: 9, end: 9 };
+        let data = START + DATA_OFFSET;
+        let want = Steps { mark: 0, header: 2, formatted: 4, fill: 4, filled: 5, ready: 9, end: 9, data };
         assert_eq!(steps, want);
+        let one = |at: u64, len: u64| steps.block(at) == steps.block(at + len - 1);
+        assert!(one(data, 4096) && !one(data, 4097) && one(START, 512) && !one(data - 4096, 513));
         assert!(
             Steps::find(&log, &root(), SOURCE * 8, 4, 9).unwrap_err().to_string().contains("within the copy")
         );

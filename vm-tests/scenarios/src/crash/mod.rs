@@ -21,6 +21,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use crate::node::{Outcome, ended};
 use crate::small::{Found, Small, looked};
 use crate::stage::Stage;
 use crate::trust::TrustDir;
@@ -105,7 +106,7 @@ impl Recorded {
         let dir = story.path(name);
         fs::create_dir_all(&dir)?;
         let disk = small.disk().copy_to(dir.join("disk.img"))?;
-        self.log.replay(&disk, cut.at, |write, sector| cut.luck.survives(write, sector))?;
+        self.log.replay(&disk, cut.at, |write, place| cut.luck.survives(write, self.steps.block(place)))?;
         let heard = self.heard.iter().rev().find(|heard| heard.at <= cut.at).context("no service")?;
         let trust = heard.trust.copy_to(dir.join("trust"))?.serve()?;
         let tpm = self.tpm.copy_to(dir.join("tpm"))?;
@@ -127,6 +128,25 @@ impl Recorded {
         ensure!(is("generation", if anew { 2 } else { 1 }.into()), "the wrong generation: {}", after());
         ensure!(!(anew && found.boots > 0), "a root made anew had booted before: {}", after());
         Ok(Aftermath { knew: heard.state.clone(), anew, took })
+    }
+}
+
+/// Bytes from the start of the data to where an ext4 file system has its superblock.
+const SUPERBLOCK: u64 = 1024;
+
+impl Recorded {
+    /// Boots the node as its first boot left it, but for sixteen bytes of its file system's superblock.
+    ///
+    /// # Errors
+    /// When the service or the machine fails, or neither end of a boot comes.
+    pub fn boot_damaged(&self, small: &Small, story: &Story, api: u16) -> Result<Outcome> {
+        let disk = small.disk().copy_to(story.path("damaged.img"))?;
+        self.log.replay(&disk, self.steps.end, |_, _| true)?;
+        disk.patch_raw(self.steps.data + SUPERBLOCK, &[0x5a; 16])?;
+        let heard = self.heard.last().context("no service")?;
+        let trust = heard.trust.copy_to(story.path("damaged-trust"))?.serve()?;
+        let node = small.direct(disk, self.tpm.copy_to(story.path("damaged-tpm"))?);
+        ended(&mut story.boot(&node.machine(trust.port(), api), "damaged")?)
     }
 }
 

@@ -1,9 +1,10 @@
 //! A power cut anywhere in a first boot, and whatever part of the unflushed writes it takes, ends with a root that is whole.
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use ccnode_vm_harness::Story;
 use ccnode_vm_scenarios::Stage;
 use ccnode_vm_scenarios::crash::{Aftermath, Cut, Phase, Recorded};
+use ccnode_vm_scenarios::node::Outcome;
 use ccnode_vm_scenarios::small::Small;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -32,6 +33,10 @@ pub(crate) fn power_cut_anywhere_in_a_first_boot(story: &Story) -> Result<()> {
     let api = cluster.api.port();
     let recorded = Recorded::make(stage, &small, story, &dir, api)?;
     story.step(&format!("{:?}", recorded.steps));
+    match recorded.boot_damaged(&small, story, api)? {
+        Outcome::Refused { code, .. } if code == "file-system-damaged" => {}
+        other => bail!("a damaged superblock ended with {other:?}"),
+    }
 
     let seed = match std::env::var(SEED) {
         Ok(seed) => seed.parse().with_context(|| format!("{SEED} is a number"))?,
