@@ -1,6 +1,7 @@
 //! Hash algorithms by their TCG registry names, and the SHA-256 digest as a type of its own.
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use data_encoding::HEXLOWER;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Visitor};
 use sha2::{Digest as _, Sha256};
 use std::fmt;
 
@@ -87,7 +88,7 @@ impl Sha256Digest {
 
     /// Lower-case hex, 64 characters.
     pub fn hex(&self) -> String {
-        hex::encode(self.0)
+        HEXLOWER.encode(&self.0)
     }
 }
 
@@ -108,10 +109,10 @@ impl std::str::FromStr for Sha256Digest {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let mut out = [0; 32];
-        if text.bytes().any(|b| b.is_ascii_uppercase()) || hex::decode_to_slice(text, &mut out).is_err() {
-            return Err(DigestParseError(text.chars().take(80).collect()));
+        match HEXLOWER.decode_len(text.len()) {
+            Ok(32) if HEXLOWER.decode_mut(text.as_bytes(), &mut out).is_ok() => Ok(Self(out)),
+            _ => Err(DigestParseError(text.chars().take(80).collect())),
         }
-        Ok(Self(out))
     }
 }
 
@@ -123,7 +124,22 @@ impl Serialize for Sha256Digest {
 
 impl<'de> Deserialize<'de> for Sha256Digest {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
-        String::deserialize(d)?.parse().map_err(D::Error::custom)
+        d.deserialize_str(Text)
+    }
+}
+
+/// Reads the text where it lies.
+struct Text;
+
+impl Visitor<'_> for Text {
+    type Value = Sha256Digest;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("64 lower-case hex digits")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Sha256Digest, E> {
+        text.parse().map_err(E::custom)
     }
 }
 

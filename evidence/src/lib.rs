@@ -2,6 +2,7 @@
 //!
 //! Bottom layer: no I/O, no C, no clock. Both ends of the protocol and every tool speak in these types.
 
+pub mod canonical;
 pub mod codes;
 mod data;
 mod digest;

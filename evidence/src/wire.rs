@@ -123,7 +123,7 @@ impl EventLogs {
         // That form, written in pieces: a log is long, and base64url needs no escapes.
         let mut hasher = Sha256::new();
         hasher.update(b"{\"cmdline\":");
-        hasher.update(serde_json_canonicalizer::to_vec(&self.cmdline)?);
+        hasher.update(crate::canonical::to_vec(&self.cmdline)?);
         hasher.update(b",\"event-log\":\"");
         url_pieces(&self.event_log.0).for_each(|text| hasher.update(text));
         hasher.update(b"\",\"own-log\":\"");

@@ -2,7 +2,7 @@
 
 use crate::store::{AuditEntry, Store, StoreError, Tx};
 use crate::token::TokenKey;
-use ccnode_evidence::{Base64Url, Sha256Digest};
+use ccnode_evidence::{Base64Url, Sha256Digest, canonical};
 use ccnode_protocol::admin::AuditRow;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -100,7 +100,7 @@ pub fn hash(row: &AuditRow) -> Result<Sha256Digest, serde_json::Error> {
     }
     let AuditRow { seq, time, actor, action, object, detail, correlation_id, prev, hash: _ } = row;
     let hashed = Hashed { seq: *seq, time: *time, actor, action, object, detail, correlation_id, prev };
-    serde_json_canonicalizer::to_vec(&hashed).map(|bytes| Sha256Digest::of(&bytes))
+    canonical::to_vec(&hashed).map(|bytes| Sha256Digest::of(&bytes))
 }
 
 /// A signed statement that the log had this row.
