@@ -13,6 +13,7 @@ use ccnode_evidence::{EventLogs, ImageTuple, PcrSet, PlatformTuple};
 use ccnode_protocol::admin::HardwareRecord;
 use ccnode_protocol::{Attestation, limits};
 use ccnode_tpm_eventlog::{EventLog, LogMatchesPcrs, MatchError, own};
+use std::cell::Cell;
 
 /// Judges `attestation`, the answer to `session`'s challenge, by what the pool allows at `now`.
 ///
@@ -49,7 +50,7 @@ pub fn appraise_allowing(
 /// It says nothing of who made that TPM either: [`appraise`] does, and comes after it. Without a TPM there is nothing to activate.
 pub fn activated(session: &Session<'_>, attestation: &Attestation) -> Result<(), Rejection> {
     let fresh = session::fresh(session, attestation)?;
-    session::covered(session, attestation, &fresh).map(drop)
+    session::activated(session, attestation, &fresh)
 }
 
 /// Evidence that got as far as its report.
@@ -62,6 +63,8 @@ struct Reported<'a> {
     references: &'a References<'a>,
     once: Option<&'a AllowedOnce>,
     now: UnixTime,
+    /// Whether the logs are those that the transcript binds: a refusal keeps them from then on.
+    is_bound: Cell<bool>,
 }
 
 fn judge(
@@ -76,17 +79,23 @@ fn judge(
     let demands = Demands { hardware: references.hardware, collateral: references.collateral, now };
     let report = hardware::judge(session, &opened.sent, &covered, &demands)?;
     kept.hardware = report.as_ref().map(|report| record(session, report));
-    let reported = Reported { session, attestation, opened, covered, report, references, once, now };
-    match session.tpm {
+    let is_bound = Cell::new(false);
+    let reported =
+        Reported { session, attestation, opened, covered, report, references, once, now, is_bound };
+    let verdict = match session.tpm {
         Some(tpm) => reported.with_tpm(tpm, kept),
         None => reported.alone(kept),
+    };
+    if verdict.is_err() && reported.is_bound.get() {
+        kept.logs = Some(reported.opened.sent.ours.logs);
     }
+    verdict
 }
 
 impl Reported<'_> {
     /// The TPM's quote says what booted; the report, where there is one, what the TPM is worth.
-    fn with_tpm(self, tpm: Offered<'_>, kept: &mut Kept) -> Result<Verdict, Rejection> {
-        let Self { session, references, .. } = self;
+    fn with_tpm(&self, tpm: Offered<'_>, kept: &mut Kept) -> Result<Verdict, Rejection> {
+        let Self { session, references, .. } = *self;
         let activated = self.covered.activated.as_ref().ok_or(Rejection::ActivationFailed)?;
         let policy = references.hardware.policy();
         let report = self.report.as_ref();
@@ -95,7 +104,7 @@ impl Reported<'_> {
         kept.activation_proven = true;
         kept.level = Some(level.level);
         admitted(session.kind, level.level, level.unbound, policy)?;
-        let bound = self.bound(kept)?;
+        let bound = self.bound()?;
 
         let due = self.covered.quoted.extra_data(session.kind);
         let sent = self.opened.sent.quote.as_ref();
@@ -137,8 +146,8 @@ impl Reported<'_> {
     }
 
     /// Without a TPM the launch must cover the image whole, and all that the node is ends with this boot.
-    fn alone(self, kept: &mut Kept) -> Result<Verdict, Rejection> {
-        let Self { session, references, .. } = self;
+    fn alone(&self, kept: &mut Kept) -> Result<Verdict, Rejection> {
+        let Self { session, references, .. } = *self;
         let policy = references.hardware.policy();
         let report = self.report.as_ref().ok_or_else(|| malformed("tee-evidence", "a report is missing"))?;
         let (matched, image, node_id) = LaunchMatched::check(session, report, policy, references.images)?;
@@ -146,7 +155,7 @@ impl Reported<'_> {
         kept.level = Some(TrustLevel::Tee);
         kept.image = Some(image.id());
         admitted(session.kind, TrustLevel::Tee, None, policy)?;
-        let bound = self.bound(kept)?;
+        let bound = self.bound()?;
         if bound.init_data.is_some() {
             return Err(malformed("init-data", "without a TPM nothing measures them"));
         }
@@ -154,9 +163,9 @@ impl Reported<'_> {
         self.verdict(of, None, image, &bound, ImageProof::Launch(matched))
     }
 
-    fn bound(&self, kept: &mut Kept) -> Result<MembersBound, Rejection> {
+    fn bound(&self) -> Result<MembersBound, Rejection> {
         let bound = session::bound(self.attestation, &self.opened.sent.ours)?;
-        kept.logs = Some(self.opened.sent.ours.logs.clone());
+        self.is_bound.set(true);
         Ok(bound)
     }
 

@@ -3,8 +3,13 @@
 use crate::ek_cert::EkCertError;
 use crate::x509::{self, ChainFault, printable};
 use crate::{Rejection, UnixTime};
+use ccnode_evidence::Sha256Digest;
 use ccnode_protocol::limits;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::sync::Mutex;
 use x509_parser::prelude::X509Certificate;
 
 /// How far evidence reaches; derived by the service, never claimed by a node. The strongest is the least.
@@ -76,12 +81,19 @@ pub struct EkChainValid {
 impl EkChainValid {
     /// Of the CAs that lead to the certificate, the weakest level counts.
     pub(crate) fn check(ek_cert: &[u8], roots: &[EkRoot], now: UnixTime) -> Result<Self, Rejection> {
+        let question = Question::of(ek_cert, roots);
+        if let Some(level) = question.answered(now) {
+            return Ok(Self { level });
+        }
         let leaf = x509::read(ek_cert, limits::EK_CERT).map_err(|e| Rejection::EkCertMalformed(e.into()))?;
         let (cas, levels) = readable(roots);
         let reached = x509::climb(&leaf, &cas, now);
         let level = reached.cas.iter().filter_map(|index| levels.get(*index).copied()).max();
         match (level, reached.expired) {
-            (Some(level), _) => Ok(Self { level }),
+            (Some(level), _) => {
+                question.remember(level, x509::unchanged(cas.iter().chain([&leaf]), now));
+                Ok(Self { level })
+            }
             (None, Some(expired)) => Err(Rejection::EkCertExpired {
                 subject: expired.subject,
                 not_before: expired.not_before,
@@ -95,6 +107,47 @@ impl EkChainValid {
     /// What the endorsement key is worth.
     pub fn level(&self) -> TrustLevel {
         self.level
+    }
+}
+
+/// What was found of a certificate below a pool's CAs, for as long as none of them begins or ends to be valid. A node comes back at each of its
+/// boots, and reading three certificates takes as long as checking a signature. Nobody fills this without a certificate that a CA of some pool
+/// leads to, and what is full is emptied.
+static FOUND: Mutex<BTreeMap<Question, (TrustLevel, RangeInclusive<UnixTime>)>> = Mutex::new(BTreeMap::new());
+/// Answers that are remembered: some 100 bytes each.
+const REMEMBERED: usize = 1 << 14;
+
+/// A certificate and a pool's CAs with their levels, by SHA-256.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+struct Question(Sha256Digest);
+
+impl Question {
+    fn of(ek_cert: &[u8], roots: &[EkRoot]) -> Self {
+        let mut hash = Sha256::new();
+        let mut part = |bytes: &[u8]| {
+            hash.update((bytes.len() as u64).to_be_bytes());
+            hash.update(bytes);
+        };
+        part(ek_cert);
+        for root in roots {
+            part(root.level.as_str().as_bytes());
+            part(&root.cert_der);
+        }
+        Self(Sha256Digest(hash.finalize().into()))
+    }
+
+    fn answered(&self, now: UnixTime) -> Option<TrustLevel> {
+        let found = FOUND.lock().ok()?;
+        found.get(self).filter(|(_, unchanged)| unchanged.contains(&now)).map(|(level, _)| *level)
+    }
+
+    fn remember(self, level: TrustLevel, unchanged: RangeInclusive<UnixTime>) {
+        if let Ok(mut found) = FOUND.lock() {
+            if found.len() >= REMEMBERED {
+                found.clear();
+            }
+            found.insert(self, (level, unchanged));
+        }
     }
 }
 

@@ -72,6 +72,25 @@ pub(crate) fn open(session: &Session<'_>, attestation: &Attestation) -> Result<O
     Ok(Opened { sent, fresh })
 }
 
+/// The proof of activation alone, where there is something to activate; a refusal is the one that [`covered`] would give.
+pub(crate) fn activated(
+    session: &Session<'_>,
+    attestation: &Attestation,
+    fresh: &NonceFresh,
+) -> Result<(), Rejection> {
+    let runtime = &attestation.runtime_data;
+    let ext = runtime.ccnode.as_ref().ok_or(Rejection::StockTranscript)?;
+    let Some(Offered { secret, .. }) = session.tpm else {
+        return covered(session, attestation, fresh).map(drop);
+    };
+    // The quote beside a report can't cover the text that it stands in.
+    let beside = session.kind.takes_additional();
+    let additional = (!beside).then_some(attestation.tee_evidence.additional_evidence.as_str());
+    let key = &runtime.stock.tee_pubkey;
+    let form = Transcript { additional_evidence: additional, nonce: session.nonce, tee_pubkey: key };
+    form.activated(ext, secret).map(drop).map_err(rejected)
+}
+
 /// The transcripts, rebuilt: proof of activation, and the report data that must be quoted and reported.
 pub(crate) fn covered(
     session: &Session<'_>,

@@ -3,6 +3,7 @@
 use crate::chain::Facts;
 use ccnode_evidence::Sha256Digest;
 use rustls_pki_types::{CertificateDer, TrustAnchor};
+use std::sync::LazyLock;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
 /// "Intel SGX Root CA", valid from 2018-05-21 to 2049-12-31.
@@ -45,9 +46,10 @@ impl PartialEq for Root {
 
 impl Root {
     /// Intel's SGX root CA, as it is compiled in.
-    #[expect(clippy::expect_used, reason = "a constant that a test reads")]
     pub fn intel() -> Self {
-        Self::read(INTEL).expect("the compiled-in root")
+        #[expect(clippy::expect_used, reason = "a constant that a test reads")]
+        static READ: LazyLock<Root> = LazyLock::new(|| Root::read(INTEL).expect("the compiled-in root"));
+        READ.clone()
     }
 
     /// Another root, DER: whoever holds its key can forge every TD quote. For pre-production platforms and for tests.

@@ -15,6 +15,7 @@ pub(crate) use chain::climb;
 pub use signature::SignatureFault;
 
 use crate::UnixTime;
+use std::ops::RangeInclusive;
 use x509_parser::prelude::{FromDer as _, ParsedExtension, X509Certificate, X509Version};
 
 /// Why bytes are no certificate that is judged.
@@ -96,6 +97,25 @@ fn known(extension: &ParsedExtension<'_>, oid: &[u8]) -> bool {
 pub(crate) fn validity(cert: &X509Certificate<'_>) -> (UnixTime, UnixTime) {
     let at = |time: x509_parser::time::ASN1Time| UnixTime(u64::try_from(time.timestamp()).unwrap_or(0));
     (at(cert.validity().not_before), at(cert.validity().not_after))
+}
+
+/// The seconds around `now` in which none of these begins or ends to be valid.
+pub(crate) fn unchanged<'a>(
+    certs: impl Iterator<Item = &'a X509Certificate<'a>>,
+    now: UnixTime,
+) -> RangeInclusive<UnixTime> {
+    let (mut from, mut until) = (UnixTime(0), UnixTime(u64::MAX));
+    // The first second of each state: valid, and over.
+    for start in certs.flat_map(|cert| {
+        let (not_before, UnixTime(not_after)) = validity(cert);
+        [not_before, UnixTime(not_after.saturating_add(1))]
+    }) {
+        match start <= now {
+            true => from = from.max(start),
+            false => until = until.min(UnixTime(start.0 - 1)),
+        }
+    }
+    from..=until
 }
 
 /// Foreign text, fit for a terminal.

@@ -95,6 +95,41 @@ fn expired_root_counts_too() {
 }
 
 #[test]
+fn t06_what_is_remembered_of_a_chain_ends_with_its_validity() {
+    let mut world = world(EkProfile { years: (2020, 2040), ..Default::default() });
+    let (first, last) = (1_577_836_800, 2_208_988_800);
+    // Twice, so that each is asked with every other one remembered.
+    for _ in 0..2 {
+        for (now, is_valid) in [
+            (NOW, true),
+            (last, true),
+            (last + 1, false),
+            (first, true),
+            (first - 1, false),
+            (last + 1, false),
+            (NOW, true),
+        ] {
+            world.now = UnixTime(now);
+            match world.run() {
+                Ok(_) => assert!(is_valid, "{now}"),
+                Err(refused) => {
+                    let rejection = &refused.rejection;
+                    assert!(matches!(rejection, Rejection::EkCertExpired { .. }), "{now}: {rejection}");
+                    assert!(!is_valid, "{now}");
+                }
+            }
+        }
+    }
+    // Nor is it another pool's: one that holds the maker for more, or for nothing.
+    world.now = UnixTime(NOW);
+    assert_eq!(world.run().unwrap().level, TrustLevel::HypervisorVtpm);
+    world.roots.iter_mut().for_each(|root| root.level = TrustLevel::DiscreteTpm);
+    assert_eq!(world.run().unwrap().level, TrustLevel::DiscreteTpm);
+    world.roots.clear();
+    assert!(matches!(world.refused().rejection, Rejection::EkUntrusted { .. }));
+}
+
+#[test]
 fn t06_unrestricted_key_is_refused() {
     for (bit, attribute) in [
         (16, Attribute::Restricted),
