@@ -54,19 +54,19 @@ async fn ccnode<S: Store>(
     activated(&session.challenge(identity.as_ref()), &attestation).map_err(|r| offered(Refusal::from(&r)))?;
     jwe::check(&attestation.runtime_data.stock.tee_pubkey).map_err(|error| offered(tee_key(&error)))?;
     let node_id = identity.as_ref().map(|identity| identity.node_id(session.kind));
-    let mut tx = service.store.read().await?;
+    let mut tx = service.store.glance().await?;
     let known = match &node_id {
-        Some(node_id) => tx.node(node_id).await?,
+        Some(node_id) => tx.node_called(node_id).await?,
         None => None,
     };
     if tx.session(&session.nonce).await?.is_some() {
         // Whoever has the body can send it again: that proves nothing.
-        return Err(offered(spent(known.as_ref().map_or(&default, |node| &node.name))));
+        return Err(offered(spent(known.as_ref().map_or(&default, |(name, _)| name))));
     }
     // For a known node the record decides, whatever its configuration says.
     let is_known = known.is_some();
-    let once = match &known {
-        Some(node) => once::open(&mut tx, &node.identity, service.now()).await?,
+    let once = match node_id.as_ref().filter(|_| is_known) {
+        Some(node_id) => once::open(&mut tx, node_id, service.now()).await?,
         None => None,
     };
     let machine = identity.as_ref().zip(node_id).map(|(tpm, identity)| {
@@ -74,11 +74,15 @@ async fn ccnode<S: Store>(
         Machine { identity, ak_name: hex::encode(tpm.ak_name()) }
     });
     let (pool_name, name) = match known {
-        Some(node) => (node.pool, node.name),
+        Some((name, pool)) => (pool, name),
         None => (session.pool.clone(), default.clone()),
     };
     let about = |refusal: Refusal| refusal.of(&pool_name, &name).by_machine(machine.as_ref());
-    let pool = service.references.pool(&mut tx, &pool_name).await?;
+    let mut pool = service.references.unchanged(&mut tx, &pool_name).await?;
+    drop(tx);
+    if pool.is_none() {
+        pool = service.references.pool(&mut service.store.read().await?, &pool_name).await?;
+    }
     let references = match &pool {
         Some(pool) => {
             let once = once.as_ref().map(AllowanceRow::appraised);
@@ -86,7 +90,6 @@ async fn ccnode<S: Store>(
         }
         None => References::of_no_pool(AtHand::shelf(service.collateral.current(UnixTime(service.now())))),
     };
-    drop(tx);
     let unknown = || Refusal::new(Code::PoolUnknown, format!("there is no pool `{pool_name}`"));
     if pool.is_none() && identity.is_some() {
         return Err(about(unknown()));

@@ -62,7 +62,8 @@ pub async fn finish<S: Store>(
     let route = service.metrics.route(request.extensions().get::<MatchedPath>());
     let peer = request.extensions().get::<Peer>().map(|peer| network(peer.address.ip()).to_string());
     let method = request.method().clone();
-    let span = tracing::info_span!("request", id, method = metrics::method(&method), route = route.as_str());
+    // Each line of the log that there is without it names the id itself: a span in every line costs a hundredth of a session.
+    let span = tracing::debug_span!("request", id);
     let start = Instant::now();
     let place = match side {
         Side::Node => Place::of(request.method(), request.uri(), request.headers()),
@@ -72,11 +73,11 @@ pub async fn finish<S: Store>(
         let limit = service.config.limits.request_time.0;
         let (response, code) = match tokio::time::timeout(limit, next.run(request)).await {
             Err(_) => {
-                tracing::warn!("request took longer than {limit:?}");
+                tracing::warn!(id, "request took longer than {limit:?}");
                 (timeout(&id), None)
             }
             Ok(response) if response.status() == StatusCode::REQUEST_TIMEOUT => {
-                tracing::warn!("the body took too long");
+                tracing::warn!(id, "the body took too long");
                 (timeout(&id), None)
             }
             Ok(mut response) => match response.extensions_mut().remove::<Refusal>() {
@@ -89,7 +90,17 @@ pub async fn finish<S: Store>(
         };
         let (status, took) = (response.status().as_u16(), start.elapsed());
         let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-        tracing::info!(status, code = code.map(Code::as_str), ms, peer, listener = side.as_str(), "answered");
+        tracing::info!(
+            id,
+            method = metrics::method(&method),
+            route = route.as_str(),
+            status,
+            code = code.map(Code::as_str),
+            ms,
+            peer,
+            listener = side.as_str(),
+            "answered"
+        );
         service.metrics.answered(&Answered { side, method, route, status, code, took });
         response
     }
@@ -111,7 +122,7 @@ async fn answer<S: Store>(
     let recorded = match side {
         Side::Node if !is_bound(refusal.code) => {
             // The refusal stands, recorded or not.
-            let failed = |error| tracing::error!(%error, "the refusal could not be recorded");
+            let failed = |error| tracing::error!(id, %error, "the refusal could not be recorded");
             record(service, refusal, id).await.map_err(failed).unwrap_or(true)
         }
         _ => true,
@@ -121,9 +132,12 @@ async fn answer<S: Store>(
     // What is refused at the resources names the one that was asked for, to administrators too.
     let named = matches!(place, Place::Resource { .. }) || route.is_of_resources();
     let detail = (!named).then_some(&refusal.detail);
+    if let Some(cause) = &about.cause {
+        tracing::error!(id, cause, "internal error");
+    }
     match recorded {
-        true => tracing::info!(%code, detail, node, proven, "refused"),
-        false => tracing::debug!(%code, detail, node, proven, "refused, too many to record"),
+        true => tracing::info!(id, %code, detail, node, proven, "refused"),
+        false => tracing::debug!(id, %code, detail, node, proven, "refused, too many to record"),
     }
     let mut problem = refusal.problem(id);
     if let Some(variant) = place.variant(refusal.code) {

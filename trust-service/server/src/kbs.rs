@@ -114,8 +114,8 @@ async fn ask<S: Store>(
     identity: Identity,
 ) -> Result<(Activation, OfferedTpm), Refusal> {
     let tpm = TpmIdentity::of(&identity).map_err(|r| Refusal::from(&r))?;
-    let known = service.store.read().await?.node(&tpm.node_id(kind)).await?;
-    let name = known.map_or_else(|| tpm.default_name(kind, pool), |node| node.name);
+    let known = service.store.glance().await?.node_called(&tpm.node_id(kind)).await?;
+    let name = known.map_or_else(|| tpm.default_name(kind, pool), |(name, _)| name);
     let secret = random();
     let (credential, encrypted) = tpm.make_credential(&secret, &mut OsRng).map_err(|r| Refusal::from(&r))?;
     let name = name_box(&name, &secret)?;

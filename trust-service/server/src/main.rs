@@ -17,6 +17,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
 
+/// A request is a thousand small pieces: it takes a twentieth off a session (docs/adr/0011).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// What is logged where `CCNODE_LOG` says nothing. That a database has the newest schema is no news to who made it just now.
 const FILTER: &str = "info,rusqlite_migration=warn";
 

@@ -60,6 +60,8 @@ pub struct About {
     pub correlation_id: Option<String>,
     /// When to try again, seconds from now, where that alone helps.
     pub retry_after: Option<u32>,
+    /// Why the service failed, for its log alone.
+    pub cause: Option<String>,
 }
 
 impl Default for About {
@@ -81,6 +83,7 @@ impl Default for About {
             machine: None,
             correlation_id: None,
             retry_after: None,
+            cause: None,
         }
     }
 }
@@ -93,8 +96,10 @@ impl Refusal {
 
     /// A failure of the service itself. The cause goes into its log, never into the answer.
     pub fn internal(cause: impl std::fmt::Display) -> Self {
-        tracing::error!(%cause, "internal error");
-        Self::new(Code::Internal, "the service failed; its log has the cause under this correlation id")
+        let text = "the service failed; its log has the cause under this correlation id";
+        let mut refusal = Self::new(Code::Internal, text);
+        refusal.about.cause = Some(printable(&cause.to_string()));
+        refusal
     }
 
     /// Appraisal's refusal.

@@ -74,10 +74,23 @@ impl Memory {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn at(&self, revision: u64, name: &PoolName) -> Option<Arc<Pool>> {
+        self.lock().get(name).filter(|(at, _)| *at == revision).map(|(_, pool)| pool.clone())
+    }
+
+    /// A pool, where nothing changed since it was read last.
+    pub async fn unchanged<T: Tx>(
+        &self,
+        tx: &mut T,
+        name: &PoolName,
+    ) -> Result<Option<Arc<Pool>>, StoreError> {
+        Ok(self.at(tx.revision().await?, name))
+    }
+
     /// A pool as the transaction has it, read only where something changed since it was last.
     pub async fn pool<T: Tx>(&self, tx: &mut T, name: &PoolName) -> Result<Option<Arc<Pool>>, Refusal> {
         let revision = tx.revision().await?;
-        let known = self.lock().get(name).filter(|(at, _)| *at == revision).map(|(_, pool)| pool.clone());
+        let known = self.at(revision, name);
         if known.is_some() {
             return Ok(known);
         }
@@ -96,7 +109,8 @@ impl Memory {
 impl References {
     /// Those of a pool.
     pub fn of(pool: &Pool, collateral: AtHand) -> Self {
-        Self { kept: pool.kept.clone(), collateral, ..Self::default() }
+        // Not from the default, which makes an empty pool with all vendors' roots.
+        Self { kept: pool.kept.clone(), values: None, once: None, collateral }
     }
 
     /// The same for a node that was allowed something once.

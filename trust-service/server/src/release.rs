@@ -20,7 +20,7 @@ use axum::extract::State;
 use ccnode_evidence::{Code, DataName, Layout, Nonce, Secret, Sha256Digest};
 use ccnode_protocol::NodeName;
 use ccnode_protocol::admin::{Pair, VolumeRecord, VolumeState};
-use ccnode_protocol::grants::{Begun, Grant, Grants, RootGrant, VolumeAction, VolumeGrant};
+use ccnode_protocol::grants::{Begun, Cluster, Grant, Grants, RootGrant, VolumeAction, VolumeGrant};
 use ccnode_protocol::jwe::{self, Jwe};
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -125,6 +125,7 @@ async fn again<S: Store>(
     this_boot(node, verdict.reset_count)?;
     still_allowed(tx, pool, (&node.identity, &row.nonce), verdict).await?;
     grants.time = service.now();
+    grants.cluster = cluster(service, pool)?;
     Ok(grants)
 }
 
@@ -261,7 +262,9 @@ async fn release<S: Store>(
         cluster: cluster(service, pool)?,
     };
     tx.update_node(&counted).await?;
-    let plain = Zeroizing::new(serde_json::to_vec(&grants).map_err(Refusal::internal)?);
+    // The pool has the cluster, which is the larger part: two such rows fit into a page then.
+    let kept = Grants { cluster: Cluster { server: String::new(), ca: String::new() }, ..grants.clone() };
+    let plain = Zeroizing::new(serde_json::to_vec(&kept).map_err(Refusal::internal)?);
     let sealed = service.at_rest.seal(&SessionRow::place(&row.nonce), &plain).map_err(Refusal::internal)?;
     tx.set_session_grants(&row.nonce, &sealed).await?;
     Ok(grants)

@@ -258,7 +258,7 @@ impl<S: Store> Service<S> {
     pub(crate) async fn purge(&self, tx: &mut S::Tx, now: u64) -> Result<(), StoreError> {
         tx.purge_nodes(now).await?;
         match self.purged.load(Ordering::Relaxed) < now {
-            true => tx.purge(now).await,
+            true => tx.purge(now, self.config.grant_lifetime.seconds()).await,
             false => Ok(()),
         }
     }

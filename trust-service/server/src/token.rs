@@ -78,8 +78,8 @@ impl Retired {
 pub struct TokenKey {
     key: EcdsaKeyPair,
     jwk: Value,
-    /// The public half as it stands in tokens: with the certificates above it, where there are some.
-    header_jwk: Value,
+    /// The header of all its tokens, in base64.
+    header: String,
     retired: Vec<Retired>,
 }
 
@@ -104,7 +104,7 @@ impl TokenKey {
         let kid = B64.encode(Sha256::digest(thumbprint));
         let jwk =
             json!({"kty": "EC", "crv": "P-256", "alg": "ES256", "use": "sig", "kid": kid, "x": x, "y": y});
-        Ok(Self { key, header_jwk: jwk.clone(), jwk, retired: Vec::new() })
+        Ok(Self { key, header: header(&jwk, &jwk), jwk, retired: Vec::new() })
     }
 
     /// The same with its certificate and those above it (`x5c` of RFC 7517), by which stock verifiers follow it to a CA.
@@ -118,9 +118,11 @@ impl TokenKey {
             return Err(TokenChainError::OtherKey);
         }
         let texts: Vec<String> = chain.iter().map(|der| STANDARD.encode(der)).collect();
-        if let Value::Object(members) = &mut self.header_jwk {
+        let mut named = self.jwk.clone();
+        if let Value::Object(members) = &mut named {
             members.insert("x5c".to_owned(), json!(texts));
         }
+        self.header = header(&self.jwk, &named);
         Ok(self)
     }
 
@@ -191,8 +193,6 @@ impl TokenKey {
     ) -> String {
         let status = if boot == APPROVED_BOOT { "affirming" } else { "warning" };
         let hardware = if hardware { GENUINE_HARDWARE } else { 0 };
-        let header =
-            json!({"typ": "JWT", "alg": "ES256", "kid": self.jwk.get("kid"), "jwk": self.header_jwk});
         let claims = json!({
             "eat_profile": PROFILE,
             "iss": "ccnode-trust",
@@ -212,7 +212,7 @@ impl TokenKey {
                 "ear.trustee.identifiers": {"validated": {}},
             }},
         });
-        let signed = format!("{}.{}", B64.encode(header.to_string()), B64.encode(claims.to_string()));
+        let signed = format!("{}.{}", self.header, B64.encode(claims.to_string()));
         let signature = B64.encode(self.sign(signed.as_bytes()));
         format!("{signed}.{signature}")
     }
@@ -237,6 +237,11 @@ impl TokenKey {
         let runtime = claims.pointer("/submods/cpu0/ear.veraison.annotated-evidence/runtime_data_claims");
         Bearer::deserialize(runtime.ok_or(BearerError::Form)?).map_err(|_| BearerError::Form)
     }
+}
+
+/// The header of a key's tokens. `named` is its public half as it stands there: with the certificates above it, where there are some.
+fn header(jwk: &Value, named: &Value) -> String {
+    B64.encode(json!({"typ": "JWT", "alg": "ES256", "kid": jwk.get("kid"), "jwk": named}).to_string())
 }
 
 /// The session that a token stands for, and the key that answers to its bearer are sealed to.
@@ -407,7 +412,8 @@ mod tests {
         let chain = |key| format!("{}{}", crate::pki::token(key, &issuer, now).unwrap(), ca.cert);
         let with = |chain: &str| TokenKey::from_pem(&key.serialize_pem()).unwrap().with_chain(chain);
         let good = with(&chain(&key)).unwrap();
-        assert_eq!(good.header_jwk["x5c"].as_array().unwrap().len(), 2);
+        let header: Value = serde_json::from_slice(&B64.decode(&good.header).unwrap()).unwrap();
+        assert_eq!(header["jwk"]["x5c"].as_array().unwrap().len(), 2);
         assert!(good.jwk().get("x5c").is_none());
         assert_eq!(with(&chain(&other)).unwrap_err(), TokenChainError::OtherKey);
         assert_eq!(with("").unwrap_err(), TokenChainError::Pem);

@@ -136,7 +136,8 @@ async fn by_certificate<S: Store>(service: &Service<S>, asked: &Asked) -> Result
     let allowed = |role: &String| role == CLUSTER_ADMIN || (role == METRICS && *metrics);
     if !client.roles.iter().any(allowed) {
         if let Err(error) = denied(service, &admin, path).await {
-            tracing::error!(%error, "a denied administrator could not be audited");
+            let id = admin.correlation_id.as_str();
+            tracing::error!(id, %error, "a denied administrator could not be audited");
         }
         let text = format!("`{}` has not the role {CLUSTER_ADMIN}", admin.name);
         return Err(Refusal::new(Code::RoleMissing, text));

@@ -84,6 +84,9 @@ async fn rows_come_back_as_they_went(store: &impl Store) {
     let mut tx = store.read().await.unwrap();
     assert_eq!(tx.pool(&"workers".parse().unwrap()).await.unwrap(), Some(pool("workers")));
     assert_eq!(tx.node(&Sha256Digest::of(b"a")).await.unwrap(), Some(node("a", b"a")));
+    let called = Some(("a".parse().unwrap(), "workers".parse().unwrap()));
+    assert_eq!(tx.node_called(&Sha256Digest::of(b"a")).await.unwrap(), called);
+    assert_eq!(tx.node_called(&Sha256Digest::of(b"nobody")).await.unwrap(), None);
     assert_eq!(tx.volume("a/root").await.unwrap(), Some(volume(VolumeState::None, 0)));
 }
 
@@ -164,6 +167,21 @@ async fn readers_see_one_snapshot_while_one_writes(store: &impl Store) {
     assert_eq!(store.read().await.unwrap().pools().await.unwrap().len(), before + 1);
 }
 
+async fn a_glance_waits_for_nobody_and_sees_no_half_a_transaction(store: &impl Store) {
+    let name: PoolName = "glanced".parse().unwrap();
+    let mut writer = store.write().await.unwrap();
+    writer.insert_pool(&pool("glanced")).await.unwrap();
+    let mut glance = store.glance().await.unwrap();
+    assert_eq!(glance.pool(&name).await.unwrap(), None, "it may be rolled back");
+    drop(glance);
+    writer.commit().await.unwrap();
+    let mut glance = store.glance().await.unwrap();
+    assert_eq!(glance.pool(&name).await.unwrap(), Some(pool("glanced")));
+    drop(glance);
+    // Whatever it was, the next one writes.
+    store.write().await.unwrap().commit().await.unwrap();
+}
+
 async fn writers_come_one_after_the_other<S: Store>(store: &S) {
     let one = async |name: String| {
         let mut tx = store.write().await.unwrap();
@@ -181,9 +199,11 @@ async fn nonces_are_spent_once_and_purged(store: &impl Store) {
     assert!(tx.insert_session(&session(1, 100)).await.unwrap());
     assert!(!tx.insert_session(&session(1, 200)).await.unwrap());
     let day = 24 * 3600;
-    tx.purge(100 + day).await.unwrap();
+    tx.purge(100 + day, 0).await.unwrap();
     assert!(tx.session(&Nonce([1; 32])).await.unwrap().is_some(), "a day after its end");
-    tx.purge(101 + day).await.unwrap();
+    tx.purge(101 + day, 1).await.unwrap();
+    assert!(tx.session(&Nonce([1; 32])).await.unwrap().is_some(), "a grant may last a second more");
+    tx.purge(102 + day, 1).await.unwrap();
     assert!(tx.session(&Nonce([1; 32])).await.unwrap().is_none());
 }
 
@@ -321,6 +341,7 @@ async fn contract(store: &impl Store) {
     reference_values_are_replaced_by_name(store).await;
     a_dropped_transaction_never_was(store).await;
     readers_see_one_snapshot_while_one_writes(store).await;
+    a_glance_waits_for_nobody_and_sees_no_half_a_transaction(store).await;
     writers_come_one_after_the_other(store).await;
     nonces_are_spent_once_and_purged(store).await;
     revisions_count_what_evidence_is_compared_with(store).await;

@@ -63,6 +63,9 @@ pub trait Store: Clone + Send + Sync + 'static {
     type Tx: Tx;
     /// A snapshot to read from.
     fn read(&self) -> impl Future<Output = Result<Self::Tx>> + Send;
+    /// For a short look whose outcome a transaction that writes decides again: what the writer has now, which may be on its way to the
+    /// disk still, or a snapshot where it is busy. It never waits for the writer. Nobody writes in this process while it is held.
+    fn glance(&self) -> impl Future<Output = Result<Self::Tx>> + Send;
     /// The one writer.
     fn write(&self) -> impl Future<Output = Result<Self::Tx>> + Send;
     /// Takes what committed transactions overwrote or removed out of the files: `false` while somebody's snapshot holds it there.
@@ -118,6 +121,11 @@ pub trait Tx: Send {
 
     fn nodes(&mut self, filter: &NodeFilter) -> impl Future<Output = Result<Vec<NodeRow>>> + Send;
     fn node(&mut self, identity: &Sha256Digest) -> impl Future<Output = Result<Option<NodeRow>>> + Send;
+    /// Its name and its pool alone.
+    fn node_called(
+        &mut self,
+        identity: &Sha256Digest,
+    ) -> impl Future<Output = Result<Option<(NodeName, PoolName)>>> + Send;
     fn node_named(&mut self, name: &NodeName) -> impl Future<Output = Result<Option<NodeRow>>> + Send;
     fn insert_node(&mut self, row: &NodeRow) -> impl Future<Output = Result<bool>> + Send;
     fn update_node(&mut self, row: &NodeRow) -> impl Future<Output = Result<bool>> + Send;
@@ -236,8 +244,9 @@ pub trait Tx: Send {
     fn clear_reference_values(&mut self, pool: &PoolName) -> impl Future<Output = Result<u64>> + Send;
 
     /// Removes sessions and grants that expired more than a day before `now`: a nonce is on record for longer than any clock of
-    /// a replica may be wrong.
-    fn purge(&mut self, now: u64) -> impl Future<Output = Result<()>> + Send;
+    /// a replica may be wrong. A session stays for the `grants_last` seconds more that a grant of its last moment lasts: where that one
+    /// is spent, the session's verdict is asked once more.
+    fn purge(&mut self, now: u64, grants_last: u64) -> impl Future<Output = Result<()>> + Send;
     /// Removes nodes of one boot that have expired, and all that is theirs.
     fn purge_nodes(&mut self, now: u64) -> impl Future<Output = Result<()>> + Send;
 

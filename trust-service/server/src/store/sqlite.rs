@@ -33,6 +33,8 @@ const CHECKPOINT: u32 = 4_000;
 /// Statements that a connection keeps prepared: all there are.
 const PREPARED: usize = 128;
 const READERS: u32 = 4;
+/// KiB of pages that the writer keeps; a reader's last until the next commit.
+const WRITERS_CACHE: i64 = 32 * 1024;
 
 /// The schema's versions, each made of the one before.
 const SCHEMA: &[&str] = &[
@@ -47,6 +49,7 @@ const SCHEMA: &[&str] = &[
     include_str!("../../migrations/0009_proposals.sql"),
     include_str!("../../migrations/0010_next_keys.sql"),
     include_str!("../../migrations/0011_recovery.sql"),
+    include_str!("../../migrations/0012_sessions_outlive_grants.sql"),
 ];
 
 /// A database file.
@@ -75,6 +78,7 @@ impl SqliteStore {
 
     fn open_now(path: &Path, create: bool) -> Result<Self> {
         let mut writer = connection(path, create)?;
+        writer.pragma_update(None, "cache_size", -WRITERS_CACHE).map_err(sql)?;
         adopt(&writer)?;
         let versions: Vec<M<'_>> = SCHEMA.iter().map(|text| M::up(text)).collect();
         Migrations::new(versions).to_latest(&mut writer).map_err(StoreError::Migrate)?;
@@ -146,6 +150,8 @@ fn connection(path: &Path, create: bool) -> Result<Connection> {
     db.pragma_update(None, "synchronous", "full").map_err(sql)?;
     db.pragma_update(None, "foreign_keys", true).map_err(sql)?;
     db.pragma_update(None, "wal_autocheckpoint", CHECKPOINT).map_err(sql)?;
+    // What a transaction would put back goes into memory, and not through a file.
+    db.pragma_update(None, "temp_store", "memory").map_err(sql)?;
     // What is deleted is overwritten: keys among it.
     db.pragma_update(None, "secure_delete", true).map_err(sql)?;
     db.set_prepared_statement_cache_capacity(PREPARED);
@@ -157,6 +163,14 @@ impl Store for SqliteStore {
 
     async fn read(&self) -> Result<SqliteTx> {
         self.readers.begin().await
+    }
+
+    async fn glance(&self) -> Result<SqliteTx> {
+        // Its pages are in memory. A reader's are read anew whenever something was written.
+        match self.writer.clone().try_lock_owned() {
+            Ok(writer) => Ok(SqliteTx::glance(writer)),
+            Err(_) => self.readers.begin().await,
+        }
     }
 
     async fn write(&self) -> Result<SqliteTx> {
@@ -218,6 +232,7 @@ forward! {
     nodes {
         nodes(filter: &NodeFilter) -> Vec<NodeRow>;
         node(identity: &Sha256Digest) -> Option<NodeRow>;
+        node_called(identity: &Sha256Digest) -> Option<(NodeName, PoolName)>;
         node_named(name: &NodeName) -> Option<NodeRow>;
         insert_node(row: &NodeRow) -> bool;
         update_node(row: &NodeRow) -> bool;
@@ -238,7 +253,7 @@ forward! {
         grant(id: &str) -> Option<GrantRow>;
         insert_grant(row: &GrantRow) -> bool;
         set_grant_certificate(id: &str, pem: &str) -> bool;
-        purge(now: u64) -> ();
+        purge(now: u64, grants_last: u64) -> ();
         purge_nodes(now: u64) -> ();
     }
     resources {

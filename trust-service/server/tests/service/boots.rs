@@ -142,7 +142,7 @@ async fn sessions_of_machines_end() {
         let forgotten = with(ended(2 * 24 * 3600));
         let grants = session.grants().await.unwrap();
         let mut tx = trust.service().store.write().await.unwrap();
-        tx.purge(trust.service().now() + 2 * 24 * 3600).await.unwrap();
+        tx.purge(trust.service().now() + 2 * 24 * 3600, 0).await.unwrap();
         tx.commit().await.unwrap();
         assert_eq!(code(forgotten.attest(&attestation).await), Code::SessionExpired, "{machine:?}");
         assert_eq!(code(session.grants().await), Code::SessionUnknown, "{machine:?}");

@@ -66,7 +66,7 @@ async fn t21_the_log_tells_of_every_request_and_holds_no_secret() {
 
     let log = trust.log();
     let lines = requests(&log);
-    let routes: BTreeSet<&str> = lines.iter().map(|line| line["span"]["route"].as_str().unwrap()).collect();
+    let routes: BTreeSet<&str> = lines.iter().map(|line| line["fields"]["route"].as_str().unwrap()).collect();
     for route in
         ["/kbs/v0/auth", "/kbs/v0/attest", "/kbs/v0/resource/{*path}", admin::NODE, "/ccnode/v1/grants"]
     {
@@ -75,15 +75,15 @@ async fn t21_the_log_tells_of_every_request_and_holds_no_secret() {
     let templates = ccnode_server::routes::templates();
     let mut ids = BTreeSet::new();
     for line in &lines {
-        let (fields, span) = (&line["fields"], &line["span"]);
+        let fields = &line["fields"];
         assert_eq!(line["level"], "INFO");
-        assert!(templates.contains(&span["route"].as_str().unwrap()), "{line}");
+        assert!(templates.contains(&fields["route"].as_str().unwrap()), "{line}");
         assert!(fields["status"].is_u64() && fields["ms"].is_u64(), "{line}");
         assert_eq!(fields["peer"], "127.0.0.1", "{line}");
-        assert!(ids.insert(span["id"].as_str().unwrap()), "one line each: {line}");
+        assert!(ids.insert(fields["id"].as_str().unwrap()), "one line each: {line}");
         assert_eq!(fields["code"].is_string(), fields["status"].as_u64().unwrap() >= 400, "{line}");
     }
-    let line = lines.iter().find(|line| line["span"]["id"] == id.as_str()).unwrap();
+    let line = lines.iter().find(|line| line["fields"]["id"] == id.as_str()).unwrap();
     assert_eq!((&line["fields"]["code"], &line["fields"]["status"]), (&"already-capped".into(), &401.into()));
 
     let volume = granted.grants.volume().unwrap();

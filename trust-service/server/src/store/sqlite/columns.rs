@@ -3,9 +3,9 @@
 use super::query::sql;
 use super::{Result, StoreError};
 use rusqlite::Row;
-use rusqlite::types::FromSql;
+use rusqlite::types::{FromSqlError, ValueRef};
 use serde::Serialize;
-use serde::de::{DeserializeOwned, Error as _};
+use serde::de::{DeserializeOwned, Error as _, IntoDeserializer as _};
 use serde_json::Value;
 use std::cell::Cell;
 
@@ -36,25 +36,33 @@ pub(super) fn number(column: &'static str, value: u64) -> Result<i64> {
 }
 
 pub(super) trait Columns {
-    fn text(&self, column: &'static str) -> Result<String>;
-    fn text_or_null(&self, column: &'static str) -> Result<Option<String>>;
+    /// As it lies in the row: most columns are parsed, and need no copy.
+    fn str_or_null(&self, column: &'static str) -> Result<Option<&str>>;
     fn bytes_or_null(&self, column: &'static str) -> Result<Option<Vec<u8>>>;
     fn signed(&self, column: &'static str) -> Result<Option<i64>>;
 
+    fn text(&self, column: &'static str) -> Result<String> {
+        some(column, self.text_or_null(column)?)
+    }
+
+    fn text_or_null(&self, column: &'static str) -> Result<Option<String>> {
+        Ok(self.str_or_null(column)?.map(str::to_owned))
+    }
+
     fn parse<T: DeserializeOwned>(&self, column: &'static str) -> Result<T> {
-        from_word(column, self.text(column)?)
+        some(column, self.parse_or_null(column)?)
     }
 
     fn parse_or_null<T: DeserializeOwned>(&self, column: &'static str) -> Result<Option<T>> {
-        self.text_or_null(column)?.map(|text| from_word(column, text)).transpose()
+        self.str_or_null(column)?.map(|text| from_word(column, text)).transpose()
     }
 
     fn json<T: DeserializeOwned>(&self, column: &'static str) -> Result<T> {
-        from_json(column, &self.text(column)?)
+        some(column, self.json_or_null(column)?)
     }
 
     fn json_or_null<T: DeserializeOwned>(&self, column: &'static str) -> Result<Option<T>> {
-        self.text_or_null(column)?.map(|text| from_json(column, &text)).transpose()
+        self.str_or_null(column)?.map(|text| from_json(column, text)).transpose()
     }
 
     fn number<T: TryFrom<i64>>(&self, column: &'static str) -> Result<T> {
@@ -67,8 +75,13 @@ pub(super) trait Columns {
     }
 }
 
-fn from_word<T: DeserializeOwned>(column: &'static str, text: String) -> Result<T> {
-    serde_json::from_value(Value::String(text)).map_err(|source| StoreError::Corrupt { column, source })
+/// A column that is never NULL.
+fn some<T>(column: &'static str, value: Option<T>) -> Result<T> {
+    value.ok_or_else(|| StoreError::Corrupt { column, source: serde_json::Error::custom("null") })
+}
+
+fn from_word<T: DeserializeOwned>(column: &'static str, text: &str) -> Result<T> {
+    T::deserialize(text.into_deserializer()).map_err(|source| StoreError::Corrupt { column, source })
 }
 
 fn from_json<T: DeserializeOwned>(column: &'static str, text: &str) -> Result<T> {
@@ -86,31 +99,31 @@ impl<'r, 's> Cols<'r, 's> {
         Self { row, next: Cell::new(0) }
     }
 
-    fn get<T: FromSql>(&self, column: &'static str) -> Result<T> {
+    fn get(&self, column: &'static str) -> Result<ValueRef<'_>> {
         let next = self.next.get();
         let index = match self.row.as_ref().column_name(next) {
             Ok(name) if name == column => next,
             _ => self.row.as_ref().column_index(column).map_err(sql)?,
         };
         self.next.set(index.saturating_add(1));
-        self.row.get(index).map_err(sql)
+        self.row.get_ref(index).map_err(sql)
     }
 }
 
-impl Columns for Cols<'_, '_> {
-    fn text(&self, column: &'static str) -> Result<String> {
-        self.get(column)
-    }
+fn odd(column: &'static str, error: FromSqlError) -> StoreError {
+    StoreError::Corrupt { column, source: serde_json::Error::custom(error) }
+}
 
-    fn text_or_null(&self, column: &'static str) -> Result<Option<String>> {
-        self.get(column)
+impl Columns for Cols<'_, '_> {
+    fn str_or_null(&self, column: &'static str) -> Result<Option<&str>> {
+        self.get(column)?.as_str_or_null().map_err(|e| odd(column, e))
     }
 
     fn bytes_or_null(&self, column: &'static str) -> Result<Option<Vec<u8>>> {
-        self.get(column)
+        Ok(self.get(column)?.as_blob_or_null().map_err(|e| odd(column, e))?.map(<[u8]>::to_vec))
     }
 
     fn signed(&self, column: &'static str) -> Result<Option<i64>> {
-        self.get(column)
+        self.get(column)?.as_i64_or_null().map_err(|e| odd(column, e))
     }
 }

@@ -8,8 +8,13 @@ use super::{Result, StoreError};
 use prometheus_client::metrics::histogram::Histogram;
 use rusqlite::Connection;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::{OwnedMutexGuard, oneshot};
+
+/// Transactions that one commit served where the next may wait for as many.
+const CROWD: usize = 4;
+/// How long it waits for them. A commit takes as long, and its pages are written once for all of them.
+const PATIENCE: Duration = Duration::from_millis(5);
 
 /// How a transaction's commit ended.
 pub(super) type Committed = std::result::Result<(), Arc<rusqlite::Error>>;
@@ -22,13 +27,21 @@ pub(super) struct Writer {
     waiting: Vec<oneshot::Sender<Committed>>,
     /// Whether somebody is on the way to commit them.
     called: bool,
+    /// How many the last commit served.
+    served: usize,
     /// How long commits take.
     commits: Histogram,
 }
 
+impl std::fmt::Debug for Writer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Writer")
+    }
+}
+
 impl Writer {
     pub(super) fn new(db: Connection, commits: Histogram) -> Self {
-        Self { db: Some(db), waiting: Vec::new(), called: false, commits }
+        Self { db: Some(db), waiting: Vec::new(), called: false, served: 0, commits }
     }
 
     pub(super) fn db(&self) -> Result<&Connection> {
@@ -81,6 +94,7 @@ impl Writer {
     pub(super) fn commit(&mut self) {
         self.called = false;
         let Some(db) = self.db.as_ref().filter(|_| !self.waiting.is_empty()) else { return };
+        self.served = self.waiting.len();
         let start = Instant::now();
         let done = run(db, "COMMIT");
         self.commits.observe(start.elapsed().as_secs_f64());
@@ -118,10 +132,15 @@ pub(super) fn call(mut guard: OwnedMutexGuard<Writer>) {
         return;
     }
     let writer = OwnedMutexGuard::mutex(&guard).clone();
+    let is_crowded = guard.served >= CROWD;
     drop(guard);
     tokio::spawn(async move {
-        // Whoever can run now may be about to write: one wait for the disk is to serve all of them. Where nobody can, it is over at once.
-        tokio::task::yield_now().await;
+        // One wait for the disk is to serve all who are about to write. Where there were few of late, those are whoever can run now; where
+        // nobody can, it is over at once.
+        match is_crowded {
+            true => tokio::time::sleep(PATIENCE).await,
+            false => tokio::task::yield_now().await,
+        }
         let mut writer = writer.lock_owned().await;
         tokio::task::spawn_blocking(move || writer.commit());
     });

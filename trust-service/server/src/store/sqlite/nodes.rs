@@ -4,8 +4,8 @@ use super::columns::{Cols, Columns as _, json_or_null, number, word, word_or_nul
 use super::query::query;
 use super::{EvidenceRow, GrantRow, NextKey, NodeRow, Result, SessionRow, VolumeRow, VolumeVersion};
 use ccnode_evidence::{EvidenceKind, Nonce, Sha256Digest};
-use ccnode_protocol::NodeName;
 use ccnode_protocol::admin::{NodeFilter, VolumeRecord};
+use ccnode_protocol::{NodeName, PoolName};
 use rusqlite::Connection;
 
 const DAY: u64 = 24 * 3600;
@@ -44,6 +44,11 @@ pub(super) fn nodes(db: &Connection, filter: &NodeFilter) -> Result<Vec<NodeRow>
 
 pub(super) fn node(db: &Connection, identity: &Sha256Digest) -> Result<Option<NodeRow>> {
     query("SELECT * FROM nodes WHERE identity = ?").bind(identity.hex()).first(db, node_row)
+}
+
+pub(super) fn node_called(db: &Connection, identity: &Sha256Digest) -> Result<Option<(NodeName, PoolName)>> {
+    let read = |row: &Cols<'_, '_>| Ok((row.parse("name")?, row.parse("pool")?));
+    query("SELECT name, pool FROM nodes WHERE identity = ?").bind(identity.hex()).first(db, read)
 }
 
 pub(super) fn node_named(db: &Connection, name: &NodeName) -> Result<Option<NodeRow>> {
@@ -308,13 +313,11 @@ pub(super) fn set_grant_certificate(db: &Connection, id: &str, pem: &str) -> Res
     query("UPDATE grants SET certificate = ? WHERE id = ? AND certificate IS NULL").bind(pem).bind(id).one(db)
 }
 
-pub(super) fn purge(db: &Connection, now: u64) -> Result<()> {
-    let old = number("expires", now.saturating_sub(DAY))?;
-    query("DELETE FROM grants WHERE expires < ?").bind(old).run(db)?;
-    // Where a grant is spent, its session's verdict is asked once more.
-    let text = "DELETE FROM sessions WHERE expires < ? AND NOT EXISTS
-        (SELECT 1 FROM grants WHERE grants.session = sessions.nonce)";
-    query(text).bind(old).run(db)?;
+pub(super) fn purge(db: &Connection, now: u64, grants_last: u64) -> Result<()> {
+    let old = now.saturating_sub(DAY);
+    query("DELETE FROM grants WHERE expires < ?").bind(number("expires", old)?).run(db)?;
+    let old = number("expires", old.saturating_sub(grants_last))?;
+    query("DELETE FROM sessions WHERE expires < ?").bind(old).run(db)?;
     Ok(())
 }
 

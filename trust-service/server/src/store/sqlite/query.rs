@@ -2,16 +2,16 @@
 
 use super::columns::Cols;
 use super::{Result, StoreError};
-use rusqlite::types::Value;
+use rusqlite::types::{ToSqlOutput, Value, ValueRef};
 use rusqlite::{Connection, params_from_iter};
 
 /// A statement and the values of its parameters, in their order.
-pub(super) struct Query {
+pub(super) struct Query<'v> {
     text: &'static str,
-    values: Vec<Value>,
+    values: Vec<ToSqlOutput<'v>>,
 }
 
-pub(super) fn query(text: &'static str) -> Query {
+pub(super) fn query<'v>(text: &'static str) -> Query<'v> {
     Query { text, values: Vec::new() }
 }
 
@@ -19,8 +19,8 @@ pub(super) fn sql(error: rusqlite::Error) -> StoreError {
     StoreError::Sql(error)
 }
 
-impl Query {
-    pub(super) fn bind(mut self, value: impl Bind) -> Self {
+impl<'v> Query<'v> {
+    pub(super) fn bind(mut self, value: impl Bind<'v>) -> Self {
         self.values.push(value.value());
         self
     }
@@ -59,81 +59,83 @@ impl Query {
 }
 
 /// What a parameter can be.
-pub(super) trait Bind {
-    fn value(self) -> Value;
+pub(super) trait Bind<'v> {
+    fn value(self) -> ToSqlOutput<'v>;
 }
 
-impl Bind for String {
-    fn value(self) -> Value {
-        Value::Text(self)
+const NULL: ToSqlOutput<'static> = ToSqlOutput::Owned(Value::Null);
+
+impl<'v> Bind<'v> for String {
+    fn value(self) -> ToSqlOutput<'v> {
+        ToSqlOutput::Owned(Value::Text(self))
     }
 }
 
-impl Bind for &String {
-    fn value(self) -> Value {
-        Value::Text(self.clone())
+impl<'v> Bind<'v> for &'v String {
+    fn value(self) -> ToSqlOutput<'v> {
+        self.as_str().value()
     }
 }
 
-impl Bind for &str {
-    fn value(self) -> Value {
-        Value::Text(self.to_owned())
+impl<'v> Bind<'v> for &'v str {
+    fn value(self) -> ToSqlOutput<'v> {
+        ToSqlOutput::Borrowed(ValueRef::Text(self.as_bytes()))
     }
 }
 
-impl Bind for Vec<u8> {
-    fn value(self) -> Value {
-        Value::Blob(self)
+impl<'v> Bind<'v> for Vec<u8> {
+    fn value(self) -> ToSqlOutput<'v> {
+        ToSqlOutput::Owned(Value::Blob(self))
     }
 }
 
-impl Bind for &[u8] {
-    fn value(self) -> Value {
-        Value::Blob(self.to_vec())
+impl<'v> Bind<'v> for &'v [u8] {
+    fn value(self) -> ToSqlOutput<'v> {
+        ToSqlOutput::Borrowed(ValueRef::Blob(self))
     }
 }
 
-impl Bind for &Vec<u8> {
-    fn value(self) -> Value {
-        Value::Blob(self.clone())
+impl<'v> Bind<'v> for &'v Vec<u8> {
+    fn value(self) -> ToSqlOutput<'v> {
+        self.as_slice().value()
     }
 }
 
-impl Bind for i64 {
-    fn value(self) -> Value {
-        Value::Integer(self)
+impl<'v> Bind<'v> for i64 {
+    fn value(self) -> ToSqlOutput<'v> {
+        ToSqlOutput::Owned(Value::Integer(self))
     }
 }
 
-impl Bind for u32 {
-    fn value(self) -> Value {
-        Value::Integer(self.into())
+impl<'v> Bind<'v> for u32 {
+    fn value(self) -> ToSqlOutput<'v> {
+        i64::from(self).value()
     }
 }
 
-impl Bind for u8 {
-    fn value(self) -> Value {
-        Value::Integer(self.into())
+impl<'v> Bind<'v> for u8 {
+    fn value(self) -> ToSqlOutput<'v> {
+        i64::from(self).value()
     }
 }
 
-impl Bind for bool {
-    fn value(self) -> Value {
-        Value::Integer(self.into())
+impl<'v> Bind<'v> for bool {
+    fn value(self) -> ToSqlOutput<'v> {
+        i64::from(self).value()
     }
 }
 
-impl<T: Bind> Bind for Option<T> {
-    fn value(self) -> Value {
-        self.map_or(Value::Null, Bind::value)
+impl<'v, T: Bind<'v>> Bind<'v> for Option<T> {
+    fn value(self) -> ToSqlOutput<'v> {
+        self.map_or(NULL, Bind::value)
     }
 }
 
-impl<'a, T> Bind for &'a Option<T>
+impl<'v, T> Bind<'v> for &'v Option<T>
 where
-    &'a T: Bind,
+    &'v T: Bind<'v>,
 {
-    fn value(self) -> Value {
-        self.as_ref().map_or(Value::Null, Bind::value)
+    fn value(self) -> ToSqlOutput<'v> {
+        self.as_ref().map_or(NULL, Bind::value)
     }
 }

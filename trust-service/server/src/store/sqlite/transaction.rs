@@ -16,9 +16,11 @@ pub struct SqliteTx(pub(super) Access);
 pub(super) enum Access {
     Write(Write),
     Read(Read),
+    Glance(OwnedMutexGuard<Writer>),
 }
 
 /// The writer, for as long as the transaction is open.
+#[derive(Debug)]
 pub(super) struct Write(Option<OwnedMutexGuard<Writer>>);
 
 /// A reader's connection, which goes back when the snapshot is done with.
@@ -28,12 +30,6 @@ pub(super) struct Read {
     _permit: OwnedSemaphorePermit,
 }
 
-impl std::fmt::Debug for Write {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Write")
-    }
-}
-
 impl std::fmt::Debug for Read {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Read")
@@ -41,6 +37,10 @@ impl std::fmt::Debug for Read {
 }
 
 impl SqliteTx {
+    pub(super) fn glance(writer: OwnedMutexGuard<Writer>) -> Self {
+        Self(Access::Glance(writer))
+    }
+
     pub(super) fn write(mut writer: OwnedMutexGuard<Writer>) -> Result<Self> {
         writer.begin()?;
         Ok(Self(Access::Write(Write(Some(writer)))))
@@ -56,6 +56,7 @@ impl Access {
                 if db.is_autocommit() { Err(StoreError::RolledBack) } else { Ok(db) }
             }
             Self::Read(read) => read.db.as_ref().ok_or(StoreError::Closed),
+            Self::Glance(writer) => writer.db(),
         }
     }
 
@@ -80,8 +81,8 @@ impl Drop for Write {
 impl Drop for Read {
     fn drop(&mut self) {
         let Some(db) = self.db.take() else { return };
-        match db.execute_batch("ROLLBACK") {
-            Ok(()) => self.home.give_back(db),
+        match db.prepare_cached("ROLLBACK").and_then(|mut end| end.execute([])) {
+            Ok(_) => self.home.give_back(db),
             Err(error) => tracing::error!("a reader is lost: {error}"),
         }
     }
