@@ -29,7 +29,7 @@ pub(super) use transaction::SqliteTx;
 /// How long a connection waits for another process's lock before it fails.
 const BUSY: Duration = Duration::from_secs(5);
 /// Pages of the write-ahead log (4 KiB each) after which it is folded in: the longer, the oftener a page was written meanwhile.
-const CHECKPOINT: u32 = 4_000;
+const CHECKPOINT: u32 = 8_000;
 /// Statements that a connection keeps prepared: all there are.
 const PREPARED: usize = 128;
 const READERS: u32 = 4;

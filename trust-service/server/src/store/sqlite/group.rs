@@ -14,7 +14,7 @@ use tokio::sync::{OwnedMutexGuard, oneshot};
 /// Transactions that one commit served where the next may wait for as many.
 const CROWD: usize = 4;
 /// How long it waits for them. A commit takes as long, and its pages are written once for all of them.
-const PATIENCE: Duration = Duration::from_millis(5);
+const PATIENCE: Duration = Duration::from_millis(10);
 
 /// How a transaction's commit ended.
 pub(super) type Committed = std::result::Result<(), Arc<rusqlite::Error>>;
