@@ -45,6 +45,9 @@ pub enum StateError {
         #[source]
         source: io::Error,
     },
+    /// The file system of a volume for data is not mounted.
+    #[error("mounting a volume for data: {0}")]
+    Volume(#[source] io::Error),
     /// The image's /var is not copied.
     #[error("{0}")]
     Copy(#[from] TreeError),
@@ -58,13 +61,13 @@ impl Coded for StateError {
                 Code::RootTooSmall
             }
             Self::Write(_) | Self::Copy(TreeError::Io { .. }) => Code::DiskFailed,
-            Self::Mount { source, .. } => code_of_mount(source),
-            Self::Copy(TreeError::Odd(_) | TreeError::TooMuch(_)) => Code::RootUnusable,
+            Self::Volume(error) => code_of_mount(error),
+            Self::Mount { .. } | Self::Copy(TreeError::Odd(_) | TreeError::TooMuch(_)) => Code::RootUnusable,
         }
     }
 }
 
-/// What a mount that failed comes to. A checksum of the file system that is wrong is damage, whatever the recipe says.
+/// What a volume that can't be mounted comes to. A checksum of its file system that is wrong is damage, whatever the recipe says.
 pub(crate) fn code_of_mount(error: &io::Error) -> Code {
     match error.raw_os_error().map(Errno::from_raw) {
         Some(Errno::EBADMSG | Errno::EUCLEAN) => Code::FileSystemDamaged,
@@ -139,7 +142,7 @@ pub fn mount_data(device: &Path, at: &Path) -> Result<(), StateError> {
         return Err(failed(io::Error::other(text)));
     }
     let (none, flags): (Option<&str>, _) = (None, MsFlags::MS_NOSUID | MsFlags::MS_NODEV);
-    mount(Some(device), at, Some("ext4"), flags, none).map_err(|e| failed(e.into()))
+    mount(Some(device), at, Some("ext4"), flags, none).map_err(|e| StateError::Volume(e.into()))
 }
 
 /// Moves what is mounted at `from` to `to`.
@@ -209,8 +212,10 @@ mod tests {
         assert!(error.to_string().contains("symbolic link") && error.code() == Code::RootUnusable, "{error}");
         assert_eq!(move_mount(&at, &file).unwrap_err().code(), Code::RootUnusable);
         for errno in [Errno::EBADMSG, Errno::EUCLEAN] {
-            let damaged = StateError::Mount { what: "a volume for data", source: errno.into() };
-            assert_eq!(damaged.code(), Code::FileSystemDamaged);
+            assert_eq!(StateError::Volume(errno.into()).code(), Code::FileSystemDamaged);
+            // No volume's: e2fsck is no help there.
+            let source = StateError::Mount { what: "the root source", source: errno.into() };
+            assert_eq!(source.code(), Code::RootUnusable);
         }
     }
 }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::{Error, Value};
 
-/// Beyond it a number is not its own double any more, and is printed as one.
+/// Beyond it a number may not be its own double any more, and is printed as one.
 const EXACT: u64 = (1 << 53) - 1;
 
 /// The canonical form of `value`, UTF-8.

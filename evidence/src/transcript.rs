@@ -21,7 +21,7 @@ const NAME: &[u8] = b"ccnode/1 name";
 /// What a transcript could not be made of, or does not agree with.
 #[derive(Debug, thiserror::Error)]
 pub enum TranscriptError {
-    /// A member has no canonical form (a float that is no number, say).
+    /// A member has no canonical form (a map whose keys are no text, say).
     #[error("no canonical form of the transcript: {0}")]
     Canonical(#[source] serde_json::Error),
     /// The member `ccnode` has a version other than 1.

@@ -91,7 +91,10 @@ impl EkChainValid {
         let level = reached.cas.iter().filter_map(|index| levels.get(*index).copied()).max();
         match (level, reached.expired) {
             (Some(level), _) => {
-                question.remember(level, x509::unchanged(cas.iter().chain([&leaf]), now));
+                // A climb that was cut short may find a weaker one the next time.
+                if reached.fault != Some(ChainFault::TooMany) {
+                    question.remember(level, x509::unchanged(cas.iter().chain([&leaf]), now));
+                }
                 Ok(Self { level })
             }
             (None, Some(expired)) => Err(Rejection::EkCertExpired {

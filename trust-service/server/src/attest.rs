@@ -25,6 +25,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
+use tracing::Instrument as _;
 
 /// `POST /kbs/v0/attest`: the verdict over a session's evidence, once per nonce.
 pub async fn attest<S: Store>(
@@ -95,10 +96,8 @@ async fn ccnode<S: Store>(
         return Err(about(unknown()));
     }
 
-    let (Case { attestation, .. }, verdict) =
-        judge(service, Case { session: session.clone(), identity, attestation, references }, ccnode_case)
-            .await
-            .map_err(about)?;
+    let case = Case { session: session.clone(), identity, attestation, references };
+    let (Case { attestation, .. }, verdict) = judge(service, id, case, ccnode_case).await.map_err(about)?;
     let Some(pool) = pool else {
         // Which pools there are is told to those alone whose report is genuine and of this session.
         let genuine = |refusal: &Refusal| refusal.about.hardware.is_some();
@@ -128,6 +127,7 @@ async fn ccnode<S: Store>(
 /// Appraisal, once more where a mirror has what the first one missed.
 pub(crate) async fn judge<S: Store, V: Send + 'static>(
     service: &Service<S>,
+    id: &str,
     case: Case,
     how: Judge<V>,
 ) -> Result<(Case, Result<V, Refusal>), Refusal> {
@@ -137,7 +137,9 @@ pub(crate) async fn judge<S: Store, V: Send + 'static>(
         return Ok((case, verdict));
     };
     let wants = mirror.admitted(missed, Instant::now());
-    if !mirror.mirror.fetch(&wants, UnixTime(service.now())).await {
+    // What the mirror does not give is logged, and is why this request is refused.
+    let span = tracing::info_span!("attest", id);
+    if !mirror.mirror.fetch(&wants, UnixTime(service.now())).instrument(span).await {
         return Ok((case, verdict));
     }
     case.references.collateral = service.at_hand();
@@ -288,6 +290,12 @@ pub(crate) async fn settle<S: Store>(
     } else {
         enrol::decide(known.as_ref(), &pool, name, facts, now)
     };
+    if let Accepted::Ccnode(verdict) = &accepted
+        && let Some(once) = &verdict.once
+    {
+        // It was looked up where it may not have been committed yet.
+        once::still_open(&mut tx, &facts.identity, once, now).await?;
+    }
     let accepted = matches!(decision, Decision::Accept(_)).then_some(accepted);
     if !tx.insert_session(&session_row(session, facts.identity, accepted)).await? {
         return Err(spent(name));

@@ -62,7 +62,7 @@ pub async fn finish<S: Store>(
     let route = service.metrics.route(request.extensions().get::<MatchedPath>());
     let peer = request.extensions().get::<Peer>().map(|peer| network(peer.address.ip()).to_string());
     let method = request.method().clone();
-    // Each line of the log that there is without it names the id itself: a span in every line costs a hundredth of a session.
+    // The lines of requests name the id themselves: a span in every line costs a hundredth of a session.
     let span = tracing::debug_span!("request", id);
     let start = Instant::now();
     let place = match side {

@@ -20,6 +20,19 @@ pub async fn open<T: Tx>(
     Ok(row.filter(|row| row.used.is_none() && row.expires >= now))
 }
 
+/// Whether what let evidence through can be used still.
+pub async fn still_open<T: Tx>(
+    tx: &mut T,
+    identity: &Sha256Digest,
+    once: &Once,
+    now: u64,
+) -> Result<(), Refusal> {
+    match open(tx, identity, now).await? {
+        Some(row) if row.proposal == once.proposal => Ok(()),
+        _ => Err(gone(once, "is not on record any more")),
+    }
+}
+
 impl AllowanceRow {
     /// As appraisal takes it.
     pub fn appraised(&self) -> AllowedOnce {

@@ -32,13 +32,14 @@ const VOLUME_ID: usize = 64;
 /// Sessions with a release per boot (reset count of the TPM).
 pub const RELEASES_PER_BOOT: u32 = 3;
 
-/// `GET /ccnode/v1/grants`: the grants, encrypted to the attested key. Repeated within a session it answers the same.
+/// `GET /ccnode/v1/grants`: the grants, encrypted to the attested key. Repeated within a session it answers the same,
+/// but for the time and for the cluster as the pool has it then.
 pub async fn grants<S: Store>(
     State(service): State<Arc<Service<S>>>,
     CorrelationId(id): CorrelationId,
     CcnodeSession(session): CcnodeSession,
 ) -> Result<axum::Json<Jwe>, Refusal> {
-    // Whoever has no accepted session doesn't get hold of the one writer.
+    // Whoever has no accepted session doesn't wait for the one writer.
     if !service.admitted.has(&Sha256Digest(session.nonce.0)) {
         attested(&service, &mut service.store.read().await?, &session).await?;
     }

@@ -52,7 +52,7 @@ pub async fn attest<S: Store>(
     drop(tx);
 
     let case = Case { session: session.clone(), identity: None, attestation, references };
-    let (Case { attestation, .. }, verdict) = judge(service, case, stock_case).await.map_err(about)?;
+    let (Case { attestation, .. }, verdict) = judge(service, id, case, stock_case).await.map_err(about)?;
     match verdict {
         Ok(verdict) => {
             // Without a TPM, it is only now that anybody is named.

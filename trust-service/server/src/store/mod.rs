@@ -64,7 +64,8 @@ pub trait Store: Clone + Send + Sync + 'static {
     /// A snapshot to read from.
     fn read(&self) -> impl Future<Output = Result<Self::Tx>> + Send;
     /// For a short look whose outcome a transaction that writes decides again: what the writer has now, which may be on its way to the
-    /// disk still, or a snapshot where it is busy. It never waits for the writer. Nobody writes in this process while it is held.
+    /// disk still, or a snapshot where it is busy. It never waits for the writer. Nobody writes in this process while it is held, and
+    /// nothing is written by it.
     fn glance(&self) -> impl Future<Output = Result<Self::Tx>> + Send;
     /// The one writer.
     fn write(&self) -> impl Future<Output = Result<Self::Tx>> + Send;

@@ -1,4 +1,4 @@
-//! A power cut anywhere in a first boot, and whatever part of the unflushed writes it takes, ends with a root that is whole.
+//! A power cut anywhere in a first boot, and whatever blocks of the unflushed writes it takes, ends with a root that is whole.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use ccnode_vm_harness::Story;

@@ -110,6 +110,7 @@ pub(super) async fn unchanged<T: Tx>(tx: &mut T, pinned: &Rebind) -> Result<(), 
     match pin(tx, &pinned.node, &pinned.to_name).await {
         Ok(now) if now == *pinned => Ok(()),
         Ok(_) => Err(conflict("node or machine is not what it was when this was proposed: propose it anew")),
+        Err(refusal) if refusal.code == Code::Internal => Err(refusal),
         Err(refusal) => Err(conflict(format!(
             "not what it was when this was proposed: {}; propose it anew",
             refusal.detail

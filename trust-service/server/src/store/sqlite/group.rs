@@ -11,9 +11,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedMutexGuard, oneshot};
 
-/// Transactions that one commit served where the next may wait for as many.
+/// Where the last commit served so many transactions, the next waits for company.
 const CROWD: usize = 4;
-/// How long it waits for them. A commit takes as long, and its pages are written once for all of them.
+/// How long it waits. A commit takes about as long, and the pages that all of them touch are written once.
 const PATIENCE: Duration = Duration::from_millis(10);
 
 /// How a transaction's commit ended.
@@ -56,9 +56,12 @@ impl Writer {
 
     /// Opens a transaction within the outer one, which is opened with the first.
     pub(super) fn begin(&mut self) -> Result<()> {
-        let db = self.db()?;
-        if db.is_autocommit() {
-            run(db, "BEGIN IMMEDIATE")?;
+        if self.db()?.is_autocommit() {
+            // A look at the writer failed, and SQLite rolled back what waited with it: the next commit is not theirs.
+            if !self.waiting.is_empty() {
+                self.abandon(aborted());
+            }
+            run(self.db()?, "BEGIN IMMEDIATE")?;
         }
         run(self.db()?, "SAVEPOINT one")
     }
@@ -70,10 +73,7 @@ impl Writer {
         let undone =
             !db.is_autocommit() && run(db, "ROLLBACK TO one").and_then(|()| run(db, "RELEASE one")).is_ok();
         if !undone || self.waiting.is_empty() {
-            self.abandon(rusqlite::Error::SqliteFailure(
-                rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_ABORT),
-                None,
-            ));
+            self.abandon(aborted());
         }
     }
 
@@ -122,6 +122,11 @@ impl Writer {
     }
 }
 
+/// Why a transaction is rolled back that did nothing wrong.
+fn aborted() -> rusqlite::Error {
+    rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_ABORT), None)
+}
+
 fn run(db: &Connection, text: &'static str) -> Result<()> {
     db.prepare_cached(text).and_then(|mut statement| statement.execute([])).map(drop).map_err(sql)
 }
@@ -144,4 +149,36 @@ pub(super) fn call(mut guard: OwnedMutexGuard<Writer>) {
         let mut writer = writer.lock_owned().await;
         tokio::task::spawn_blocking(move || writer.commit());
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_was_rolled_back_while_it_waited_is_not_told_the_next_commit() {
+        let db = Connection::open_in_memory().unwrap();
+        db.execute_batch("CREATE TABLE rows (n INTEGER)").unwrap();
+        let mut writer = Writer::new(db, crate::metrics::commits());
+        let one = |writer: &mut Writer, n: i64| {
+            writer.begin().unwrap();
+            writer.db().unwrap().execute("INSERT INTO rows VALUES (?)", [n]).unwrap();
+            writer.release().unwrap()
+        };
+        let lost = one(&mut writer, 1);
+        // As SQLite does on its own where the disk fails under a statement, be it one that reads.
+        writer.db().unwrap().execute_batch("ROLLBACK").unwrap();
+        let kept = one(&mut writer, 2);
+        writer.commit();
+        assert!(lost.await.unwrap().is_err());
+        assert!(kept.await.unwrap().is_ok());
+        let rows: i64 =
+            writer.db().unwrap().query_row("SELECT sum(n) FROM rows", [], |row| row.get(0)).unwrap();
+        assert_eq!(rows, 2);
+        // And where nobody writes in between, the commit itself finds nothing.
+        let lost = one(&mut writer, 3);
+        writer.db().unwrap().execute_batch("ROLLBACK").unwrap();
+        writer.commit();
+        assert!(lost.await.unwrap().is_err());
+    }
 }
