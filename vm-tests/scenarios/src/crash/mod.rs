@@ -106,7 +106,9 @@ impl Recorded {
         let dir = story.path(name);
         fs::create_dir_all(&dir)?;
         let disk = small.disk().copy_to(dir.join("disk.img"))?;
-        self.log.replay(&disk, cut.at, |write, place| cut.luck.survives(write, self.steps.block(place)))?;
+        self.log.replay(&disk, cut.at, |write, place| {
+            cut.luck.survives(write, self.steps.block(place, cut.at))
+        })?;
         let heard = self.heard.iter().rev().find(|heard| heard.at <= cut.at).context("no service")?;
         let trust = heard.trust.copy_to(dir.join("trust"))?.serve()?;
         let tpm = self.tpm.copy_to(dir.join("tpm"))?;
