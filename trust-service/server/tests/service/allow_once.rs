@@ -3,11 +3,13 @@
 use crate::audit::sql;
 use crate::fixture::*;
 use crate::proposals::{grace, locked_out, once, updated};
+use crate::races::{Tx, overtaken};
 use base64::Engine as _;
 use ccnode_evidence::{Code, Sha256Digest};
 use ccnode_protocol::NodeName;
 use ccnode_protocol::admin::{self, Allowance, AuditRow};
 use ccnode_protocol::grants::VolumeAction;
+use ccnode_server::store::{AllowanceRow, Tx as _};
 use ccnode_testkit::{Boot, Seat, SoftTpm};
 use serde_json::Value;
 
@@ -55,6 +57,25 @@ async fn a_locked_out_node_is_let_through_once() {
     boot(&trust, &a).await.unwrap();
     let later = allowance(&trust, &name).await;
     assert!(later.used.is_some() && !later.this_boot);
+}
+
+#[tokio::test]
+async fn what_ended_while_it_was_appraised_lets_nobody_through() {
+    let (trust, maker) = ready().await;
+    let (a, name, refusal) = locked_out(&trust, &maker, Seat::A).await;
+    allow(&trust, &name, refusal).await;
+    let session = challenge(&trust, &a).await;
+    let (attestation, ..) = session.answer(&a);
+    let answer = overtaken(&trust, session.attest(&attestation), async |tx: &mut Tx| {
+        let node = tx.node_named(&name).await.unwrap().unwrap();
+        let open = tx.allowance(&node.identity).await.unwrap().unwrap();
+        assert!(tx.set_allowance(&AllowanceRow { expires: 1, ..open }).await.unwrap());
+    })
+    .await;
+    let problem = answer.unwrap_err().problem;
+    assert_eq!(problem.code, Some(Code::PlatformUnknown));
+    assert!(problem.detail.contains("not on record any more"), "{}", problem.detail);
+    assert_eq!(code(session.grants().await), Code::SessionUnknown, "nothing came of it");
 }
 
 #[tokio::test]

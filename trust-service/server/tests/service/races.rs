@@ -12,7 +12,7 @@ use ccnode_testkit::{Boot, Seat};
 use serde_json::{Value, json};
 use std::time::Duration;
 
-type Tx = <SqliteStore as ccnode_server::store::Store>::Tx;
+pub(crate) type Tx = <SqliteStore as ccnode_server::store::Store>::Tx;
 
 /// Edits a node's record behind the service's back.
 pub(crate) async fn edit_node(trust: &Trust, name: &NodeName, edit: impl FnOnce(&mut NodeRow)) {
@@ -29,7 +29,7 @@ pub(crate) async fn age(trust: &Trust, name: &NodeName) {
 }
 
 /// Runs `request` until it waits for the writer, does `meanwhile`, and gives the writer back.
-async fn overtaken<T>(
+pub(crate) async fn overtaken<T>(
     trust: &Trust,
     request: impl Future<Output = T>,
     meanwhile: impl AsyncFnOnce(&mut Tx),
