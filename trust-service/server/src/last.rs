@@ -5,12 +5,13 @@ use crate::cookie::{Form, Session};
 use crate::enrol::Facts;
 use crate::problem::Refusal;
 use crate::store::EvidenceRow;
-use ccnode_evidence::{Ek, Sha256Digest};
+use ccnode_evidence::{Base64Url, Ek, Sha256Digest};
 use ccnode_protocol::admin::{
     EvidenceVerdict, LAST_EVIDENCE_KIND, LAST_EVIDENCE_VERSION, LastEvidence, SessionOffer,
 };
 use ccnode_protocol::{Attestation, NodeName, PoolName};
 use serde::de::Error as _;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// An attestation under judgement, with whom it is about.
@@ -73,21 +74,23 @@ impl Sent<'_> {
             Logs::Bound => take_log(&mut self.attestation),
             Logs::Unproven => None,
         };
+        let mut session = offer(self.session);
+        let keys = take_keys(&mut session)?;
         let mut record = LastEvidence {
             version: LAST_EVIDENCE_VERSION,
             kind: LAST_EVIDENCE_KIND.to_owned(),
             time: now,
-            session: offer(self.session),
+            session,
             attestation: Some(self.attestation),
             verdict,
         };
         let text = serde_json::to_string(&record)?;
-        let size = text.len().saturating_add(log.as_ref().map_or(0, |(_, log)| log.len()));
-        if size <= keep.last_evidence {
-            return Ok(EvidenceRow { record: text, log });
+        let beside = [&log, &keys].into_iter().flatten().map(|(_, part)| part.len());
+        if text.len().saturating_add(beside.sum()) <= keep.last_evidence {
+            return Ok(EvidenceRow { record: text, log, keys });
         }
         record.attestation = None;
-        Ok(EvidenceRow { record: serde_json::to_string(&record)?, log: None })
+        Ok(EvidenceRow { record: serde_json::to_string(&record)?, log: None, keys })
     }
 }
 
@@ -112,9 +115,36 @@ fn take_log(attestation: &mut Attestation) -> Option<(Sha256Digest, String)> {
     }
 }
 
+/// What a TPM offers: the same at each of its boots.
+#[derive(PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+struct OfferedKeys {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ek_cert: Option<Base64Url>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ek: Option<Base64Url>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ak: Option<Base64Url>,
+}
+
+/// Takes the keys out, where there are some, by the digest of their text.
+fn take_keys(offer: &mut SessionOffer) -> Result<Option<(Sha256Digest, String)>, serde_json::Error> {
+    let SessionOffer { ek_cert, ek, ak, .. } = offer;
+    if ek_cert.is_none() && ek.is_none() && ak.is_none() {
+        return Ok(None);
+    }
+    let keys = OfferedKeys { ek_cert: ek_cert.take(), ek: ek.take(), ak: ak.take() };
+    let text = serde_json::to_string(&keys)?;
+    Ok(Some((Sha256Digest::of(text.as_bytes()), text)))
+}
+
 /// The record as it was sent. It is read so that nothing unreadable is sent on.
 pub fn read(row: EvidenceRow) -> Result<LastEvidence, serde_json::Error> {
     let mut record: LastEvidence = serde_json::from_str(&row.record)?;
+    if let Some((_, keys)) = row.keys {
+        let OfferedKeys { ek_cert, ek, ak } = serde_json::from_str(&keys)?;
+        record.session = SessionOffer { ek_cert, ek, ak, ..record.session };
+    }
     if let Some((_, log)) = row.log {
         let evidence = record.attestation.as_mut().map(|sent| &mut sent.tee_evidence.primary_evidence);
         let place = evidence.and_then(|evidence| evidence.pointer_mut(LOG));

@@ -432,8 +432,10 @@ pub struct AuditEntry<'a> {
 /// A node's last evidence.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct EvidenceRow {
-    /// The text of a `LastEvidence`, without the firmware's log where that is beside it.
+    /// The text of a `LastEvidence`, without what is beside it.
     pub record: String,
     /// The firmware's log as it was sent, and the digest that its transcript bound.
     pub log: Option<(Sha256Digest, String)>,
+    /// The text of the `OfferedKeys`, and its digest.
+    pub keys: Option<(Sha256Digest, String)>,
 }

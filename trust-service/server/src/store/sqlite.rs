@@ -50,6 +50,7 @@ const SCHEMA: &[&str] = &[
     include_str!("../../migrations/0010_next_keys.sql"),
     include_str!("../../migrations/0011_recovery.sql"),
     include_str!("../../migrations/0012_sessions_outlive_grants.sql"),
+    include_str!("../../migrations/0013_evidence_keys.sql"),
 ];
 
 /// A database file.

@@ -109,29 +109,38 @@ pub(super) fn delete_node(db: &Connection, identity: &Sha256Digest) -> Result<bo
 }
 
 pub(super) fn last_evidence(db: &Connection, identity: &Sha256Digest) -> Result<Option<EvidenceRow>> {
-    let text = "SELECT e.record, e.log AS digest, l.log FROM last_evidence e
-        LEFT JOIN evidence_logs l ON l.digest = e.log WHERE e.identity = ?";
+    let text =
+        "SELECT e.record, l.digest AS log_digest, l.log, k.digest AS keys_digest, k.keys FROM last_evidence e
+        LEFT JOIN evidence_logs l ON l.digest = e.log LEFT JOIN evidence_keys k ON k.digest = e.keys
+        WHERE e.identity = ?";
     let read = |row: &Cols<'_, '_>| {
-        let log = row.parse_or_null("digest")?.zip(row.text_or_null("log")?);
-        Ok(EvidenceRow { record: row.text("record")?, log })
+        Ok(EvidenceRow {
+            record: row.text("record")?,
+            log: row.parse_or_null("log_digest")?.zip(row.text_or_null("log")?),
+            keys: row.parse_or_null("keys_digest")?.zip(row.text_or_null("keys")?),
+        })
     };
     query(text).bind(identity.hex()).first(db, read)
 }
 
 pub(super) fn set_last_evidence(db: &Connection, identity: &Sha256Digest, row: &EvidenceRow) -> Result<bool> {
-    let digest = row.log.as_ref().map(|(digest, _)| digest.hex());
-    // Nearly always the log is the one of the boot before, and stays where it is.
-    let text = "UPDATE last_evidence SET record = ? WHERE identity = ? AND log IS ?";
-    if query(text).bind(&row.record).bind(identity.hex()).bind(&digest).one(db)? {
+    let digest = |part: &Option<(Sha256Digest, String)>| part.as_ref().map(|(digest, _)| digest.hex());
+    let (log, keys) = (digest(&row.log), digest(&row.keys));
+    // Nearly always both are those of the boot before, and stay where they are.
+    let text = "UPDATE last_evidence SET record = ? WHERE identity = ? AND log IS ? AND keys IS ?";
+    if query(text).bind(&row.record).bind(identity.hex()).bind(&log).bind(&keys).one(db)? {
         return Ok(true);
     }
-    if let Some((digest, log)) = &row.log {
-        let text = "INSERT INTO evidence_logs (digest, log) VALUES (?, ?) ON CONFLICT DO NOTHING";
-        query(text).bind(digest.hex()).bind(log).run(db)?;
+    let log_text = "INSERT INTO evidence_logs (digest, log) VALUES (?, ?) ON CONFLICT DO NOTHING";
+    let keys_text = "INSERT INTO evidence_keys (digest, keys) VALUES (?, ?) ON CONFLICT DO NOTHING";
+    for (text, part) in [(log_text, &row.log), (keys_text, &row.keys)] {
+        if let Some((digest, part)) = part {
+            query(text).bind(digest.hex()).bind(part).run(db)?;
+        }
     }
-    let text = "INSERT INTO last_evidence (identity, record, log) VALUES (?, ?, ?)
-        ON CONFLICT (identity) DO UPDATE SET record = excluded.record, log = excluded.log";
-    query(text).bind(identity.hex()).bind(&row.record).bind(digest).one(db)
+    let text = "INSERT INTO last_evidence (identity, record, log, keys) VALUES (?, ?, ?, ?)
+        ON CONFLICT (identity) DO UPDATE SET record = excluded.record, log = excluded.log, keys = excluded.keys";
+    query(text).bind(identity.hex()).bind(&row.record).bind(log).bind(keys).one(db)
 }
 
 pub(super) fn report_released(db: &Connection, identity: &Sha256Digest) -> Result<bool> {
