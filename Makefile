@@ -5,7 +5,7 @@ SHELL := /bin/bash
 CARGO ?= cargo
 NAME ?=
 
-.PHONY: help deps build init demo test fmt clippy unit doc vm scenario bench fuzz
+.PHONY: help deps build init release demo test fmt clippy unit doc vm scenario bench fuzz
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,6 +21,10 @@ build: deps ## build every program and test
 init: deps ## build ccnode-init for the initramfs (small, stripped)
 	@echo "==> building ccnode-init"
 	@$(CARGO) build --profile node -p ccnode-bootstrap --bin ccnode-init
+
+release: deps ## build the trust service for use, by counts of its load
+	@echo "==> building ccnode-trust by counts of its load (two builds)"
+	@trust-service/guided
 
 demo: build init ## a node attests, unlocks and joins; tampered ones are refused
 	@target/debug/ccnode-demo
@@ -55,14 +59,15 @@ scenario: build init ## run one VM scenario and show its console: make scenario 
 	@CCNODE_VM_CONSOLE=1 $(CARGO) test --workspace --test vm -- $(NAME)
 
 bench: build init ## times and sizes beside cryptsetup and systemd-cryptsetup
-	@echo "==> building the service as it is released"
-	@$(CARGO) build --release -p ccnode-server -p ccnode-appraisal-bench -p ccnode-load
+	@echo "==> building the generators of load, and the service as it is released"
+	@$(CARGO) build --release -p ccnode-appraisal-bench -p ccnode-load
+	@trust-service/guided
 	@echo "==> verification, on one core"
 	@mkdir -p target/bench
 	@target/release/ccnode-appraisal-bench > target/bench/appraisal.json
 	@echo "==> the service under load"
-	@target/release/ccnode-load target/release/ccnode-trust > target/bench/load.json
-	@CCNODE_PROGRAMS=$(CURDIR)/target/release target/debug/ccnode-bench
+	@target/release/ccnode-load target/guided/ccnode-trust > target/bench/load.json
+	@CCNODE_PROGRAMS=$(CURDIR)/target/guided target/debug/ccnode-bench
 
 fuzz: deps ## fuzz every parser of foreign bytes, FUZZ_SECONDS (600) each
 	@fuzz/run
