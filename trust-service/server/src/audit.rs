@@ -80,8 +80,10 @@ pub async fn append<T: Tx>(tx: &mut T, now: u64, entry: AuditEntry<'_>) -> Resul
         hash: Sha256Digest::ZERO,
     };
     row.hash = hash(&row).map_err(|source| StoreError::Corrupt { column: "audit.detail", source })?;
-    tx.insert_audit(&row).await?;
-    Ok(())
+    match tx.insert_audit(&row).await? {
+        true => Ok(()),
+        false => Err(StoreError::NotTheEnd(row.seq)),
+    }
 }
 
 /// SHA-256 over the canonical JSON (RFC 8785) of all members but `hash`.

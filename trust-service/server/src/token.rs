@@ -165,7 +165,7 @@ impl TokenKey {
     /// The token of a verdict, valid from `now` to `expires` (seconds since 1970).
     pub fn issue(&self, verdict: &Verdict, nonce: &Nonce, pool: &PoolName, now: u64, expires: u64) -> String {
         let boot = if verdict.allowed_once { UNRECOGNIZED } else { APPROVED_BOOT };
-        self.token((verdict.hardware.is_some(), boot), &evidence(verdict, nonce), pool, now, expires)
+        self.token((verdict.hardware.is_some(), boot), evidence(verdict, nonce), pool, now, expires)
     }
 
     /// The token of a stock client's verdict; `additional` is its additional evidence as sent.
@@ -179,21 +179,21 @@ impl TokenKey {
         expires: u64,
     ) -> String {
         let evidence = stock_evidence(verdict, nonce, additional);
-        self.token((verdict.hardware.is_some(), APPROVED_BOOT), &evidence, pool, now, expires)
+        self.token((verdict.hardware.is_some(), APPROVED_BOOT), evidence, pool, now, expires)
     }
 
     /// Only what was accepted gets a token, so the status is `affirming`, unless administrators allowed what no reference does.
     fn token(
         &self,
         (hardware, boot): (bool, i8),
-        evidence: &Value,
+        evidence: Value,
         pool: &PoolName,
         now: u64,
         expires: u64,
     ) -> String {
         let status = if boot == APPROVED_BOOT { "affirming" } else { "warning" };
         let hardware = if hardware { GENUINE_HARDWARE } else { 0 };
-        let claims = json!({
+        let mut claims = json!({
             "eat_profile": PROFILE,
             "iss": "ccnode-trust",
             "iat": now,
@@ -208,10 +208,13 @@ impl TokenKey {
                     "file-system": 0, "hardware": hardware, "runtime-opaque": 0, "storage-opaque": 0, "sourced-data": 0,
                 },
                 "ear.appraisal-policy-id": format!("pool:{pool}"),
-                "ear.veraison.annotated-evidence": evidence,
                 "ear.trustee.identifiers": {"validated": {}},
             }},
         });
+        // Moved in: the macro would copy it, piece by piece.
+        if let Some(Value::Object(appraisal)) = claims.pointer_mut("/submods/cpu0") {
+            appraisal.insert("ear.veraison.annotated-evidence".to_owned(), evidence);
+        }
         let signed = format!("{}.{}", self.header, B64.encode(claims.to_string()));
         let signature = B64.encode(self.sign(signed.as_bytes()));
         format!("{signed}.{signature}")

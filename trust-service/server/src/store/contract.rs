@@ -3,11 +3,12 @@
 mod volumes;
 
 use super::*;
+use crate::audit;
 use ccnode_appraise::HardwarePolicy;
 use ccnode_evidence::EvidenceKind;
 use ccnode_protocol::admin::{NodeState, OnUnknown, RotationState, VolumeRecord, VolumeState};
 use ccnode_protocol::grants::OnForeignDisk;
-use serde_json::json;
+use serde_json::{Value, json};
 
 fn pool(name: &str) -> PoolRow {
     PoolRow {
@@ -206,6 +207,23 @@ async fn writers_come_one_after_the_other<S: Store>(store: &S) {
     tokio::join!(one("x1".into()), one("x2".into()), one("x3".into()), one("x4".into()));
 }
 
+async fn appended<S: Store>(store: &S, object: &str) -> S::Tx {
+    let mut tx = store.write().await.unwrap();
+    let (actor, object) = ("test".to_owned(), object.to_owned());
+    let entry = AuditEntry { actor, action: "test", object, detail: Value::Null, correlation_id: "" };
+    audit::append(&mut tx, 1, entry).await.unwrap();
+    tx
+}
+
+async fn the_audit_log_goes_on_from_what_was_not_rolled_back<S: Store>(store: &S) {
+    let kept = async |object| appended(store, object).await.commit().await.unwrap();
+    let dropped = async |object| drop(appended(store, object).await);
+    // All of one commit, and then one of the next.
+    tokio::join!(kept("a"), dropped("b"), kept("c"), dropped("d"), kept("e"));
+    kept("f").await;
+    assert_eq!(audit::verify(store, None).await.unwrap(), 4);
+}
+
 async fn nonces_are_spent_once_and_purged(store: &impl Store) {
     let mut tx = store.write().await.unwrap();
     assert!(tx.insert_session(&session(1, 100)).await.unwrap());
@@ -354,6 +372,7 @@ async fn contract(store: &impl Store) {
     a_dropped_transaction_never_was(store).await;
     readers_see_one_snapshot_while_one_writes(store).await;
     a_glance_waits_for_nobody_and_sees_no_half_a_transaction(store).await;
+    the_audit_log_goes_on_from_what_was_not_rolled_back(store).await;
     writers_come_one_after_the_other(store).await;
     nonces_are_spent_once_and_purged(store).await;
     revisions_count_what_evidence_is_compared_with(store).await;
@@ -405,6 +424,18 @@ async fn databases_of_the_first_versions_are_taken_over() {
         assert_eq!(store.read().await.unwrap().pools().await.unwrap().len(), 1);
         store.close().await;
     }
+}
+
+#[tokio::test]
+async fn the_audit_log_goes_on_from_what_another_process_appended() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("db.sqlite");
+    let stores =
+        [SqliteStore::open(&path, true).await.unwrap(), SqliteStore::open(&path, false).await.unwrap()];
+    for store in stores.iter().cycle().take(5) {
+        appended(store, "a").await.commit().await.unwrap();
+    }
+    assert_eq!(audit::verify(&stores[0], None).await.unwrap(), 5);
 }
 
 #[tokio::test]

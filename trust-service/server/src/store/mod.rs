@@ -47,6 +47,9 @@ pub enum StoreError {
         /// Why.
         source: serde_json::Error,
     },
+    /// The audit log has this row already: what was appended does not follow on its end.
+    #[error("the audit log has a row {0} already")]
+    NotTheEnd(u64),
     /// A number that does not fit into the column.
     #[error("column `{0}`: the number is too large")]
     Range(&'static str),

@@ -188,7 +188,7 @@ impl Store for SqliteStore {
     }
 }
 
-/// Forwards each method of [`Tx`] to the function of the same name.
+/// Forwards each method of [`Tx`] to the function of the same name, but for the end of the audit log, which the writer knows.
 macro_rules! forward {
     ($($module:ident { $($name:ident($($arg:ident: $type:ty),*) -> $out:ty;)* })*) => {
         impl Tx for SqliteTx {
@@ -197,6 +197,19 @@ macro_rules! forward {
             }
             fn is_snapshot(&self) -> bool {
                 matches!(self.0, transaction::Access::Read(_))
+            }
+            async fn audit_end(&mut self) -> Result<Option<(u64, Sha256Digest)>> {
+                match self.0.appended()? {
+                    Some(end) => Ok(Some(end)),
+                    None => records::audit_end(self.0.db()?),
+                }
+            }
+            async fn insert_audit(&mut self, row: &AuditRow) -> Result<bool> {
+                let inserted = records::insert_audit(self.0.db()?, row)?;
+                if inserted {
+                    self.0.append((row.seq, row.hash));
+                }
+                Ok(inserted)
             }
             $($(
                 async fn $name(&mut self, $($arg: $type),*) -> Result<$out> {
@@ -294,8 +307,6 @@ forward! {
         refusal(id: u64) -> Option<RefusalRow>;
         insert_refusal(row: &RefusalRow) -> u64;
         trim_refusals(pool: Option<&PoolName>, node: Option<&NodeName>, keep: &Keep) -> ();
-        audit_end() -> Option<(u64, Sha256Digest)>;
-        insert_audit(row: &AuditRow) -> bool;
         audit(filter: &AuditFilter) -> Vec<AuditRow>;
         audit_from(seq: u64) -> Vec<AuditRow>;
     }

@@ -5,6 +5,7 @@
 
 use super::query::sql;
 use super::{Result, StoreError};
+use ccnode_evidence::Sha256Digest;
 use prometheus_client::metrics::histogram::Histogram;
 use rusqlite::Connection;
 use std::sync::Arc;
@@ -19,6 +20,9 @@ const PATIENCE: Duration = Duration::from_millis(10);
 /// How a transaction's commit ended.
 pub(super) type Committed = std::result::Result<(), Arc<rusqlite::Error>>;
 
+/// Number and hash of the audit log's last row.
+pub(super) type AuditEnd = (u64, Sha256Digest);
+
 /// The one connection that writes.
 pub(super) struct Writer {
     /// None once it is closed.
@@ -29,6 +33,8 @@ pub(super) struct Writer {
     called: bool,
     /// How many the last commit served.
     served: usize,
+    /// The last row that was appended within the open outer transaction: until it ends, nobody else appends.
+    pub(super) appended: Option<AuditEnd>,
     /// How long commits take.
     commits: Histogram,
 }
@@ -41,7 +47,7 @@ impl std::fmt::Debug for Writer {
 
 impl Writer {
     pub(super) fn new(db: Connection, commits: Histogram) -> Self {
-        Self { db: Some(db), waiting: Vec::new(), called: false, served: 0, commits }
+        Self { db: Some(db), waiting: Vec::new(), called: false, served: 0, appended: None, commits }
     }
 
     pub(super) fn db(&self) -> Result<&Connection> {
@@ -61,6 +67,7 @@ impl Writer {
             if !self.waiting.is_empty() {
                 self.abandon(aborted());
             }
+            self.appended = None;
             run(self.db()?, "BEGIN IMMEDIATE")?;
         }
         run(self.db()?, "SAVEPOINT one")
@@ -68,6 +75,7 @@ impl Writer {
 
     /// Undoes the open transaction, and no other.
     pub(super) fn undo(&mut self) {
+        self.appended = None;
         let Some(db) = &self.db else { return };
         // SQLite has rolled all of it back on its own where the disk failed.
         let undone =

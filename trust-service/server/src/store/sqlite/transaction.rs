@@ -1,6 +1,6 @@
 //! Transactions: the writer's, and readers' snapshots.
 
-use super::group::{self, Writer};
+use super::group::{self, AuditEnd, Writer};
 use super::query::sql;
 use super::{Result, Semaphore, StoreError};
 use rusqlite::Connection;
@@ -57,6 +57,24 @@ impl Access {
             }
             Self::Read(read) => read.db.as_ref().ok_or(StoreError::Closed),
             Self::Glance(writer) => writer.db(),
+        }
+    }
+
+    /// The end of the audit log, where it was appended to since the last commit.
+    pub(super) fn appended(&self) -> Result<Option<AuditEnd>> {
+        self.db()?;
+        Ok(match self {
+            Self::Write(write) => write.0.as_ref().and_then(|writer| writer.appended),
+            Self::Read(_) | Self::Glance(_) => None,
+        })
+    }
+
+    /// Says what the end of the audit log is now.
+    pub(super) fn append(&mut self, end: AuditEnd) {
+        if let Self::Write(write) = self
+            && let Some(writer) = &mut write.0
+        {
+            writer.appended = Some(end);
         }
     }
 
