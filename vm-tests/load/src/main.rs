@@ -1,4 +1,5 @@
-//! Many nodes at once against the release of the trust service: JSON figures on standard output, for `make bench`.
+//! Many nodes at once against the release of the trust service: JSON figures on standard output, for `make bench`; `make release` counts
+//! under it what the service does.
 //!
 //! The service has one core, the nodes another. Each session is a boot of a registered node: a connection of its own, a challenge with
 //! a credential, an attestation with a firmware log of 40 KiB, the grants with the volume's key, and a certificate.
@@ -44,6 +45,7 @@ fn measure() -> Result<Report> {
     let program = std::env::args_os().nth(1).map(PathBuf::from);
     let program = program.context("usage: ccnode-load PATH-OF-ccnode-trust")?;
     let _ = rustls::crypto::ring::default_provider().install_default();
+    process::allow_open_files()?;
     process::pin_self(CORES[0])?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(run(program))
