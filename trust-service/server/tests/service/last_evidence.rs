@@ -1,5 +1,6 @@
 //! The last evidence of each node is kept with its verdict, replaced by the next, and readable by administrators alone.
 
+use crate::audit::sql;
 use crate::fixture::*;
 use ccnode_evidence::{Code, EvidenceKind, Secret};
 use ccnode_protocol::admin::{self, LastEvidence};
@@ -77,6 +78,19 @@ async fn each_verdict_replaces_the_one_before_and_nobody_elses_does() {
     }
     let path = admin::path(admin::NODE_EVIDENCE, &[&name]);
     assert_eq!(code(trust.admin().call::<Value>(Method::GET, &path, &()).await), Code::NotFound);
+}
+
+#[tokio::test]
+async fn records_with_the_keys_in_them_are_read_as_before() {
+    let (trust, maker) = ready().await;
+    let name = boot(&trust, &tpm(&maker, Seat::A)).await.unwrap().grants.node;
+    let record = last(&trust, &name).await;
+    // As versions wrote them that kept no keys beside them.
+    let text = "UPDATE last_evidence SET keys = NULL, record = json_set(record, '$.session', json_patch(
+        json_extract(record, '$.session'), (SELECT k.keys FROM evidence_keys k WHERE k.digest = last_evidence.keys)))";
+    sql(&trust.dir(), text).await;
+    assert!(record.session.ek_cert.is_some() && record.session.ak.is_some());
+    assert_eq!(last(&trust, &name).await.session, record.session);
 }
 
 #[tokio::test]
