@@ -17,6 +17,7 @@ mod fleet;
 pub mod hcl;
 mod machine;
 mod maker;
+mod many_primes;
 mod marshal;
 mod scene;
 mod session;

@@ -51,11 +51,22 @@ pub fn attest_with_init_data(
     init_data: Option<&str>,
     quote: impl FnOnce([u8; 32]) -> QuoteParts,
 ) -> Attestation {
+    let digest = logs.digest().expect("canonical JSON");
+    attest_knowing(answer, (logs, digest), init_data, quote)
+}
+
+/// The same for who knows the logs' digest already.
+pub(crate) fn attest_knowing(
+    answer: &Answer<'_>,
+    (logs, digest): (EventLogs, Sha256Digest),
+    init_data: Option<&str>,
+    quote: impl FnOnce([u8; 32]) -> QuoteParts,
+) -> Attestation {
     let tee_pubkey = answer.key.public();
     let bound = Bound {
         csr: answer.csr.as_deref().map(Sha256Digest::of),
         init_data: init_data.map(|body| Sha256Digest::of(body.as_bytes())),
-        event_logs: Some(logs.digest().expect("canonical JSON")),
+        event_logs: Some(digest),
     };
     let transcript =
         Transcript { additional_evidence: Some(""), nonce: answer.nonce, tee_pubkey: &tee_pubkey };
@@ -90,22 +101,27 @@ pub(crate) fn kbs(
     let stock = serde_json::json!({"nonce": nonce.text(), "tee-pubkey": tee_pubkey});
     let runtime_data =
         RuntimeData { stock: serde_json::from_value(stock).expect("runtime data"), ccnode: ext };
-    let tee_evidence = serde_json::json!({"primary_evidence": primary, "additional_evidence": additional});
+    let tee_evidence = [("primary_evidence", primary), ("additional_evidence", additional.into())];
+    let tee_evidence = tee_evidence.map(|(name, value)| (name.to_owned(), value)).into_iter().collect();
     let init_data = init_data.map(|body| serde_json::json!({"format": "toml", "body": body}));
     Attestation {
         init_data: init_data.map(|data| serde_json::from_value(data).expect("init-data")),
         runtime_data,
-        tee_evidence: serde_json::from_value(tee_evidence).expect("evidence"),
+        tee_evidence: serde_json::from_value(serde_json::Value::Object(tee_evidence)).expect("evidence"),
     }
 }
 
 /// A kubelet's request for `name` (P-256, no alternative names): DER, and the key.
 pub fn kubelet_csr(name: &NodeName) -> (Vec<u8>, KeyPair) {
     let key = KeyPair::generate().expect("a key");
+    (kubelet_csr_of(&key, name), key)
+}
+
+/// The same with a key that is there.
+pub(crate) fn kubelet_csr_of(key: &KeyPair, name: &NodeName) -> Vec<u8> {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::OrganizationName, "system:nodes");
     params.distinguished_name.push(DnType::CommonName, format!("system:node:{name}"));
-    let csr = params.serialize_request(&key).expect("a request").der().to_vec();
-    (csr, key)
+    params.serialize_request(key).expect("a request").der().to_vec()
 }

@@ -27,16 +27,50 @@ impl Measured {
     }
 }
 
+/// The same at two services in turns, in the same minutes of the machine.
+#[derive(Default)]
+pub(crate) struct Turns {
+    /// With the fleet alone on record.
+    few: Vec<Measured>,
+    /// With many nodes on record.
+    many: Vec<Measured>,
+}
+
+impl Turns {
+    pub(crate) fn add(&mut self, few: Measured, many: Measured) {
+        self.few.push(few);
+        self.many.push(many);
+    }
+}
+
 /// What was measured, in the order of its making.
 #[derive(Default)]
 pub(crate) struct Report {
     figures: Vec<Value>,
-    /// The service's milliseconds a session at 100 nodes at once, with the fleet alone on record.
-    cpu: Option<f64>,
 }
 
 impl Report {
-    pub(crate) fn phase(&mut self, at_once: usize, mut measured: Measured) {
+    pub(crate) fn phase(&mut self, at_once: usize, measured: Measured) {
+        self.sessions(at_once, measured, None);
+    }
+
+    /// The middle one of the turns.
+    pub(crate) fn turns(&mut self, at_once: usize, nodes: usize, turns: Turns) {
+        let pairs = turns.few.iter().zip(&turns.many);
+        let growth =
+            middle(pairs.map(|(few, many)| many.cpu_millis() / few.cpu_millis()).collect(), |it| *it);
+        if let Some(few) = middle(turns.few, Measured::cpu_millis) {
+            self.sessions(at_once, few, Some(CPU_GOAL));
+        }
+        if let Some(many) = middle(turns.many, Measured::cpu_millis) {
+            self.add(format!("service-cpu-a-session-of-{nodes}-nodes"), many.cpu_millis(), "ms", None);
+        }
+        if let Some(growth) = growth {
+            self.add(format!("cost-of-{nodes}-nodes-over-1000"), growth, "ratio", Some(GROWTH_GOAL));
+        }
+    }
+
+    fn sessions(&mut self, at_once: usize, mut measured: Measured, goal: Option<f64>) {
         measured.times.sort_unstable();
         let per_second = measured.count() / measured.wall.as_secs_f64();
         self.add(format!("sessions-at-{at_once}"), per_second, "1/s", None);
@@ -45,19 +79,7 @@ impl Report {
             let time = measured.times.get(place).map_or(f64::NAN, Duration::as_secs_f64);
             self.add(format!("session-at-{at_once}-{name}"), time * 1e3, "ms", None);
         }
-        let goal = (at_once == 100).then_some(CPU_GOAL);
-        if goal.is_some() {
-            self.cpu = Some(measured.cpu_millis());
-        }
         self.add(format!("service-cpu-a-session-at-{at_once}"), measured.cpu_millis(), "ms", goal);
-    }
-
-    pub(crate) fn registered(&mut self, nodes: usize, measured: Measured) {
-        self.add(format!("service-cpu-a-session-of-{nodes}-nodes"), measured.cpu_millis(), "ms", None);
-        if let Some(cpu) = self.cpu {
-            let growth = measured.cpu_millis() / cpu;
-            self.add(format!("cost-of-{nodes}-nodes-over-1000"), growth, "ratio", Some(GROWTH_GOAL));
-        }
     }
 
     pub(crate) fn memory(&mut self, nodes: usize, mebibytes: f64) {
@@ -72,4 +94,11 @@ impl Report {
     pub(crate) fn json(&self) -> Value {
         json!({ "figures": self.figures })
     }
+}
+
+/// The one in the middle by `key`; of an odd number, with as many above it as below.
+fn middle<T>(mut all: Vec<T>, key: impl Fn(&T) -> f64) -> Option<T> {
+    all.sort_by(|a, b| key(a).total_cmp(&key(b)));
+    let place = all.len() / 2;
+    (place < all.len()).then(|| all.swap_remove(place))
 }

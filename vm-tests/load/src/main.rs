@@ -13,20 +13,27 @@ mod registered;
 mod trust;
 
 use anyhow::{Context as _, Result};
-use figures::Report;
+use figures::{Report, Turns};
 use nodes::Nodes;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use trust::Trust;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Distinct TPMs, each with keys of its own.
 const TPMS: usize = 1_000;
-/// Nodes on record in the second half.
+/// Nodes on record at the second service.
 const REGISTERED: usize = 100_000;
 /// The core of the nodes, and the service's.
 const CORES: [usize; 2] = [0, 1];
-/// Sessions per figure at 1, 100 and 1,000 nodes at once.
-const PHASES: [(usize, usize); 3] = [(1, 500), (100, 2_000), (1_000, 3_000)];
+/// Sessions per figure of one node alone, and of all at once.
+const PHASES: [(usize, usize); 2] = [(1, 500), (TPMS, 3_000)];
+/// Sessions a turn with a hundred nodes at once, at the service with the fleet alone on record and at the one with all those nodes.
+const TURN: (usize, usize) = (100, 2_000);
+/// Turns of each: the machine's neighbours are not there in all of them.
+const TURNS: usize = 7;
 
 fn main() -> ExitCode {
     match measure() {
@@ -55,26 +62,36 @@ async fn run(program: PathBuf) -> Result<Report> {
     let folder = tempfile::tempdir()?;
     eprintln!("==> {TPMS} TPMs");
     let mut nodes = Nodes::new(TPMS);
-    let mut trust = Trust::make(&folder.path().join("trust"), program, CORES[1]).await?;
-    trust.start().await?;
-    trust.allow(&nodes).await?;
+    let mut few = Trust::make(&folder.path().join("few"), program, CORES[1]).await?;
+    few.start().await?;
+    few.allow(&nodes).await?;
     eprintln!("==> first boots of {TPMS} nodes");
-    nodes.enrol(&trust).await?;
+    nodes.enrol(&few).await?;
     let mut report = Report::default();
     for (at_once, sessions) in PHASES {
         eprintln!("==> {sessions} sessions, {at_once} nodes at once");
-        report.phase(at_once, trust.measured(nodes.sessions(&trust, at_once, sessions)).await?);
+        report.phase(at_once, few.measured(nodes.sessions(&few, at_once, sessions)).await?);
     }
-    report.memory(TPMS, trust.resident()?);
-    trust.stop().await?;
-    eprintln!("==> {REGISTERED} registered nodes");
-    registered::fill(trust.folder(), REGISTERED - TPMS).await?;
-    trust.start().await?;
-    let (at_once, sessions) = PHASES[1];
-    // Caches are warm in the other figures, too.
-    nodes.sessions(&trust, at_once, sessions / 4).await?;
-    report.registered(REGISTERED, trust.measured(nodes.sessions(&trust, at_once, sessions)).await?);
-    report.memory(REGISTERED, trust.resident()?);
-    trust.stop().await?;
+    report.memory(TPMS, few.resident()?);
+    few.stop().await?;
+    eprintln!("==> a second service, with {REGISTERED} nodes on record");
+    let mut many = few.copy(&folder.path().join("many"))?;
+    registered::fill(many.folder(), REGISTERED - TPMS).await?;
+    few.start().await?;
+    many.start().await?;
+    let (at_once, sessions) = TURN;
+    eprintln!("==> {TURNS} turns of {sessions} sessions at each, {at_once} nodes at once");
+    let mut turns = Turns::default();
+    // Caches are warm in what is measured.
+    nodes.sessions(&few, at_once, sessions / 4).await?;
+    nodes.sessions(&many, at_once, sessions / 4).await?;
+    for _ in 0..TURNS {
+        let fleet = few.measured(nodes.sessions(&few, at_once, sessions)).await?;
+        turns.add(fleet, many.measured(nodes.sessions(&many, at_once, sessions)).await?);
+    }
+    report.turns(at_once, REGISTERED, turns);
+    report.memory(REGISTERED, many.resident()?);
+    few.stop().await?;
+    many.stop().await?;
     Ok(report)
 }

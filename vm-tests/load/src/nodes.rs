@@ -5,7 +5,7 @@ use crate::trust::{POOL, Trust};
 use anyhow::{Context as _, Result, bail};
 use ccnode_evidence::Sha256Digest;
 use ccnode_protocol::grants::{Certificate, CertificateRequest, Formatted, Grants, Ready, VolumeAction};
-use ccnode_protocol::jwe::{EphemeralKey, Jwe};
+use ccnode_protocol::jwe::Jwe;
 use ccnode_protocol::{
     ATTEST, AUTH, Asks, AttestResponse, AuthExt, AuthRequest, CERTIFICATE, Challenge, ExtParams, FORMATTED,
     GRANTS, READY, Tee, VERSION,
@@ -93,10 +93,9 @@ async fn session(fleet: std::sync::Arc<Fleet>, index: usize, reset: u32, peer: P
     let tpm = fleet.tpms.get(index).context("such a TPM")?;
     let start = Instant::now();
     let mut connection = peer.connect().await?;
-    let key = EphemeralKey::generate();
-    let csr = attest(&fleet, tpm, reset, &key, &mut connection).await?;
+    let csr = attest(&fleet, tpm, reset, &mut connection).await?;
     let jwe: Jwe = connection.get(GRANTS).await?;
-    let grants: Grants = serde_json::from_slice(key.open(&jwe)?.expose())?;
+    let grants: Grants = serde_json::from_slice(tpm.session().open(&jwe)?.expose())?;
     let volume = grants.volume().context("a node with a TPM has a volume")?;
     if let VolumeAction::Format { grant, .. } = &volume.action {
         let (id, secret, generation) = (&grant.id, &grant.secret, volume.generation);
@@ -124,20 +123,14 @@ async fn session(fleet: std::sync::Arc<Fleet>, index: usize, reset: u32, peer: P
 }
 
 /// Challenge and attestation; the certificate request that was bound.
-async fn attest(
-    fleet: &Fleet,
-    tpm: &FleetTpm,
-    reset: u32,
-    key: &EphemeralKey,
-    connection: &mut Connection,
-) -> Result<Vec<u8>> {
+async fn attest(fleet: &Fleet, tpm: &FleetTpm, reset: u32, connection: &mut Connection) -> Result<Vec<u8>> {
     let ccnode = AuthExt::new(POOL.parse()?, Some(tpm.offer()));
     let extra_params = ExtParams::Ccnode { ccnode };
     let request = AuthRequest { version: VERSION.to_owned(), tee: Tee::Tpm, extra_params };
     let challenge: Challenge = connection.post(AUTH, &request).await?;
     let asked = challenge.extra_params.ccnode().map(|ext| &ext.asks);
     let Some(Asks::Activation(activation)) = asked else { bail!("no credential was asked for") };
-    let (attestation, csr) = fleet.answer(tpm, reset, (&challenge.nonce, activation), key);
+    let (attestation, csr) = fleet.answer(tpm, reset, (&challenge.nonce, activation));
     let AttestResponse { token } = connection.post(ATTEST, &attestation).await?;
     if token.split('.').count() != 3 {
         bail!("no token came");

@@ -62,6 +62,13 @@ impl Trust {
         Ok(Self { dir: dir.to_owned(), program, core, running: None })
     }
 
+    /// Another service in `dir` with all that this one has; it is stopped.
+    pub(crate) fn copy(&self, dir: &Path) -> Result<Self> {
+        ensure!(self.running.is_none(), "it is running");
+        copy(&self.dir, dir)?;
+        Ok(Self { dir: dir.to_owned(), program: self.program.clone(), core: self.core, running: None })
+    }
+
     pub(crate) fn folder(&self) -> &Path {
         &self.dir
     }
@@ -167,4 +174,20 @@ impl Trust {
         ensure!(status.is_success(), "{path}: {status}: {}", response.text().await?);
         Ok(())
     }
+}
+
+/// A folder and all below it, with modes.
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    std::fs::create_dir(to)?;
+    std::fs::set_permissions(to, std::fs::metadata(from)?.permissions())?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let to = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy(&entry.path(), &to)?;
+        } else {
+            std::fs::copy(entry.path(), to)?;
+        }
+    }
+    Ok(())
 }

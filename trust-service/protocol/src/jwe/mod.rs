@@ -130,32 +130,40 @@ struct Sealed {
 }
 
 /// The node's key of one session, of P-256; the private half is zeroized on drop.
-pub struct EphemeralKey(p256::SecretKey);
+pub struct EphemeralKey {
+    secret: p256::SecretKey,
+    public: TeePubKey,
+}
 
 impl EphemeralKey {
     /// A new key from the operating system's randomness.
     pub fn generate() -> Self {
-        Self(p256::SecretKey::random(&mut OsRng))
+        Self::of(p256::SecretKey::random(&mut OsRng))
+    }
+
+    fn of(secret: p256::SecretKey) -> Self {
+        let public = ec(&secret.public_key());
+        Self { secret, public }
     }
 
     /// A key from a 32-byte scalar, for golden tests and for keys made elsewhere.
     pub fn from_scalar(scalar: &Secret<32>) -> Result<Self, JweError> {
-        p256::SecretKey::from_slice(scalar.expose()).map(Self).map_err(|_| JweError::Point("P-256"))
+        p256::SecretKey::from_slice(scalar.expose()).map(Self::of).map_err(|_| JweError::Point("P-256"))
     }
 
     /// The public half in the protocol's form.
     pub fn public(&self) -> TeePubKey {
-        ec(&self.0.public_key())
+        self.public.clone()
     }
 
     /// Opens what was sealed to this key.
     pub fn open(&self, jwe: &Jwe) -> Result<SecretBytes, JweError> {
-        opened(jwe, &ecdh::unwrap(&self.0, &Header::of(jwe)?, &jwe.encrypted_key.0)?)
+        opened(jwe, &ecdh::unwrap(&self.secret, &Header::of(jwe)?, &jwe.encrypted_key.0)?)
     }
 
     /// Opens what [`seal_bound`] sealed to this key, where it was bound to the same bytes.
     pub fn open_bound(&self, jwe: &Jwe, bound: &[u8]) -> Result<SecretBytes, JweError> {
-        let content_key = ecdh::unwrap(&self.0, &Header::of(jwe)?, &jwe.encrypted_key.0)?;
+        let content_key = ecdh::unwrap(&self.secret, &Header::of(jwe)?, &jwe.encrypted_key.0)?;
         opened_with(jwe, &content_key, additional(&jwe.protected, bound).as_bytes())
     }
 }
