@@ -1,6 +1,6 @@
 //! RSA-2048 of many small primes: what a TPM does on a chip of its own must not be what a load generator spends its core on.
 
-use p256::elliptic_curve::bigint::U128;
+use p256::elliptic_curve::bigint::U64;
 use p256::elliptic_curve::bigint::modular::runtime_mod::{DynResidue, DynResidueParams};
 use rsa::rand_core::OsRng;
 use rsa::traits::{PrivateKeyParts as _, PublicKeyParts as _};
@@ -8,11 +8,11 @@ use rsa::{BigUint, RsaPrivateKey, RsaPublicKey};
 use sha2::{Digest as _, Sha256};
 
 /// Primes in a key. A service sees a modulus of 2048 bits as any other.
-const PRIMES: usize = 16;
+const PRIMES: usize = 32;
 /// Bits of each.
-const BITS: usize = 128;
+const BITS: usize = 64;
 /// Primes that keys are put together from.
-const STOCK: usize = 256;
+const STOCK: usize = 512;
 /// Bytes of a modulus.
 const SIZE: usize = PRIMES * BITS / 8;
 /// Bytes of a SHA-256 digest.
@@ -29,13 +29,13 @@ pub(crate) struct Key {
 
 /// One prime of a key, and what the Chinese remainder theorem needs of it.
 struct Factor {
-    field: DynResidueParams<{ U128::LIMBS }>,
+    field: DynResidueParams<{ U64::LIMBS }>,
     /// d mod (p − 1).
-    exponent: U128,
+    exponent: U64,
     /// n / p.
     cofactor: BigUint,
     /// (n / p)⁻¹ mod p.
-    inverse: DynResidue<{ U128::LIMBS }>,
+    inverse: DynResidue<{ U64::LIMBS }>,
 }
 
 impl Key {
@@ -72,7 +72,7 @@ impl Key {
 
     /// The private operation.
     fn private(&self, input: &[u8]) -> Vec<u8> {
-        let digits: Vec<U128> = input.chunks_exact(BITS / 8).map(U128::from_be_slice).collect();
+        let digits: Vec<U64> = input.chunks_exact(BITS / 8).map(U64::from_be_slice).collect();
         let sum: BigUint = self.factors.iter().map(|factor| factor.part(&digits)).sum();
         let output = (sum % self.public.n()).to_bytes_be();
         [vec![0; SIZE - output.len()], output].concat()
@@ -90,9 +90,9 @@ impl Factor {
     }
 
     /// What is the power of the number with these digits modulo this prime, and nothing modulo the others.
-    fn part(&self, digits: &[U128]) -> BigUint {
+    fn part(&self, digits: &[U64]) -> BigUint {
         let residue = |digit| DynResidue::new(digit, self.field);
-        let base = residue(&U128::MAX) + DynResidue::one(self.field);
+        let base = residue(&U64::MAX) + DynResidue::one(self.field);
         let input =
             digits.iter().fold(DynResidue::zero(self.field), |sum, digit| sum * base + residue(digit));
         let part = (input.pow(&self.exponent) * self.inverse).retrieve();
@@ -101,11 +101,11 @@ impl Factor {
     }
 }
 
-/// A number of at most 128 bits.
-fn small(number: &BigUint) -> U128 {
+/// A number of at most 64 bits.
+fn small(number: &BigUint) -> U64 {
     let mut bytes = number.to_bytes_le();
     bytes.resize(BITS / 8, 0);
-    U128::from_le_slice(&bytes)
+    U64::from_le_slice(&bytes)
 }
 
 /// MGF1 with SHA-256.
@@ -127,8 +127,8 @@ impl Keys {
         let mut primes = Vec::with_capacity(STOCK);
         while primes.len() < STOCK {
             let pair = RsaPrivateKey::new(&mut OsRng, 2 * BITS).expect("two primes");
-            // So large that the product of sixteen has all its bits.
-            let large = pair.primes().iter().filter(|prime| prime.to_bytes_be()[0] >= 0xf6);
+            // So large that the product of all has all its bits.
+            let large = pair.primes().iter().filter(|prime| prime.to_bytes_be()[0] >= 0xfb);
             primes.extend(large.cloned());
         }
         Self { primes, next: 0 }
@@ -161,11 +161,11 @@ mod tests {
     #[test]
     fn keys_are_whole_and_of_their_own() {
         let mut keys = Keys::new();
-        let all: Vec<RsaPrivateKey> = (0..600).map(|_| keys.next_private()).collect();
+        let all: Vec<RsaPrivateKey> = (0..2_000).map(|_| keys.next_private()).collect();
         let moduli: BTreeSet<Vec<u8>> = all.iter().map(|key| key.n().to_bytes_be()).collect();
         assert_eq!(moduli.len(), all.len());
         assert!(all.iter().all(|key| key.n().bits() == 8 * SIZE));
-        all[599].validate().unwrap();
+        all[1_999].validate().unwrap();
     }
 
     #[test]
