@@ -34,7 +34,7 @@ const CHECKPOINT: u32 = 8_000;
 const PREPARED: usize = 128;
 const READERS: u32 = 4;
 /// KiB of pages that the writer keeps; a reader's last until the next commit.
-const WRITERS_CACHE: i64 = 32 * 1024;
+const WRITERS_CACHE: i64 = 64 * 1024;
 
 /// The schema's versions, each made of the one before.
 const SCHEMA: &[&str] = &[
