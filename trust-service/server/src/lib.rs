@@ -5,6 +5,7 @@
 
 pub mod admin;
 pub mod admitted;
+mod ahead;
 pub mod attest;
 pub mod audit;
 pub mod client;

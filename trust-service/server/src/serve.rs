@@ -1,5 +1,6 @@
 //! Two listeners, their accept loops with bounds, and an orderly end.
 
+use crate::ahead::ReadAhead;
 use crate::collateral::{self, BundleFault};
 use crate::current::Current;
 use crate::finish::{self, Side, finish};
@@ -25,7 +26,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::io::BufReader;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -34,8 +34,6 @@ use tower::Service as _;
 
 /// Bytes of a body that holds no event log: the largest EK certificate, key and certificate request in base64, and the rest.
 const SMALL_BODY: usize = 32 * 1024;
-/// Bytes that one read of a connection takes.
-const READ_AHEAD: usize = 32 * 1024;
 /// How long open requests may take after the signal to end.
 const GRACE: Duration = Duration::from_secs(10);
 /// How often a checkpoint of the audit log is written.
@@ -308,7 +306,7 @@ async fn connection<S: Store>(
     // Small responses would wait for the peer's delayed acknowledgement.
     let _ = stream.set_nodelay(true);
     // rustls asks for 4 KiB at a time: an attestation would take twenty reads.
-    let stream = BufReader::with_capacity(READ_AHEAD, stream);
+    let stream = ReadAhead::new(stream);
     let stream = match tokio::time::timeout(limits.handshake.0, acceptor.accept(stream)).await {
         Ok(Ok(stream)) => stream,
         Ok(Err(error)) => return tracing::debug!(%address, %error, "TLS handshake failed"),
