@@ -1,5 +1,5 @@
 //! Many nodes at once against the release of the trust service: JSON figures on standard output, for `make bench`; `make release` counts
-//! under it what the service does.
+//! under it what the service does. A second argument says how many turns there are, 0 for the first service alone.
 //!
 //! The service has one core, the nodes another. Each session is a boot of a registered node: a connection of its own, a challenge with
 //! a credential, an attestation with a firmware log of 40 KiB, the grants with the volume's key, and a certificate.
@@ -49,16 +49,21 @@ fn main() -> ExitCode {
 }
 
 fn measure() -> Result<Report> {
-    let program = std::env::args_os().nth(1).map(PathBuf::from);
-    let program = program.context("usage: ccnode-load PATH-OF-ccnode-trust")?;
+    let usage = "usage: ccnode-load PATH-OF-ccnode-trust [TURNS]";
+    let mut arguments = std::env::args_os().skip(1);
+    let program = arguments.next().map(PathBuf::from).context(usage)?;
+    let turns = arguments
+        .next()
+        .map(|turns| turns.to_str().and_then(|turns| turns.parse().ok()).context(usage))
+        .transpose()?;
     let _ = rustls::crypto::ring::default_provider().install_default();
     process::allow_open_files()?;
     process::pin_self(CORES[0])?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(run(program))
+    runtime.block_on(run(program, turns.unwrap_or(TURNS)))
 }
 
-async fn run(program: PathBuf) -> Result<Report> {
+async fn run(program: PathBuf, turns: usize) -> Result<Report> {
     let folder = tempfile::tempdir()?;
     eprintln!("==> {TPMS} TPMs");
     let mut nodes = Nodes::new(TPMS);
@@ -74,22 +79,25 @@ async fn run(program: PathBuf) -> Result<Report> {
     }
     report.memory(TPMS, few.resident()?);
     few.stop().await?;
+    if turns == 0 {
+        return Ok(report);
+    }
     eprintln!("==> a second service, with {REGISTERED} nodes on record");
     let mut many = few.copy(&folder.path().join("many"))?;
     registered::fill(many.folder(), REGISTERED - TPMS).await?;
     few.start().await?;
     many.start().await?;
     let (at_once, sessions) = TURN;
-    eprintln!("==> {TURNS} turns of {sessions} sessions at each, {at_once} nodes at once");
-    let mut turns = Turns::default();
+    eprintln!("==> {turns} turns of {sessions} sessions at each, {at_once} nodes at once");
+    let mut taken = Turns::default();
     // Caches are warm in what is measured.
     nodes.sessions(&few, at_once, sessions / 4).await?;
     nodes.sessions(&many, at_once, sessions / 4).await?;
-    for _ in 0..TURNS {
+    for _ in 0..turns {
         let fleet = few.measured(nodes.sessions(&few, at_once, sessions)).await?;
-        turns.add(fleet, many.measured(nodes.sessions(&many, at_once, sessions)).await?);
+        taken.add(fleet, many.measured(nodes.sessions(&many, at_once, sessions)).await?);
     }
-    report.turns(at_once, REGISTERED, turns);
+    report.turns(at_once, REGISTERED, taken);
     report.memory(REGISTERED, many.resident()?);
     few.stop().await?;
     many.stop().await?;
