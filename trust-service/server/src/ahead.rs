@@ -107,6 +107,16 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_reader_that_waits_is_woken() {
+        let (mut peer, stream) = duplex(64);
+        let mut stream = ReadAhead::new(stream);
+        let reader = tokio::spawn(async move { stream.read_u8().await.unwrap() });
+        tokio::task::yield_now().await;
+        peer.write_all(&[7]).await.unwrap();
+        assert_eq!(reader.await.unwrap(), 7);
+    }
+
+    #[tokio::test]
     async fn writes_go_through() {
         let (mut peer, stream) = duplex(64);
         let mut stream = ReadAhead::new(stream);
