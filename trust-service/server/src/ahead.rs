@@ -76,7 +76,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ReadAhead<S> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+    use tokio::time::timeout;
 
     #[tokio::test]
     async fn what_is_read_in_pieces_is_what_was_sent() {
@@ -113,14 +115,17 @@ mod tests {
         let reader = tokio::spawn(async move { stream.read_u8().await.unwrap() });
         tokio::task::yield_now().await;
         peer.write_all(&[7]).await.unwrap();
-        assert_eq!(reader.await.unwrap(), 7);
+        let read = timeout(Duration::from_secs(10), reader).await.unwrap();
+        assert_eq!(read.unwrap(), 7);
     }
 
     #[tokio::test]
     async fn writes_go_through() {
         let (mut peer, stream) = duplex(64);
         let mut stream = ReadAhead::new(stream);
-        stream.write_all(b"answer").await.unwrap();
+        assert!(stream.is_write_vectored());
+        let slices = [IoSlice::new(b"ans"), IoSlice::new(b"wer")];
+        assert_eq!(stream.write_vectored(&slices).await.unwrap(), 6);
         stream.shutdown().await.unwrap();
         let mut answer = Vec::new();
         peer.read_to_end(&mut answer).await.unwrap();
