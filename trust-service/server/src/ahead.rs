@@ -105,6 +105,10 @@ mod tests {
         stream.read_exact(&mut [0; 10]).await.unwrap();
         assert_eq!(stream.ahead.len(), AT_ONCE - 10);
         stream.read_exact(&mut [0; AT_ONCE - 10]).await.unwrap();
+        peer.write_all(&[7; 20]).await.unwrap();
+        stream.read_exact(&mut [0; 10]).await.unwrap();
+        assert_ne!(stream.ahead.capacity(), 0);
+        stream.read_exact(&mut [0; 10]).await.unwrap();
         assert_eq!(stream.ahead.capacity(), 0);
     }
 
