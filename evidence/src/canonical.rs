@@ -19,6 +19,66 @@ pub fn to_vec<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, Error> {
     serde_json_canonicalizer::to_vec(&value)
 }
 
+/// A member of an object that needs no [`Value`] made of it first.
+#[derive(Clone, Copy, Debug)]
+pub enum Member<'a> {
+    /// A string.
+    Text(&'a str),
+    /// A whole number.
+    Whole(u64),
+    /// Anything that was read already.
+    Json(&'a Value),
+}
+
+impl Member<'_> {
+    fn value(self) -> Value {
+        match self {
+            Self::Text(text) => text.into(),
+            Self::Whole(number) => number.into(),
+            Self::Json(value) => value.clone(),
+        }
+    }
+
+    fn write(self, out: &mut Vec<u8>) -> Result<bool, Error> {
+        match self {
+            Self::Text(text) => serde_json::to_writer(out, text)?,
+            Self::Whole(number) if number > EXACT => return Ok(false),
+            Self::Whole(number) => serde_json::to_writer(out, &number)?,
+            Self::Json(value) => return write(value, out),
+        }
+        Ok(true)
+    }
+}
+
+/// The canonical form of the object that has these members, UTF-8: that of [`to_vec`], in a fraction of the time.
+///
+/// # Errors
+/// When it has no JSON form.
+pub fn object<const N: usize>(mut members: [(&'static str, Member<'_>); N]) -> Result<Vec<u8>, Error> {
+    members.sort_unstable_by_key(|(name, _)| *name);
+    let mut out = Vec::with_capacity(1024);
+    let mut between = b'{';
+    for (name, member) in members {
+        out.push(between);
+        serde_json::to_writer(&mut out, name)?;
+        out.push(b':');
+        if !name.is_ascii() || !member.write(&mut out)? {
+            return to_vec(
+                &members
+                    .map(|(name, member)| (name.to_owned(), member.value()))
+                    .into_iter()
+                    .collect::<Value>(),
+            );
+        }
+        between = b',';
+    }
+    if N == 0 {
+        out.push(b'{');
+    }
+    out.push(b'}');
+    Ok(out)
+}
+
 /// Writes what all of ours is made of: names in ASCII, whose order is that of their bytes, and whole numbers. `false` where there is
 /// more to it, which the library knows; it takes several times as long.
 fn write(value: &Value, out: &mut Vec<u8>) -> Result<bool, Error> {
@@ -96,6 +156,25 @@ mod tests {
             let (ours, theirs) = (to_vec(&value), serde_json_canonicalizer::to_vec(&value));
             prop_assert_eq!(ours.unwrap(), theirs.unwrap());
         }
+    }
+
+    proptest! {
+        #[test]
+        fn an_object_by_its_members_is_that_object(text in ".{0,8}", number in proptest::num::u64::ANY, small in 0..1000u64, value in values()) {
+            let members = [
+                ("text", Member::Text(&text)),
+                ("a-number", Member::Whole(number)),
+                ("small", Member::Whole(small)),
+                ("detail", Member::Json(&value)),
+            ];
+            let whole = json!({"text": text, "a-number": number, "small": small, "detail": value});
+            prop_assert_eq!(object(members).unwrap(), serde_json_canonicalizer::to_vec(&whole).unwrap());
+        }
+    }
+
+    #[test]
+    fn an_object_without_members_is_one() {
+        assert_eq!(object([]).unwrap(), b"{}");
     }
 
     #[test]

@@ -2,10 +2,10 @@
 
 use crate::store::{AuditEntry, Store, StoreError, Tx};
 use crate::token::TokenKey;
-use ccnode_evidence::{Base64Url, Sha256Digest, canonical};
+use ccnode_evidence::canonical::{self, Member};
+use ccnode_evidence::{Base64Url, Sha256Digest};
 use ccnode_protocol::admin::AuditRow;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 /// Name of the checkpoint file in the service's folder.
 pub const CHECKPOINT: &str = "audit-checkpoint.json";
@@ -88,21 +88,18 @@ pub async fn append<T: Tx>(tx: &mut T, now: u64, entry: AuditEntry<'_>) -> Resul
 
 /// SHA-256 over the canonical JSON (RFC 8785) of all members but `hash`.
 pub fn hash(row: &AuditRow) -> Result<Sha256Digest, serde_json::Error> {
-    #[derive(Serialize)]
-    #[serde(rename_all = "kebab-case")]
-    struct Hashed<'a> {
-        seq: u64,
-        time: u64,
-        actor: &'a str,
-        action: &'a str,
-        object: &'a str,
-        detail: &'a Value,
-        correlation_id: &'a str,
-        prev: &'a Sha256Digest,
-    }
     let AuditRow { seq, time, actor, action, object, detail, correlation_id, prev, hash: _ } = row;
-    let hashed = Hashed { seq: *seq, time: *time, actor, action, object, detail, correlation_id, prev };
-    canonical::to_vec(&hashed).map(|bytes| Sha256Digest::of(&bytes))
+    let hashed = [
+        ("seq", Member::Whole(*seq)),
+        ("time", Member::Whole(*time)),
+        ("actor", Member::Text(actor)),
+        ("action", Member::Text(action)),
+        ("object", Member::Text(object)),
+        ("detail", Member::Json(detail)),
+        ("correlation-id", Member::Text(correlation_id)),
+        ("prev", Member::Text(&prev.to_string())),
+    ];
+    canonical::object(hashed).map(|bytes| Sha256Digest::of(&bytes))
 }
 
 /// A signed statement that the log had this row.
