@@ -120,14 +120,34 @@ pub struct EventLogs {
 impl EventLogs {
     /// What the transcript binds: SHA-256 over the canonical JSON of the three members as they are sent.
     pub fn digest(&self) -> Result<Sha256Digest, serde_json::Error> {
-        // That form, written in pieces: a log is long, and base64url needs no escapes.
+        self.hashed(&mut url_pieces(&self.event_log.0), &mut url_pieces(&self.own_log.0))
+    }
+
+    /// The same of logs that were read out of `primary`, by the text that is there.
+    pub fn digest_within(&self, primary: &Value) -> Result<Sha256Digest, serde_json::Error> {
+        let sent = |name| primary.get(MEMBER).and_then(|ours| ours.get(name)).and_then(Value::as_str);
+        match (sent("event-log"), sent("own-log")) {
+            // It was read as base64url: there is nothing in it that JSON would escape.
+            (Some(event_log), Some(own_log)) => {
+                self.hashed(&mut std::iter::once(event_log), &mut std::iter::once(own_log))
+            }
+            _ => self.digest(),
+        }
+    }
+
+    /// That form, written in pieces: a log is long.
+    fn hashed<T: AsRef<[u8]>>(
+        &self,
+        event_log: &mut dyn Iterator<Item = T>,
+        own_log: &mut dyn Iterator<Item = T>,
+    ) -> Result<Sha256Digest, serde_json::Error> {
         let mut hasher = Sha256::new();
         hasher.update(b"{\"cmdline\":");
         hasher.update(crate::canonical::to_vec(&self.cmdline)?);
         hasher.update(b",\"event-log\":\"");
-        url_pieces(&self.event_log.0).for_each(|text| hasher.update(text));
+        event_log.for_each(|text| hasher.update(text));
         hasher.update(b"\",\"own-log\":\"");
-        url_pieces(&self.own_log.0).for_each(|text| hasher.update(text));
+        own_log.for_each(|text| hasher.update(text));
         hasher.update(b"\"}");
         Ok(Sha256Digest(hasher.finalize().into()))
     }
@@ -154,6 +174,14 @@ mod tests {
             let logs = EventLogs { event_log: bytes(event_log), own_log: bytes(own_log), cmdline };
             let whole = serde_json_canonicalizer::to_vec(&logs).unwrap();
             assert_eq!(logs.digest().unwrap(), Sha256Digest::of(&whole), "{event_log}");
+            let ours = CcnodeEvidence { version: 1, logs: logs.clone(), csr: None, svsm: None };
+            let primary = ours.beside(&serde_json::json!({})).unwrap();
+            assert_eq!(logs.digest_within(&primary).unwrap(), Sha256Digest::of(&whole), "{event_log}");
+            // Nothing but what is there can be hashed.
+            assert_ne!(
+                EventLogs::default().digest_within(&primary).unwrap(),
+                EventLogs::default().digest().unwrap()
+            );
         }
     }
 

@@ -151,7 +151,8 @@ pub(crate) fn bound(attestation: &Attestation, ours: &CcnodeEvidence) -> Result<
     is(Member::Csr, ours.csr.as_ref().map(|csr| Sha256Digest::of(&csr.0)), bound.csr)?;
     let init_data = attestation.init_data.as_ref().map(|data| Sha256Digest::of(data.body.as_bytes()));
     is(Member::InitData, init_data, bound.init_data)?;
-    let logs = ours.logs.digest().map_err(|e| malformed("tee-evidence.primary_evidence.ccnode", e))?;
+    let logs = ours.logs.digest_within(&attestation.tee_evidence.primary_evidence);
+    let logs = logs.map_err(|e| malformed("tee-evidence.primary_evidence.ccnode", e))?;
     is(Member::EventLogs, Some(logs), bound.event_logs)?;
     Ok(MembersBound { init_data })
 }
