@@ -7,12 +7,15 @@ use crate::service::Service;
 use crate::shares::{Share, network};
 use crate::store::Store;
 use crate::tls::Peer;
-use axum::body::Bytes;
+use axum::RequestExt as _;
+use axum::body::{Bytes, HttpBody as _};
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use bytes::BytesMut;
 use ccnode_evidence::Code;
+use http_body_util::{BodyExt as _, LengthLimitError};
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
 use std::time::Instant;
@@ -24,8 +27,8 @@ pub struct Json<T>(pub T);
 impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
     type Rejection = Refusal;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
-        let bytes = bytes(request, state).await?;
+    async fn from_request(request: Request, _state: &S) -> Result<Self, Refusal> {
+        let bytes = bytes(request).await?;
         let read = serde_json::from_slice(&bytes);
         read.map(Self).map_err(|e| {
             let text: String = e.to_string().chars().take(200).collect();
@@ -41,18 +44,38 @@ pub struct Raw(pub Bytes);
 impl<S: Send + Sync> FromRequest<S> for Raw {
     type Rejection = Refusal;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
-        bytes(request, state).await.map(Self)
+    async fn from_request(request: Request, _state: &S) -> Result<Self, Refusal> {
+        bytes(request).await.map(Self)
     }
 }
 
-async fn bytes<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, Refusal> {
-    Bytes::from_request(request, state).await.map_err(|error| match error.into_response().status() {
-        StatusCode::PAYLOAD_TOO_LARGE => {
-            Refusal::new(Code::BodyTooLarge, "the body is larger than the limit")
+/// The most that is set aside for a body before it comes.
+const AHEAD: u64 = 128 * 1024;
+
+/// A body, each piece of which is copied while it is still in the processor's caches; one that came in one piece is not copied.
+async fn bytes(request: Request) -> Result<Bytes, Refusal> {
+    let mut body = request.into_limited_body();
+    let mut whole = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(piece) = frame.map_err(|error| unread(&error))?.into_data() else { break };
+        if whole.is_empty() {
+            if body.is_end_stream() {
+                return Ok(piece);
+            }
+            let due = body.size_hint().lower().min(AHEAD);
+            whole.reserve(piece.len().saturating_add(usize::try_from(due).unwrap_or_default()));
         }
-        _ => Refusal::new(Code::MalformedRequest, "the body could not be read"),
-    })
+        whole.extend_from_slice(&piece);
+    }
+    Ok(whole.freeze())
+}
+
+fn unread(error: &axum::Error) -> Refusal {
+    let causes = std::iter::successors(Some(error as &dyn std::error::Error), |cause| cause.source());
+    match causes.into_iter().any(|cause| cause.is::<LengthLimitError>()) {
+        true => Refusal::new(Code::BodyTooLarge, "the body is larger than the limit"),
+        false => Refusal::new(Code::MalformedRequest, "the body could not be read"),
+    }
 }
 
 /// Typed parts of the path; what does not parse does not exist.
