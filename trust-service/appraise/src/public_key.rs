@@ -1,6 +1,7 @@
 //! Public keys that signatures are verified with, in all the forms that they come in, and the one place where they are.
 
 use crate::tpm::{Scheme, SchemeKind, Signature, SignatureValue};
+use aws_lc_rs::signature as rsa_sig;
 use ccnode_evidence::HashAlg;
 use ring::signature as ring_sig;
 use rsa::signature::Verifier as _;
@@ -280,30 +281,30 @@ impl PublicKey {
     }
 }
 
-/// ring's algorithm for RSASSA-PKCS1-v1_5; `None` for a hash that is not accepted.
-fn pkcs1(hash: HashAlg) -> Option<&'static ring_sig::RsaParameters> {
+/// AWS-LC's algorithm for RSASSA-PKCS1-v1_5; `None` for a hash that is not accepted.
+fn pkcs1(hash: HashAlg) -> Option<&'static rsa_sig::RsaParameters> {
     match hash {
-        HashAlg::Sha256 => Some(&ring_sig::RSA_PKCS1_2048_8192_SHA256),
-        HashAlg::Sha384 => Some(&ring_sig::RSA_PKCS1_2048_8192_SHA384),
+        HashAlg::Sha256 => Some(&rsa_sig::RSA_PKCS1_2048_8192_SHA256),
+        HashAlg::Sha384 => Some(&rsa_sig::RSA_PKCS1_2048_8192_SHA384),
         _ => None,
     }
 }
 
 fn rsa_signed(
-    algorithm: Option<&'static ring_sig::RsaParameters>,
+    algorithm: Option<&'static rsa_sig::RsaParameters>,
     modulus: &[u8],
     message: &[u8],
     signature: &[u8],
 ) -> bool {
-    let key = ring_sig::RsaPublicKeyComponents { n: modulus, e: &EXPONENT[..] };
+    let key = rsa_sig::RsaPublicKeyComponents { n: modulus, e: &EXPONENT[..] };
     algorithm.is_some_and(|algorithm| key.verify(algorithm, message, signature).is_ok())
 }
 
 /// The salt is as long as the hash (FIPS 186) or as long as fits (TPM 2.0 Library, part 1, annex B.7): TPMs do either.
 fn pss_signed(hash: HashAlg, modulus: &[u8], message: &[u8], signature: &[u8]) -> bool {
     let algorithm = match hash {
-        HashAlg::Sha256 => &ring_sig::RSA_PSS_2048_8192_SHA256,
-        HashAlg::Sha384 => &ring_sig::RSA_PSS_2048_8192_SHA384,
+        HashAlg::Sha256 => &rsa_sig::RSA_PSS_2048_8192_SHA256,
+        HashAlg::Sha384 => &rsa_sig::RSA_PSS_2048_8192_SHA384,
         _ => return false,
     };
     if rsa_signed(Some(algorithm), modulus, message, signature) {
