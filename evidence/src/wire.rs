@@ -123,7 +123,8 @@ impl EventLogs {
         self.hashed(&mut url_pieces(&self.event_log.0), &mut url_pieces(&self.own_log.0))
     }
 
-    /// The same of logs that were read out of `primary`, by the text that is there.
+    /// The same of logs that were read out of `primary`, by the text that is there: base64url is one text for the same bytes. These must be
+    /// its logs, of [`CcnodeEvidence::of`].
     pub fn digest_within(&self, primary: &Value) -> Result<Sha256Digest, serde_json::Error> {
         let sent = |name| primary.get(MEMBER).and_then(|ours| ours.get(name)).and_then(Value::as_str);
         match (sent("event-log"), sent("own-log")) {

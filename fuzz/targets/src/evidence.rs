@@ -65,7 +65,11 @@ pub(crate) fn hcl_report(bytes: &[u8]) {
 
 pub(crate) fn json(bytes: &[u8]) {
     let Ok(value) = serde_json::from_slice::<serde_json::Value>(bytes) else { return };
-    drop(CcnodeEvidence::of(&value));
+    if let Ok(Some(ours)) = CcnodeEvidence::of(&value) {
+        // What is bound is what is judged.
+        let (bytes, text) = (ours.logs.digest(), ours.logs.digest_within(&value));
+        assert_eq!(bytes.ok(), text.ok());
+    }
     if let Ok(tpm) = serde_json::from_value::<TpmEvidence>(value.clone()) {
         drop(tpm.tpm_quote.values());
         crate::tpm::attest(&tpm.tpm_quote.message.0);

@@ -211,3 +211,42 @@ async fn walk<S: Store>(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// Databases have such hashes: the form must stay what it is.
+    #[test]
+    fn a_rows_hash_is_that_of_its_canonical_form() {
+        let plain = AuditRow {
+            seq: 7,
+            time: 1_700_000_000,
+            actor: "node:workers-abc".into(),
+            action: "session.accepted".into(),
+            object: "workers".into(),
+            detail: json!({"state": "active", "new": true, "code": null, "counters": {"reset": 1}}),
+            correlation_id: "0123".into(),
+            prev: Sha256Digest([0x11; 32]),
+            hash: Sha256Digest::ZERO,
+        };
+        let odd = AuditRow {
+            seq: 8,
+            time: 1_700_000_001,
+            actor: "admin:\"a\\b\"".into(),
+            action: "pool.updated".into(),
+            object: "\u{e9}\u{2028}\u{1f}\n".into(),
+            detail: json!({"\u{e9}": 1.5, "a": []}),
+            correlation_id: "4567".into(),
+            prev: Sha256Digest([0x22; 32]),
+            hash: Sha256Digest::ZERO,
+        };
+        for (row, due) in [
+            (plain, "020b1ae3b94047e1dba8001f715513d0576e519bb2c9042eb6dd18ebb4285e40"),
+            (odd, "6e96ec0f71b1998f23562dd3a8c0132d234bbfc2d188c3ad9b53ccc8deb13d5e"),
+        ] {
+            assert_eq!(hash(&row).unwrap().to_string(), due);
+        }
+    }
+}

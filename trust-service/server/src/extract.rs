@@ -52,7 +52,8 @@ impl<S: Send + Sync> FromRequest<S> for Raw {
 /// The most that is set aside for a body before it comes.
 const AHEAD: u64 = 128 * 1024;
 
-/// A body, each piece of which is copied while it is still in the processor's caches; one that came in one piece is not copied.
+/// A body, each piece of which is copied while it is still in the processor's caches; one of known length that came in one piece is not
+/// copied.
 async fn bytes(request: Request) -> Result<Bytes, Refusal> {
     let mut body = request.into_limited_body();
     let mut whole = BytesMut::new();
