@@ -3,21 +3,15 @@
 use super::{ALG_ECDH, B64, Epk, Header, JweError, Key32, Sealed};
 use aes_kw::KekAes256;
 #[cfg(feature = "aws-lc")]
-use aws_lc_rs::{
-    agreement::{ECDH_P256, EphemeralPrivateKey, UnparsedPublicKey, agree_ephemeral},
-    rand::SystemRandom,
-};
+use aws_lc_rs::agreement::{ECDH_P256, EphemeralPrivateKey, UnparsedPublicKey, agree_ephemeral};
+#[cfg(feature = "aws-lc")]
+use aws_lc_rs::rand::SystemRandom;
 use base64::Engine as _;
 use p256::elliptic_curve::sec1::{EncodedPoint, FromEncodedPoint, ModulusSize, ToEncodedPoint};
 use p256::elliptic_curve::{
     AffinePoint, CurveArithmetic, FieldBytes, FieldBytesSize, PublicKey, SecretKey, ecdh,
 };
 use rand_core::OsRng;
-#[cfg(not(feature = "aws-lc"))]
-use ring::{
-    agreement::{ECDH_P256, EphemeralPrivateKey, UnparsedPublicKey, agree_ephemeral},
-    rand::SystemRandom,
-};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroizing;
 
@@ -51,6 +45,7 @@ where
 }
 
 /// The same for a key of P-256, what nearly all nodes have, in a fraction of the time.
+#[cfg(feature = "aws-lc")]
 pub(super) fn wrap_p256(peer: &PublicKey<p256::NistP256>, content_key: &Key32) -> Result<Sealed, JweError> {
     let ephemeral =
         EphemeralPrivateKey::generate(&ECDH_P256, &SystemRandom::new()).map_err(|_| JweError::Random)?;
@@ -60,9 +55,6 @@ pub(super) fn wrap_p256(peer: &PublicKey<p256::NistP256>, content_key: &Key32) -
         public.as_ref().get(1..).and_then(|point| point.split_at_checked(32)).ok_or(JweError::Random)?;
     let epk = Epk { crv: "P-256".into(), kty: "EC".into(), x: B64.encode(x), y: B64.encode(y) };
     let peer = UnparsedPublicKey::new(&ECDH_P256, peer.to_encoded_point(false));
-    #[cfg(not(feature = "aws-lc"))]
-    let key = agree_ephemeral(ephemeral, &peer, kdf).map_err(|_| JweError::Point("P-256"))?;
-    #[cfg(feature = "aws-lc")]
     let key = agree_ephemeral(ephemeral, peer, JweError::Point("P-256"), |shared| Ok(kdf(shared)))?;
     sealed(key, epk, content_key)
 }

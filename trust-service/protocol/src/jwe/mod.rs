@@ -283,7 +283,10 @@ fn seal_with(to: &TeePubKey, plain: &[u8], additional: impl FnOnce(&str) -> Stri
     OsRng.try_fill_bytes(content_key.as_mut()).map_err(|_| JweError::Random)?;
     OsRng.try_fill_bytes(&mut iv).map_err(|_| JweError::Random)?;
     let Sealed { header, encrypted_key } = match Recipient::of(to)? {
+        #[cfg(feature = "aws-lc")]
         Recipient::P256(key) => ecdh::wrap_p256(&key, &content_key)?,
+        #[cfg(not(feature = "aws-lc"))]
+        Recipient::P256(key) => ecdh::wrap(&key, &content_key)?,
         Recipient::P521(key) => ecdh::wrap(&key, &content_key)?,
         Recipient::Rsa(key) => oaep::wrap(&key, &content_key)?,
     };
