@@ -189,7 +189,7 @@ mod tests {
 
     #[test]
     fn beyond_exact_numbers_an_object_is_the_librarys() {
-        for number in [EXACT, EXACT + 1, u64::MAX] {
+        for number in [EXACT, EXACT + 1, EXACT + 2, u64::MAX] {
             let whole = serde_json_canonicalizer::to_vec(&json!({"n": number})).unwrap();
             assert_eq!(object([("n", Member::Whole(number))]).unwrap(), whole);
         }

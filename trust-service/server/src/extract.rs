@@ -72,8 +72,8 @@ async fn bytes(request: Request) -> Result<Bytes, Refusal> {
 }
 
 fn unread(error: &axum::Error) -> Refusal {
-    let causes = std::iter::successors(Some(error as &dyn std::error::Error), |cause| cause.source());
-    match causes.into_iter().any(|cause| cause.is::<LengthLimitError>()) {
+    let mut causes = std::iter::successors(Some(error as &dyn std::error::Error), |cause| cause.source());
+    match causes.any(|cause| cause.is::<LengthLimitError>()) {
         true => Refusal::new(Code::BodyTooLarge, "the body is larger than the limit"),
         false => Refusal::new(Code::MalformedRequest, "the body could not be read"),
     }

@@ -209,12 +209,6 @@ mod tests {
     use ccnode_server::config::FILE;
 
     #[test]
-    fn rust_and_c_alike_ask_mimalloc() {
-        assert_eq!(nix::libc::malloc as *const (), libmimalloc_sys::mi_malloc as *const ());
-        assert_eq!(nix::libc::free as *const (), libmimalloc_sys::mi_free as *const ());
-    }
-
-    #[test]
     fn what_is_in_use_is_said() {
         let addresses = "listen = \"127.0.0.1:1\"\nadmin-listen = \"127.0.0.1:2\"\n";
         let of = |text: &str| in_use(&toml::from_str(&format!("{addresses}{text}")).unwrap());

@@ -59,6 +59,32 @@ async fn only_tls_13() {
 }
 
 #[tokio::test]
+async fn bodies_of_unknown_length_have_the_same_bounds() {
+    let trust = Trust::new().await;
+    let head = format!("POST {AUTH} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n");
+    let large = "x".repeat(32 * 1024 + 1);
+    for (pieces, due) in [
+        // One text, whatever its pieces.
+        (vec![r#"{"version":"9.9"#, r#".9","tee":"tpm","extra-params":null}"#], Code::VersionUnsupported),
+        (vec![" ", &large], Code::BodyTooLarge),
+        (vec![], Code::MalformedRequest),
+    ] {
+        let mut stream = plain(&trust).await;
+        let mut request = format!("{head}Transfer-Encoding: chunked\r\n\r\n");
+        for piece in pieces.iter().chain(&[""]) {
+            request += &format!("{:x}\r\n{piece}\r\n", piece.len());
+        }
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let answer = all(&mut stream).await;
+        assert!(answer.contains(&format!("\"{due}\"")), "{due}: {answer}");
+    }
+    let mut stream = plain(&trust).await;
+    stream.write_all(format!("{head}Content-Length: 10\r\n\r\n{{}}").as_bytes()).await.unwrap();
+    stream.shutdown().await.unwrap();
+    assert!(!all(&mut stream).await.contains("200 OK"), "cut off");
+}
+
+#[tokio::test]
 async fn large_bodies_and_heads_are_refused() {
     let (trust, maker) = ready().await;
     let body = vec![b' '; 32 * 1024 + 1];

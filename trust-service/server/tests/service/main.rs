@@ -4,6 +4,8 @@
 #[cfg(test)]
 mod admin;
 #[cfg(test)]
+mod allocator;
+#[cfg(test)]
 mod allow_once;
 #[cfg(test)]
 mod attacks;
