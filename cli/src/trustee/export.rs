@@ -1,6 +1,9 @@
 //! A pool as Confidential Containers Trustee can hold it, and what is lost on the way: pure.
 
 use super::rego::{self, Allowed, Readers};
+use super::tdx::{self, Tdx};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use ccnode_appraise::HardwarePolicy;
 use ccnode_evidence::{EvidenceKind, ImageTuple, PlatformTuple, Sha256Digest};
 use ccnode_protocol::admin::{Pool, ResourceRecord, Rule};
@@ -59,12 +62,14 @@ impl Source {
             aks: json!(aks),
             snp_launches: self.launches(),
             snp_floor: self.floor(&mut warnings),
+            snp_keepers: self.keepers(&mut warnings),
+            tdx: Tdx::of(&self.hardware, &self.images()),
             init_data: self.pool.allow_init_data,
         };
         self.lost(&mut warnings);
         let readers = self.readers(&aks, &mut warnings);
         Export {
-            values: values(&tuples, &aks, &allowed.snp_launches),
+            values: values(&tuples, &aks, &allowed),
             attestation: rego::attestation(name, &allowed),
             resources: rego::resources(name, &readers),
             warnings,
@@ -106,12 +111,29 @@ impl Source {
         out
     }
 
+    /// Of the allowed pairs.
+    fn images(&self) -> BTreeSet<&Sha256Digest> {
+        self.pool.pairs.iter().map(|pair| &pair.image).collect()
+    }
+
     fn launches(&self) -> Vec<String> {
-        let images: BTreeSet<&Sha256Digest> = self.pool.pairs.iter().map(|pair| &pair.image).collect();
+        let images = self.images();
         let launches = self.hardware.snp_launches.iter().filter(|launch| images.contains(&launch.image));
         let listed = self.hardware.snp.measurements.as_ref();
         let launches = launches.filter(|launch| listed.is_none_or(|list| list.contains(&launch.measurement)));
         launches.map(|launch| hex::encode(launch.measurement.0)).collect()
+    }
+
+    /// Trustee 0.21 has measurements of Azure as base64, and others as hexadecimal digits.
+    fn keepers(&self, warnings: &mut Vec<String>) -> Vec<String> {
+        let keepers = &self.hardware.vtpm_keepers;
+        if !keepers.snp_id_key_digests.is_empty() || !keepers.snp_author_key_digests.is_empty() {
+            warnings.push(
+                "vtpm-keepers by ID or author key are not among Trustee's claims: such machines are not taken".to_owned(),
+            );
+        }
+        let listed = keepers.snp_measurements.iter();
+        listed.flat_map(|listed| [STANDARD.encode(listed.0), hex::encode(listed.0)]).collect()
     }
 
     /// Trustee's claims don't say of which line a chip is, and lines count differently.
@@ -156,7 +178,8 @@ impl Source {
         let default = |policy: HardwarePolicy| members(serde_json::to_value(policy).unwrap_or_default());
         let (own, usual) = (default(self.hardware.clone()), default(HardwarePolicy::default()));
         for (table, value) in own {
-            if usual.get(&table) == Some(&value) || table == "snp-launches" {
+            let exported = ["snp-launches", "tdx-launches", "vtpm-keepers"].contains(&table.as_str());
+            if exported || usual.get(&table) == Some(&value) {
                 continue;
             }
             let standard = usual.get(&table).cloned().map(members).unwrap_or_default();
@@ -165,7 +188,11 @@ impl Source {
                 warnings.push(format!("hardware demand {table} is not enforced"));
             }
             for (member, value) in inner {
-                let exported = table == "snp" && matches!(member.as_str(), "minimum-tcb" | "measurements");
+                let exported = match table.as_str() {
+                    "snp" => ["minimum-tcb", "measurements"].contains(&member.as_str()),
+                    "tdx" => !tdx::LOST.contains(&member.as_str()),
+                    _ => false,
+                };
                 if !exported && standard.get(&member) != Some(&value) {
                     warnings.push(format!("hardware demand {table}.{member} is not enforced"));
                 }
@@ -199,7 +226,7 @@ impl Source {
 fn values(
     tuples: &[BTreeMap<String, String>],
     aks: &BTreeMap<String, NodeName>,
-    launches: &[String],
+    allowed: &Allowed,
 ) -> BTreeMap<String, Vec<String>> {
     let of = |pcr: &str| -> Vec<String> {
         let all: BTreeSet<&String> = tuples.iter().filter_map(|tuple| tuple.get(pcr)).collect();
@@ -208,7 +235,8 @@ fn values(
     let mut out: BTreeMap<String, Vec<String>> =
         [4, 7, 11, 14].map(|n| (format!("tpm_pcr{n}"), of(&format!("pcr{n:02}")))).into();
     out.insert("trusted_aks".to_owned(), aks.keys().cloned().collect());
-    out.insert("snp_launch_measurement".to_owned(), launches.to_vec());
+    out.insert("snp_launch_measurement".to_owned(), allowed.snp_launches.clone());
+    out.extend(allowed.tdx.values());
     out.retain(|_, values| !values.is_empty());
     out
 }

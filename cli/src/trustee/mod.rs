@@ -3,6 +3,7 @@
 mod export;
 pub(crate) mod ignition;
 mod rego;
+mod tdx;
 #[cfg(test)]
 mod tests;
 mod token;

@@ -1,5 +1,6 @@
 //! The policies in Rego: fixed rules over data of one pool, which stand in front of them as JSON.
 
+use super::tdx::{self, Tdx};
 use serde_json::{Value, json};
 
 /// What a pool allows, as the attestation policy compares it.
@@ -12,6 +13,10 @@ pub(crate) struct Allowed {
     pub(crate) snp_launches: Vec<String>,
     /// The least TCB of SEV-SNP by component; `None` where none can be said: then no such platform is taken.
     pub(crate) snp_floor: Option<Value>,
+    /// Launch measurements of Azure's paravisor, in either text that claims have them in.
+    pub(crate) snp_keepers: Vec<String>,
+    /// What is demanded of TDs.
+    pub(crate) tdx: Tdx,
     /// Whether PCR 8 may hold init-data.
     pub(crate) init_data: bool,
 }
@@ -28,15 +33,17 @@ pub(crate) struct Readers {
 
 /// The attestation policy: only a pair that is allowed as a whole is `affirming`.
 pub(crate) fn attestation(pool: &str, allowed: &Allowed) -> String {
-    let Allowed { tuples, aks, snp_launches, snp_floor, init_data } = allowed;
+    let Allowed { tuples, aks, snp_launches, snp_floor, snp_keepers, tdx, init_data } = allowed;
     let data = [
         ("tuples", json!(tuples)),
         ("aks", aks.clone()),
         ("snp_launches", json!(snp_launches)),
         ("snp_floor", snp_floor.clone().unwrap_or(Value::Null)),
+        ("snp_keepers", json!(snp_keepers)),
+        ("tdx", json!(tdx)),
         ("init_data_allowed", json!(init_data)),
     ];
-    document(pool, &data, ATTESTATION)
+    document(pool, &data, &[ATTESTATION, tdx::RULES].concat())
 }
 
 /// The resource policy: each node reads what its own key is bound to.
@@ -144,7 +151,11 @@ no_init_data if object.get(input, "init_data_claims", null) == null
 
 hardware := 2 if snp_genuine(input.snp)
 
-hardware := 2 if snp_genuine(input["az-snp-vtpm"])
+# Any machine can put a TPM's key into its report: a paravisor that keeps its TPM is one of those that are listed.
+hardware := 2 if {
+	input["az-snp-vtpm"].measurement in snp_keepers
+	snp_genuine(input["az-snp-vtpm"])
+}
 
 snp_genuine(claims) if {
 	is_object(snp_floor)

@@ -1,6 +1,10 @@
 //! The exported policies, run by a Rego engine on claims as Trustee makes them, of good and of bad nodes.
 
+mod tdx;
+
 use super::export::{Export, Node, Source, names};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use ccnode_appraise::HardwarePolicy;
 use ccnode_evidence::{EvidenceKind, Sha256Digest};
 use ccnode_protocol::admin::{OnUnknown, Pair, Pool, ResourceRecord};
@@ -10,6 +14,7 @@ use serde_json::{Value, json};
 
 const ZERO: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 const LAUNCH: [u8; 48] = [0x11; 48];
+const KEEPER: [u8; 48] = [0x33; 48];
 
 /// Two allowed pairs, two nodes with keys, one of Azure, and resources.
 fn source() -> Source {
@@ -21,6 +26,8 @@ fn source() -> Source {
         "least-level": "tee",
         "snp": {"minimum-tcb": {"milan": {"snp": 24, "microcode": 219}}, "host-data": [ZERO]},
         "snp-launches": [{"image": tuples[0].1.id(), "measurement": hex::encode(LAUNCH)}],
+        "tdx-launches": [td_launch(tuples[0].1.id(), "11"), td_launch(tuples[1].1.id(), "22")],
+        "vtpm-keepers": {"snp-measurements": [hex::encode(KEEPER)], "tdx-mr-td": [hex::encode(KEEPER)]},
     });
     let node = |name: &str, kind, ak: Option<&str>| Node {
         name: name.parse().unwrap(),
@@ -62,6 +69,11 @@ fn source() -> Source {
             resource("kbs:///default/other/all", &[], &["elsewhere"]),
         ],
     }
+}
+
+fn td_launch(image: Sha256Digest, digits: &str) -> Value {
+    let same = digits.repeat(48);
+    json!({"image": image, "mr-td": same, "rtmr0": same, "rtmr1": same, "rtmr2": same})
 }
 
 /// The PCRs of a boot as claims have them.
@@ -169,13 +181,24 @@ fn launches_and_tcb_of_snp_count() {
     }
     let azure = |debug: &str, snp: &str| {
         json!({"az-snp-vtpm": {
-            "tpm": pcrs(&Boot::standard()), "policy_debug_allowed": debug, "policy_migrate_ma": "false",
+            "measurement": STANDARD.encode(KEEPER), "tpm": pcrs(&Boot::standard()), "policy_debug_allowed": debug, "policy_migrate_ma": "false",
             "reported_tcb_bootloader": "4", "reported_tcb_tee": "0", "reported_tcb_snp": snp, "reported_tcb_microcode": "219",
         }})
     };
     assert_eq!(claims(&export, &azure("false", "24")), [3, 2, 2, 0]);
     assert_eq!(claims(&export, &azure("true", "24")), [3, 97, 2, 0]);
     assert_eq!(claims(&export, &azure("false", "9")), [3, 97, 2, 0]);
+    // Who runs a machine of that kind can put any TPM's key into its report.
+    let mut other = azure("false", "24");
+    for (measurement, hardware) in [
+        (STANDARD.encode(LAUNCH), 97),
+        (hex::encode(KEEPER), 2),
+        (hex::encode(LAUNCH), 97),
+        (String::new(), 97),
+    ] {
+        other["az-snp-vtpm"]["measurement"] = json!(measurement);
+        assert_eq!(claims(&export, &other), [3, hardware, 2, 0], "{measurement}");
+    }
 }
 
 #[test]
@@ -248,8 +271,20 @@ fn what_is_lost_is_said() {
 fn reference_values_have_the_names_of_confidential_clusters() {
     let values = source().export().values;
     let found: Vec<&str> = values.keys().map(String::as_str).collect();
-    let due = ["snp_launch_measurement", "tpm_pcr11", "tpm_pcr14", "tpm_pcr4", "tpm_pcr7", "trusted_aks"];
+    let due = [
+        "mr_td",
+        "rtmr_0",
+        "rtmr_1",
+        "rtmr_2",
+        "snp_launch_measurement",
+        "tpm_pcr11",
+        "tpm_pcr14",
+        "tpm_pcr4",
+        "tpm_pcr7",
+        "trusted_aks",
+    ];
     assert_eq!(found, due);
+    assert_eq!(values["rtmr_1"], ["11".repeat(48), "22".repeat(48)]);
     assert_eq!(values["trusted_aks"], ["AAAA", "BBBB"]);
     assert_eq!(values["tpm_pcr4"].len(), 2);
     assert!(names().any(|name| name == "tpm_pcr4") && names().any(|name| name == "trusted_aks"));
@@ -352,10 +387,18 @@ fn claims_of_other_types_are_affirmed_by_nobody() {
             == [Some(3), Some(2), Some(2)]
     };
     // What nothing is compared with, and what says the same or more.
-    let unjudged = ["report_data", "runtime_data_claims", "pcr05", "pcr10"];
+    let unjudged =
+        ["report_data", "runtime_data_claims", "pcr05", "pcr10", "advisory_ids", "/header/version"];
     let more = ["policy_debug_allowed = false", "policy_migrate_ma = false", "= 1000000000.0"];
-    let unlisted = ["reported_tcb_bootloader", "reported_tcb_tee"];
-    for good in [tpm(&Boot::standard(), "AAAA"), snp()] {
+    let unlisted = [
+        "reported_tcb_bootloader",
+        "reported_tcb_tee",
+        "/mr_seam",
+        "/mrsigner_seam",
+        "/mr_config_id",
+        "/mr_owner",
+    ];
+    for good in [tpm(&Boot::standard(), "AAAA"), snp(), tdx::td()] {
         assert!(affirmed(&good));
         for (what, bad) in damaged(&good) {
             let of = |names: &[&str]| names.iter().any(|name| what.contains(name));

@@ -206,8 +206,8 @@ impl TdxPolicy {
         Ok(PolicySatisfied(()))
     }
 
-    /// Attribute bits that must and that may be set.
-    fn attributes(&self) -> (Flags, Flags) {
+    /// Attribute bits that must and that may be set, those of debugging apart.
+    pub fn attributes(&self) -> (Flags, Flags) {
         let Flags(required) = self.attributes_required;
         let Flags(allowed) = self.attributes_allowed;
         match self.danger_sept_ve {
