@@ -60,6 +60,12 @@ fn launches_tcb_and_flags_of_tds_count() {
     ] {
         assert_eq!(claims(&export, &td_with(at, value.clone())), want, "{at} {value}");
     }
+    // Claims of init-data that was sent are never null.
+    let mut fed = td();
+    fed["init_data_claims"] = json!({"uuid": "node-1"});
+    assert_eq!(claims(&export, &fed), [3, 2, 36, 0]);
+    source.pool.allow_init_data = true;
+    assert_eq!(claims(&source.export(), &fed), [3, 2, 2, 0]);
     // A launch of an image that no pair allows.
     source.pool.pairs.remove(0);
     assert_eq!(claims(&source.export(), &td()), [33, 2, 36, 0]);
@@ -98,7 +104,14 @@ fn what_the_pool_demands_of_tds_is_demanded() {
     let mut newer = body("tcb_svn", json!("03000A00000000000000000000000000"));
     assert!(judged(least.clone(), &newer));
     newer["tdx"]["quote"]["body"]["tee_tcb_svn2"] = json!("03000500000000000000000000000000");
-    assert!(!judged(least, &newer), "what runs now counts, too");
+    assert!(!judged(least.clone(), &newer), "what runs now counts, too");
+    let mut launched_old = td();
+    launched_old["tdx"]["quote"]["body"]["tee_tcb_svn2"] = json!("03000600000000000000000000000000");
+    assert!(!judged(least.clone(), &launched_old));
+    assert!(
+        !judged(least, &body("tcb_svn", json!("0300060000000000000000000000000000"))),
+        "one byte too long"
+    );
     let number = json!({"minimum-tcb-evaluation": 17});
     for (seen, taken) in [(json!(17), true), (json!(16), false), (json!("99"), false), (Value::Null, false)] {
         assert_eq!(judged(number.clone(), &td_with("/tcb_eval_num", seen.clone())), taken, "{seen}");
