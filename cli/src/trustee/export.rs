@@ -39,12 +39,14 @@ pub(crate) struct Export {
 }
 
 /// What no Trustee enforces, whatever the pool.
-const LOST: [&str; 8] = [
+const LOST: [&str; 10] = [
     "no endorsement key is asked for and no credential activated: the attestation keys of today's nodes are pinned in its place",
     "PCR 5 and 10 are not judged: only an event log tells what is in them, and Trustee reads none",
     "nothing is bound to a volume: no header digest, no generation, no verity hash of the root",
     "keys are not granted once a boot: PCR 15 must be zero, and a node that was never capped can ask again",
     "counters are not compared: a copied or restored TPM is not noticed, and nobody is quarantined",
+    "a report of Azure may be of an earlier session, as with azure.danger-stale-report: only the quote beside it is fresh",
+    "machines whose claims name no key (SEV-SNP, TDX, Azure) need not be registered: any that is affirmed reads what the whole pool may read",
     "no kubelet certificate is issued",
     "refusals are not explained, and nothing is written into this service's audit log",
     "trust levels are not derived: Trustee takes a vTPM of the host for any other TPM",
@@ -132,7 +134,9 @@ impl Source {
                 "vtpm-keepers by ID or author key are not among Trustee's claims: such machines are not taken".to_owned(),
             );
         }
-        let listed = keepers.snp_measurements.iter();
+        let taken = self.hardware.snp.measurements.as_ref();
+        let listed =
+            keepers.snp_measurements.iter().filter(|keeper| taken.is_none_or(|list| list.contains(keeper)));
         listed.flat_map(|listed| [STANDARD.encode(listed.0), hex::encode(listed.0)]).collect()
     }
 
