@@ -65,7 +65,7 @@ impl Source {
             snp_launches: self.launches(),
             snp_floor: self.floor(&mut warnings),
             snp_keepers: self.keepers(&mut warnings),
-            tdx: Tdx::of(&self.hardware, &self.images()),
+            tdx: Tdx::of(&self.hardware, &self.images(), &mut warnings),
             init_data: self.pool.allow_init_data,
         };
         self.lost(&mut warnings);
@@ -182,8 +182,9 @@ impl Source {
         let default = |policy: HardwarePolicy| members(serde_json::to_value(policy).unwrap_or_default());
         let (own, usual) = (default(self.hardware.clone()), default(HardwarePolicy::default()));
         for (table, value) in own {
-            let exported = ["snp-launches", "tdx-launches", "vtpm-keepers"].contains(&table.as_str());
-            if exported || usual.get(&table) == Some(&value) {
+            // Each has rules or a warning of its own.
+            let is_said = ["snp-launches", "tdx-launches", "vtpm-keepers"].contains(&table.as_str());
+            if is_said || usual.get(&table) == Some(&value) {
                 continue;
             }
             let standard = usual.get(&table).cloned().map(members).unwrap_or_default();
@@ -195,6 +196,7 @@ impl Source {
                 let exported = match table.as_str() {
                     "snp" => ["minimum-tcb", "measurements"].contains(&member.as_str()),
                     "tdx" => !tdx::LOST.contains(&member.as_str()),
+                    "azure" => member == "danger-stale-report",
                     _ => false,
                 };
                 if !exported && standard.get(&member) != Some(&value) {

@@ -31,7 +31,7 @@ pub(crate) struct Readers {
     pub(crate) pool: Vec<String>,
 }
 
-/// The attestation policy: only a pair that is allowed as a whole is `affirming`.
+/// The attestation policy: only a pair, or a launch, that is allowed as a whole is `affirming`.
 pub(crate) fn attestation(pool: &str, allowed: &Allowed) -> String {
     let Allowed { tuples, aks, snp_launches, snp_floor, snp_keepers, tdx, init_data } = allowed;
     let data = [

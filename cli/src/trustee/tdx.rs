@@ -2,11 +2,11 @@
 
 use ccnode_appraise::HardwarePolicy;
 use ccnode_evidence::Sha256Digest;
-use ccnode_tdx::{Flags, Measurement, TcbStatus, attributes};
+use ccnode_tdx::{Flags, Measurement, TcbStatus, TdxPolicy, attributes};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Members of `[tdx]` that no rule stands for: Trustee has collateral and roots of its own.
+/// Members of `[tdx]` that no rule stands for beside the collateral's own end: Trustee has collateral and roots of its own.
 pub(crate) const LOST: [&str; 2] = ["collateral", "danger-roots"];
 
 /// The demands, by names of the quote's body in Trustee's claims.
@@ -33,23 +33,58 @@ pub(crate) struct Tdx {
 }
 
 impl Tdx {
-    /// The demands of `hardware`, and the launches of `images`.
-    pub(crate) fn of(hardware: &HardwarePolicy, images: &BTreeSet<&Sha256Digest>) -> Self {
+    /// The demands of `hardware`, and the launches of `images`; `warnings` is told of what Trustee is stricter in.
+    pub(crate) fn of(
+        hardware: &HardwarePolicy,
+        images: &BTreeSet<&Sha256Digest>,
+        warnings: &mut Vec<String>,
+    ) -> Self {
         let policy = &hardware.tdx;
+        // All of them: a demand that comes anew must be exported here, or be lost by name.
+        let TdxPolicy {
+            tcb_statuses,
+            collateral,
+            minimum_tcb_evaluation,
+            minimum_tee_tcb_svn,
+            danger_debug,
+            danger_sept_ve: _,
+            attributes_required: _,
+            attributes_allowed: _,
+            xfam_required,
+            xfam_allowed,
+            mr_seam,
+            mr_signer_seam,
+            mr_td,
+            rtmr0,
+            rtmr1,
+            rtmr2,
+            rtmr3,
+            mr_config_id,
+            mr_owner,
+            mr_owner_config,
+            mr_service_td,
+            danger_roots: _,
+        } = policy;
+        if tcb_statuses.contains(&TcbStatus::NoMatchingLevel) {
+            warnings.push("Trustee has no word for danger-no-matching-level of tdx.tcb-statuses: such TDs are not taken".to_owned());
+        }
+        if collateral.danger_grace_days > 0 {
+            warnings.push("tdx.collateral.danger-grace-days is not given: TDs whose collateral has expired are not taken".to_owned());
+        }
         let (Flags(required), Flags(allowed)) = policy.attributes();
-        let debug = if policy.danger_debug { attributes::UNDER_DEBUG } else { 0 };
+        let debug = if *danger_debug { attributes::UNDER_DEBUG } else { 0 };
         let launches = hardware.tdx_launches.iter().filter(|launch| images.contains(&launch.image));
         let lists = [
-            ("mr_seam", &policy.mr_seam),
-            ("mrsigner_seam", &policy.mr_signer_seam),
-            ("mr_td", &policy.mr_td),
-            ("rtmr_0", &policy.rtmr0),
-            ("rtmr_1", &policy.rtmr1),
-            ("rtmr_2", &policy.rtmr2),
-            ("rtmr_3", &policy.rtmr3),
-            ("mr_config_id", &policy.mr_config_id),
-            ("mr_owner", &policy.mr_owner),
-            ("mr_owner_config", &policy.mr_owner_config),
+            ("mr_seam", mr_seam),
+            ("mrsigner_seam", mr_signer_seam),
+            ("mr_td", mr_td),
+            ("rtmr_0", rtmr0),
+            ("rtmr_1", rtmr1),
+            ("rtmr_2", rtmr2),
+            ("rtmr_3", rtmr3),
+            ("mr_config_id", mr_config_id),
+            ("mr_owner", mr_owner),
+            ("mr_owner_config", mr_owner_config),
         ];
         let all = |list: &BTreeSet<Measurement>| list.iter().map(hex).collect();
         Self {
@@ -67,20 +102,16 @@ impl Tdx {
                 })
                 .collect(),
             keepers: hardware.vtpm_keepers.tdx_mr_td.iter().map(hex).collect(),
-            statuses: policy.tcb_statuses.iter().flat_map(|status| names(*status)).collect(),
-            evaluation: policy.minimum_tcb_evaluation,
+            statuses: tcb_statuses.iter().flat_map(|status| names(*status)).collect(),
+            evaluation: *minimum_tcb_evaluation,
             attributes: digits(required, allowed | debug),
-            xfam: digits(policy.xfam_required.0, policy.xfam_allowed.0),
-            svn: policy
-                .minimum_tee_tcb_svn
-                .map_or([0; 16], |least| least.0)
-                .map(|b| format!("{b:02x}"))
-                .into(),
+            xfam: digits(xfam_required.0, xfam_allowed.0),
+            svn: minimum_tee_tcb_svn.map_or([0; 16], |least| least.0).map(|b| format!("{b:02x}")).into(),
             listed: lists
                 .iter()
                 .filter_map(|(name, list)| list.as_ref().map(|list| (*name, all(list))))
                 .collect(),
-            service: all(&policy.mr_service_td),
+            service: all(mr_service_td),
         }
     }
 

@@ -1,6 +1,6 @@
 //! The exported policies on claims of good and of bad TDs, and of Azure's.
 
-use super::{KEEPER, claims, pcrs, source};
+use super::{Export, KEEPER, claims, pcrs, source};
 use ccnode_testkit::Boot;
 use serde_json::{Value, json};
 
@@ -77,8 +77,11 @@ fn what_the_pool_demands_of_tds_is_demanded() {
         let mut source = source();
         source.hardware.tdx = serde_json::from_value(policy).unwrap();
         let export = source.export();
-        let said: Vec<&String> = export.warnings.iter().filter(|text| text.contains("tdx.")).collect();
-        assert!(said.is_empty(), "{said:?}");
+        assert!(
+            !export.warnings.iter().any(|text| text.contains("hardware demand tdx")),
+            "{:?}",
+            export.warnings
+        );
         claims(&export, input)[1] == 2
     };
     let body = |name: &str, value: Value| td_with(&format!("/quote/body/{name}"), value);
@@ -122,12 +125,37 @@ fn what_the_pool_demands_of_tds_is_demanded() {
     assert!(judged(json!({"danger-sept-ve": true}), &body("td_attributes", json!("0000000000000000"))));
     let hardened = td_with("/tcb_status", json!("SWHardeningNeeded"));
     assert!(!judged(json!({}), &hardened));
-    assert!(judged(json!({"tcb-statuses": ["up-to-date", "sw-hardening-needed"]}), &hardened));
+    let also = json!({"tcb-statuses": ["up-to-date", "sw-hardening-needed"]});
+    assert!(judged(also.clone(), &hardened));
+    assert!(judged(also, &td_with("/tcb_status", json!("SoftwareHardeningNeeded"))), "an older word");
     let unknown = td_with("/tcb_status", json!("TerminalStatus"));
     assert!(!judged(json!({"tcb-statuses": ["danger-no-matching-level"]}), &unknown));
     let service = json!({"mr-service-td": ["ab".repeat(48)]});
     assert!(!judged(service.clone(), &td()));
     assert!(judged(service, &body("mr_servicetd", json!("ab".repeat(48)))));
+}
+
+#[test]
+fn what_trustee_is_stricter_in_is_said() {
+    let mut source = source();
+    let parts = [
+        "no word for danger-no-matching-level",
+        "tdx.collateral.danger-grace-days",
+        "hardware demand tdx.collateral is not enforced",
+        "vtpm-keepers by ID or author key",
+    ];
+    let said = |export: &Export| parts.map(|part| export.warnings.iter().any(|text| text.contains(part)));
+    assert_eq!(said(&source.export()), [false; 4]);
+    let policy = json!({
+        "azure": {"danger-stale-report": true},
+        "tdx": {"tcb-statuses": ["danger-no-matching-level"], "collateral": {"danger-grace-days": 30, "max-age-days": 9}},
+        "vtpm-keepers": {"snp-id-key-digests": [hex::encode(KEEPER)]},
+    });
+    source.hardware = serde_json::from_value(policy).unwrap();
+    let export = source.export();
+    assert_eq!(said(&export), [true; 4], "{:#?}", export.warnings);
+    // What it allows is what Trustee does anyway, and said for every pool.
+    assert!(!export.warnings.iter().any(|text| text.contains("demand azure")), "{:#?}", export.warnings);
 }
 
 #[test]
